@@ -1,0 +1,75 @@
+"""CPU time and memory of a server and of everything it started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+PR_SET_CHILD_SUBREAPER = 36
+HZ = os.sysconf("SC_CLK_TCK")
+
+
+def adopt_orphans() -> None:
+    """Makes detached processes of a server our descendants, so that they are counted and ended by id."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(*, but: int = 0) -> list[int]:
+    """Ids of all processes below this one, without `but`."""
+    return [child.pid for child in psutil.Process().children(recursive=True) if child.pid != but]
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Seconds of CPU that these processes have used."""
+    return sum(_ticks(pid) for pid in pids) / HZ
+
+
+def pss_mb(pids: list[int]) -> float:
+    """Proportional set size of all these processes, MB."""
+    return sum(map(_pss_kb, pids)) / 1024
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+def _pss_kb(pid: int) -> int:
+    try:
+        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
+
+
+def end_all(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> None:
+    """Ends a server: TERM to its main process, then KILL to whatever is left below us."""
+    process.send_signal(signal.SIGTERM)
+    give_up_at = time.monotonic() + patience_s
+    while time.monotonic() < give_up_at:
+        process.poll()
+        if not (left := descendants()):
+            return
+        for pid in left:
+            _reap(pid)
+        time.sleep(0.05)
+    for pid in descendants():
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return

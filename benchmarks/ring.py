@@ -1,0 +1,223 @@
+"""Submit to reply between two processes, for this ring and for the queues one would use instead.
+
+`python -m benchmarks.ring [--rounds N]` prints p50 and p99 in microseconds for payloads of 0, 64 KB and 353 KB (8
+seconds of int16 at 22,050 Hz), by this ring, `multiprocessing.Queue` and `torch.multiprocessing.Queue`. Rounds of all
+three alternate, so that whatever else the machine does falls on all alike. The model is none: the other process looks
+at the payload's first byte and answers six probabilities.
+
+Then, for 1, 8 and 32 requests at once, one reply eventfd per lane against one per slot (a slot per lane).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch.multiprocessing
+from numpy.typing import NDArray
+
+from engine.clock import NS_PER_S, now_ns
+from engine.core.batching import Candidate
+from engine.shm.bell import Bell
+from engine.shm.lane import LaneOwner, Outcome, SlotRequest
+from engine.shm.layout import Geometry
+from engine.shm.lease import Lease
+from engine.shm.segment import Segment
+from engine.shm.steward import Steward
+from engine.shm.taker import SlotResult, Taker
+
+CLASSES = 6
+SIZES_BYTES = {"0": 0, "64 KB": 65_536, "353 KB": 352_800}
+TARGET_SHARE = 1 / 3  # of the p50 of multiprocessing.Queue, at 353 KB
+SAMPLES = 100  # of one size and mechanism, in one round
+IN_FLIGHT = (1, 8, 32)
+
+RoundTrip = Callable[[NDArray[np.int16]], None]
+
+
+# --- this ring ------------------------------------------------------------------------------------------------------
+
+
+def serve_ring(fds: list[int]) -> None:
+    """The other process: takes everything, answers, until its standard input ends."""
+    segment, doorbell, bells = Segment.attach(fds[0]), Bell(fds[1]), [Bell(fd) for fd in fds[2:]]
+    taker = Taker(segment, 1, Lease(segment.fd), doorbell, bells)
+    poller = select.epoll()
+    poller.register(doorbell.fileno(), select.EPOLLIN)
+    poller.register(sys.stdin.fileno(), select.EPOLLIN)
+    probabilities = np.full(CLASSES, 1 / CLASSES, dtype=np.float32)
+
+    def everything(candidates: list[Candidate]) -> list[int]:
+        return [candidate.slot for candidate in candidates]
+
+    while True:
+        slots = taker.take(everything)
+        if slots:
+            taker.start(slots)
+            assert all(slot.payload[0] == 1 for slot in slots)
+            taker.reply([SlotResult(slot, Outcome.OK, probabilities, batch_size=len(slots)) for slot in slots])
+        elif any(fd == sys.stdin.fileno() for fd, _ in poller.poll()):
+            return
+        else:
+            doorbell.drain()
+
+
+class Ring:
+    """A segment with one owner per lane in this process."""
+
+    def __init__(self, *, lanes: int, slots: int) -> None:
+        self.segment = Segment.create(Geometry(lanes, slots, max(SIZES_BYTES.values()), 4 * CLASSES, instance_rows=1))
+        self.lease, self.doorbell = Lease(self.segment.fd), Bell.create()
+        self.bells = [Bell.create() for _ in range(lanes)]
+        self.owners = {
+            bell.fileno(): LaneOwner(self.segment, lane, self.lease, self.doorbell, bell)
+            for lane, bell in enumerate(self.bells)
+        }
+        self.poller = select.epoll()
+        for fd in self.owners:
+            self.poller.register(fd, select.EPOLLIN)
+
+    def round_trip(self, payload: NDArray[np.int16], *, count: int = 1) -> None:
+        """Submits `count` requests, spread over the lanes, and waits for all their replies."""
+        arrival_ns = now_ns()
+        data = payload if payload.size else np.ones(1, dtype=np.int16)  # a slot takes at least one byte
+        request = SlotRequest(data, True, 1.0, "benchmark", 0, 0, arrival_ns, arrival_ns + NS_PER_S)
+        owners = list(self.owners.values())
+        for k in range(count):
+            assert owners[k % len(owners)].try_submit(request, None) is not None
+        while count:
+            for fd, _ in self.poller.poll():
+                count -= len(self.owners[fd].harvest())
+
+    def fds(self) -> list[int]:
+        return [self.segment.fd, self.doorbell.fileno(), *(bell.fileno() for bell in self.bells)]
+
+    def close(self) -> None:
+        self.poller.close()
+        self.lease.close()
+        for bell in (self.doorbell, *self.bells):
+            bell.close()
+        self.segment.close()
+
+
+@contextmanager
+def ring(*, lanes: int = 1, slots: int = 32) -> Iterator[Ring]:
+    """A ring with the other process behind it."""
+    made = Ring(lanes=lanes, slots=slots)
+    steward = Steward(made.segment)
+    steward.mark_go(steward.new_name(1, 1))
+    command = [sys.executable, "-m", "benchmarks.ring", "--serve", *map(str, made.fds())]
+    with subprocess.Popen(command, pass_fds=made.fds(), stdin=subprocess.PIPE):
+        yield made
+    steward.close()
+    made.close()
+
+
+# --- the queues -----------------------------------------------------------------------------------------------------
+
+
+def serve_queue(requests: Any, replies: Any) -> None:
+    """The other process: answers until it gets None."""
+    probabilities = np.full(CLASSES, 1 / CLASSES, dtype=np.float32)
+    while (payload := requests.get()) is not None:
+        assert len(payload) == 0 or payload[0] == 257
+        replies.put(probabilities)
+
+
+@contextmanager
+def queue(context: Any, convert: Callable[[NDArray[np.int16]], Any]) -> Iterator[RoundTrip]:
+    """Two queues of a multiprocessing context with the other process between them."""
+    requests, replies = context.Queue(), context.Queue()
+    process = context.Process(target=serve_queue, args=(requests, replies), daemon=True)
+    process.start()
+
+    def round_trip(payload: NDArray[np.int16]) -> None:
+        requests.put(convert(payload))
+        replies.get()
+
+    yield round_trip
+    requests.put(None)
+    process.join()
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+def measure(step: Callable[[], None], samples: int = SAMPLES) -> list[float]:
+    """Microseconds of each of `samples` steps."""
+    found = []
+    for _ in range(samples):
+        start_ns = time.perf_counter_ns()
+        step()
+        found.append((time.perf_counter_ns() - start_ns) / 1000)
+    return found
+
+
+def line(name: str, samples_us: list[float]) -> str:
+    p50, p99 = np.percentile(samples_us, [50, 99])
+    return f"{name:44} p50 {p50:8.1f} us   p99 {p99:8.1f} us"
+
+
+def compare_mechanisms(rounds: int) -> bool:
+    """Prints the table; whether the ring keeps to its target."""
+    # 0x0101 so that the first byte is 1 for a reader of bytes and the first sample 257 for a reader of samples.
+    payloads = {name: np.full(size // 2, 0x0101, dtype=np.int16) for name, size in SIZES_BYTES.items()}
+    found: dict[tuple[str, str], list[float]] = {}
+    spawn, torch_spawn = multiprocessing.get_context("spawn"), torch.multiprocessing.get_context("spawn")
+    with ring() as ours, queue(spawn, lambda a: a) as theirs, queue(torch_spawn, torch.from_numpy) as torchs:
+        ways: dict[str, RoundTrip] = {
+            "this ring": ours.round_trip,
+            "multiprocessing.Queue": theirs,
+            "torch.multiprocessing.Queue": torchs,
+        }
+        for turn in range(rounds + 1):
+            for way, round_trip in ways.items():
+                for size, payload in payloads.items():
+                    samples_us = measure(lambda: round_trip(payload))  # noqa: B023
+                    if turn:  # the first round warms up
+                        found.setdefault((size, way), []).extend(samples_us)
+    for (size, way), samples_us in sorted(found.items(), key=lambda item: SIZES_BYTES[item[0][0]]):
+        print(line(f"{size:>7} {way}", samples_us))
+    share = float(np.median(found["353 KB", "this ring"]) / np.median(found["353 KB", "multiprocessing.Queue"]))
+    print(f"353 KB: the ring's p50 is {share:.2f} of multiprocessing.Queue's (target: at most {TARGET_SHARE:.2f})")
+    return share <= TARGET_SHARE
+
+
+def compare_bells(rounds: int) -> None:
+    """Prints one reply eventfd per lane against one per slot."""
+    payload = np.full(256, 0x0101, dtype=np.int16)
+    found: dict[tuple[int, str], list[float]] = {}
+    with ring(lanes=1, slots=32) as per_lane, ring(lanes=32, slots=1) as per_slot:
+        for turn in range(rounds + 1):
+            for way, made in (("per lane", per_lane), ("per slot", per_slot)):
+                for count in IN_FLIGHT:
+                    samples_us = measure(lambda: made.round_trip(payload, count=count), SAMPLES // 4)  # noqa: B023
+                    if turn:
+                        found.setdefault((count, way), []).extend(samples_us)
+    for (count, way), samples_us in sorted(found.items()):
+        print(line(f"{count:3} at once, one reply eventfd {way}", samples_us))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--serve", type=int, nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve_ring(options.serve)
+        return 0
+    kept = compare_mechanisms(options.rounds)
+    compare_bells(options.rounds)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The servers that are compared: ours through the fast lane, ours inside a guarded host app, a plain inline app."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peer_models import DATA_HOME, PEERS_DIR, Workload
+from benchmarks.processes import end_all
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+READY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start one contender, and where it answers."""
+
+    name: str
+    path: str
+    command: Callable[[int], list[str]]
+    environment: Callable[[Workload, int, str], dict[str, str]]
+
+
+def _inline_command(port: int) -> list[str]:
+    threads = ["-k", "gthread", "-w", "2", "--threads", "8", "--keep-alive", "30"]
+    return [str(BIN / "gunicorn"), *threads, "-b", f"127.0.0.1:{port}", "--log-level", "warning", "app:app"]
+
+
+def _inline_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    paths = f"{PEERS_DIR / 'common'}:{PEERS_DIR / 'flask-inline'}"
+    return {**one_thread, "PEER_MODEL": workload.name, "PEERS_HOME": str(DATA_HOME), "PYTHONPATH": paths}
+
+
+def _engine_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
+    own = {"PORT": str(port), "RUNTIME_DIR": scratch}
+    prefixed = {f"NIGHTSCAN_OPTIMIZED_SERVING__{name}": value for name, value in own.items()}
+    return {**workload.environment(), **prefixed, "PYTHONPATH": str(ROOT)}
+
+
+SERVERS = (
+    Server("inline", "/predict", _inline_command, _inline_environment),
+    Server("engine", "/api/optimized/predict", lambda port: [str(BIN / "nightscan"), "serve"], _engine_environment),
+    Server(
+        "engine, host app",
+        "/api/optimized/predict",
+        lambda port: [str(BIN / "nightscan"), "serve", "benchmarks.host_app:application"],
+        _engine_environment,
+    ),
+)
+
+
+@contextlib.contextmanager
+def running(server: Server, workload: Workload) -> Iterator[tuple[str, float]]:
+    """Starts a server; gives its address and the seconds to its first 200; ends it and all it started."""
+    port = _free_port()
+    scratch = tempfile.mkdtemp(prefix="ns-bench-")
+    environment = {**os.environ, **server.environment(workload, port, scratch)}
+    log = Path(scratch) / "server.log"
+    start = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            server.command(port), env=environment, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        _wait_for_200(process, port, server.path, workload.body, log)
+        yield f"http://127.0.0.1:{port}{server.path}", time.monotonic() - start
+    finally:
+        end_all(process)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_200(process: subprocess.Popen[bytes], port: int, path: str, body: bytes, log: Path) -> None:
+    give_up_at = time.monotonic() + READY_S
+    last = "nothing listens"
+    while time.monotonic() < give_up_at and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_S)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "audio/wav"})
+            answer = connection.getresponse()
+            if answer.status == 200:
+                return
+            last = f"{answer.status} {answer.read(300)!r}"
+        except OSError as error:
+            last = repr(error)
+        finally:
+            connection.close()
+        time.sleep(0.02)
+    raise SystemExit(f"no 200 from {path} on port {port}: {last}\n{log.read_text()[-4000:]}")

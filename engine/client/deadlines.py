@@ -1,0 +1,65 @@
+"""When which ticket is due: a wheel of buckets, so that the common case (answered in time) costs two set operations.
+
+A bucket is `1 << BUCKET_BITS` ns wide (4.2 ms) and is due at its end, never before a member's own moment; an expiry is
+therefore at most one bucket late. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from typing import Generic, TypeVar
+
+BUCKET_BITS = 22
+
+T = TypeVar("T")
+
+
+class DeadlineWheel(Generic[T]):
+    """Items by the moment they are due. An item is added once and leaves by `remove` or by `due`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[int, set[T]] = {}
+        self._order: list[int] = []  # heap of the keys of _buckets; emptied buckets stay until they come first
+
+    def add(self, item: T, at_ns: int) -> None:
+        """Adds `item`, due at the end of the bucket of `at_ns`."""
+        bucket = at_ns >> BUCKET_BITS
+        with self._lock:
+            members = self._buckets.get(bucket)
+            if members is None:
+                self._buckets[bucket] = {item}
+                heapq.heappush(self._order, bucket)
+            else:
+                members.add(item)
+
+    def remove(self, item: T, at_ns: int) -> None:
+        """Takes out `item`, added with the same `at_ns`; no matter when it has left already."""
+        with self._lock:
+            members = self._buckets.get(at_ns >> BUCKET_BITS)
+            if members is not None:
+                members.discard(item)
+
+    def due(self, now_ns: int) -> list[T]:
+        """Every item whose bucket has ended, removed."""
+        found: list[T] = []
+        with self._lock:
+            while self._order and (self._order[0] + 1) << BUCKET_BITS <= now_ns:
+                found += self._buckets.pop(heapq.heappop(self._order))
+        return found
+
+    def drain(self) -> list[T]:
+        """Every item, removed."""
+        with self._lock:
+            found = [item for members in self._buckets.values() for item in members]
+            self._buckets.clear()
+            self._order.clear()
+        return found
+
+    def next_ns(self) -> int | None:
+        """When `due` may next have something; None when nothing is awaited."""
+        with self._lock:
+            while self._order and not self._buckets[self._order[0]]:
+                del self._buckets[heapq.heappop(self._order)]
+            return (self._order[0] + 1) << BUCKET_BITS if self._order else None

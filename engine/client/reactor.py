@@ -1,0 +1,203 @@
+"""What drives a client: something that calls back when a descriptor is readable or a moment has come.
+
+Two implementations of one contract. `ThreadReactor`: an epoll loop in one named thread, for scripts and for frontends
+with threads. `LoopReactor`: `add_reader` and `call_at` on an asyncio loop, so that an answer completes its future in
+the loop itself without changing threads.
+
+Every callback runs in the reactor's own thread, one at a time. `watch`, `unwatch` and `call_at` may be called there or
+while the reactor is not yet running; from elsewhere only `call` and `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import logging
+import select
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+
+from engine.clock import NS_PER_S, now_ns
+from engine.shm.bell import Bell
+
+Callback = Callable[[], None]
+
+THREAD_NAME = "nightscan-client"
+MAX_EVENTS = 64
+
+_log = logging.getLogger(__name__)
+
+
+def _guarded(callback: Callback) -> None:
+    """Runs `callback`; an error in one must not end the thread that all others depend on."""
+    try:
+        callback()
+    except Exception:  # whatever it is, the tickets of everybody else still have to be answered
+        _log.exception("a client callback failed")
+
+
+class Reactor(ABC):
+    """The contract. Holds the watched descriptors, so that another reactor can take them over."""
+
+    def __init__(self) -> None:
+        self.watched: dict[int, Callback] = {}
+
+    @abstractmethod
+    def watch(self, fd: int, callback: Callback) -> None:
+        """Calls `callback` whenever `fd` is readable (level-triggered), until `unwatch`."""
+
+    @abstractmethod
+    def unwatch(self, fd: int) -> None:
+        """Forgets `fd`; call before closing it. Unknown ones are ignored."""
+
+    @abstractmethod
+    def call_at(self, at_ns: int, callback: Callback) -> None:
+        """Calls once at the monotonic moment `at_ns`, or never when closed before."""
+
+    @abstractmethod
+    def call(self, callback: Callback) -> None:
+        """Calls soon in the reactor's thread; from any thread."""
+
+    def soon(self, callback: Callback) -> bool:
+        """Calls at the end of this turn of the reactor; False, and no call, where there are no turns to speak of."""
+        return False
+
+    @abstractmethod
+    def in_own_thread(self) -> bool:
+        """Whether the caller runs where the callbacks run."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stops calling back and gives back what the reactor itself opened; from any thread, idempotent."""
+
+
+class ThreadReactor(Reactor):
+    """An epoll loop in a thread of its own, started by `start`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = select.epoll()
+        self._wake = Bell.create()
+        self._epoll.register(self._wake.fileno(), select.EPOLLIN)
+        self._timers: list[tuple[int, int, Callback]] = []
+        self._timer_numbers = 0
+        self._calls: deque[Callback] = deque()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def watch(self, fd: int, callback: Callback) -> None:
+        self.watched[fd] = callback
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        if self.watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def call_at(self, at_ns: int, callback: Callback) -> None:
+        self._timer_numbers += 1
+        heapq.heappush(self._timers, (at_ns, self._timer_numbers, callback))
+
+    def call(self, callback: Callback) -> None:
+        self._calls.append(callback)
+        self._wake.ring()
+
+    def in_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.ring()
+        if self._thread.is_alive() and not self.in_own_thread():
+            self._thread.join()
+        self._epoll.close()
+        self._wake.close()
+        self.watched.clear()
+
+    def _run(self) -> None:
+        while not self._closing:
+            for fd, _ in self._epoll.poll(self._wait_s(), MAX_EVENTS):
+                callback = self.watched.get(fd)  # an earlier callback of this round may have dropped it
+                if callback is not None:
+                    _guarded(callback)
+            self._wake.drain()
+            while self._calls:
+                _guarded(self._calls.popleft())
+            self._fire()
+
+    def _wait_s(self) -> float:
+        return max(0.0, (self._timers[0][0] - now_ns()) / NS_PER_S) if self._timers else -1
+
+    def _fire(self) -> None:
+        now = now_ns()
+        while self._timers and self._timers[0][0] <= now and not self._closing:
+            _guarded(heapq.heappop(self._timers)[2])
+
+
+class LoopReactor(Reactor):
+    """Callbacks in a running asyncio loop. Make, watch and close it in the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.loop = loop
+        self._thread_id = threading.get_ident()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._closing = False
+
+    def watch(self, fd: int, callback: Callback) -> None:
+        self.watched[fd] = callback
+        self.loop.add_reader(fd, _guarded, callback)
+
+    def unwatch(self, fd: int) -> None:
+        if self.watched.pop(fd, None) is not None and not self.loop.is_closed():
+            self.loop.remove_reader(fd)
+
+    def call_at(self, at_ns: int, callback: Callback) -> None:
+        delay_s = max(0.0, (at_ns - now_ns()) / NS_PER_S)
+        handle: asyncio.TimerHandle
+
+        def fire() -> None:
+            self._timers.discard(handle)
+            _guarded(callback)
+
+        handle = self.loop.call_later(delay_s, fire)
+        self._timers.add(handle)
+
+    def call(self, callback: Callback) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be called
+            self.loop.call_soon_threadsafe(_guarded, callback)
+
+    def soon(self, callback: Callback) -> bool:
+        if self._closing or not self.in_own_thread():
+            return False
+        self.loop.call_soon(callback)
+        return True
+
+    def in_own_thread(self) -> bool:
+        return threading.get_ident() == self._thread_id
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if not self.loop.is_running() or self.in_own_thread():
+            self._let_go()
+            return
+        gone = threading.Event()
+        self.loop.call_soon_threadsafe(self._let_go)
+        self.loop.call_soon_threadsafe(gone.set)
+        gone.wait()
+
+    def _let_go(self) -> None:
+        for handle in self._timers:
+            handle.cancel()
+        self._timers.clear()
+        for fd in list(self.watched):
+            self.unwatch(fd)

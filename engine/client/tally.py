@@ -1,0 +1,34 @@
+"""What a finished ticket adds to the counters of its lane."""
+
+from __future__ import annotations
+
+from engine.client.ticket import Ticket
+from engine.errors import ClientGone, DeadlineExceeded
+from engine.metrics import LANE_COUNTERS, http_counter
+
+Counts = tuple[tuple[str, int], ...]
+
+_KNOWN = frozenset(LANE_COUNTERS)
+_EXPIRED: Counts = (("requests", 1), ("failed", 1), ("expired", 1))
+_CANCELLED: Counts = (("requests", 1), ("cancelled", 1))
+_FAILED: Counts = (("requests", 1), ("failed", 1))
+
+
+def counts_of(ticket: Ticket) -> Counts:
+    """The counters that a ticket moves, once, when it is done."""
+    error = ticket.error
+    if error is None:  # of its items the first one counts, as for `Ticket.wait`
+        error = next((answer.error for answer in ticket.answers if answer is not None and answer.error), None)
+    if error is None:
+        return (("requests", 1), ("succeeded", 1), ("latency_ns", ticket.done_ns - ticket.arrival_ns))
+    if isinstance(error, DeadlineExceeded):
+        return _EXPIRED
+    return _CANCELLED if isinstance(error, ClientGone) else _FAILED
+
+
+def known_counter(name: str) -> str:
+    """`name`, or for an answer over HTTP that is not counted by itself, where it counts."""
+    if name in _KNOWN or not name.startswith("http."):
+        return name
+    _, endpoint, status = (*name.split("."), "", "")[:3]
+    return http_counter(endpoint, int(status) if status.isdigit() else 0)

@@ -1,0 +1,45 @@
+"""Monotonic time: the only reader of the clock.
+
+Every process of the machine reads the same CLOCK_MONOTONIC, so a moment taken in a frontend can be compared in an
+instance. Moments are integers in nanoseconds (`*_ns`), durations for people are floats in seconds (`*_s`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+
+def now_ns() -> int:
+    """Now, in nanoseconds since an arbitrary moment that all processes of this machine share."""
+    return time.monotonic_ns()
+
+
+def wall_clock_s() -> float:
+    """Seconds since 1970, for timestamps that people read; never for limits."""
+    return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One absolute moment by which an answer is due."""
+
+    at_ns: int
+
+    @classmethod
+    def after_s(cls, duration_s: float, *, since_ns: int | None = None) -> Deadline:
+        """The moment `duration_s` seconds after `since_ns` (default: now)."""
+        start_ns = now_ns() if since_ns is None else since_ns
+        return cls(start_ns + int(duration_s * NS_PER_S))
+
+    def remaining_s(self) -> float:
+        """Seconds left; 0.0 when past."""
+        return max(0.0, (self.at_ns - now_ns()) / NS_PER_S)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the moment has passed."""
+        return now_ns() >= self.at_ns

@@ -1,0 +1,37 @@
+"""Every setting of the engine and its frontends: declared once, read from environment and file, checked, shown.
+
+A setting is one field with one rule in a section (`published`, `serving`, `audio`, `server`). Reading, bounds, error
+texts, `nightscan config` and the manual's table follow from it. Plain dataclasses, because every frontend and the
+supervisor import this and pay for it in memory and start-up time.
+"""
+
+from engine.config.declaration import SettingDeclaration
+from engine.config.effective import (
+    cors_origins,
+    effective_devices,
+    effective_fast_lane,
+    effective_max_batch_size,
+    effective_pool_size,
+    spec_from_settings,
+)
+from engine.config.load import load_settings
+from engine.config.presets import ConnectionPoolConfig
+from engine.config.reference import EffectiveSetting, effective_settings, reference_table
+from engine.config.settings import Settings, declared
+
+__all__ = [
+    "ConnectionPoolConfig",
+    "EffectiveSetting",
+    "SettingDeclaration",
+    "Settings",
+    "cors_origins",
+    "declared",
+    "effective_devices",
+    "effective_fast_lane",
+    "effective_max_batch_size",
+    "effective_pool_size",
+    "effective_settings",
+    "load_settings",
+    "reference_table",
+    "spec_from_settings",
+]

@@ -1,0 +1,93 @@
+"""Settings of the HTTP side: listening, limits on connections, the original API."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from engine.config.declaration import Rule, computed, setting
+
+_MOST_DEFAULT_WORKERS = 8
+_RATE = r"[0-9]+ ?(per|/) ?([0-9]+ ?)?(second|minute|hour|day|month|year)s?"
+
+
+def default_workers() -> int:
+    """Half of the cores this process may use, at least 1, at most 8."""
+    return max(1, min(_MOST_DEFAULT_WORKERS, len(os.sched_getaffinity(0)) // 2))
+
+
+def _seconds(text: str) -> Rule:
+    return Rule(text=text, unit="s", at_least=0.05, at_most=3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Listening socket, frontends, and how long a peer may take."""
+
+    bind_host: str = setting(
+        "127.0.0.1", Rule(text="Address to listen on.", pattern=r"[^\s/]+", allowed="an address or a host name")
+    )
+    port: int = setting(
+        8001, Rule(text="Port to listen on; 0: any free one, named in the log.", at_least=0, at_most=65_535)
+    )
+    workers: int = computed(
+        default_workers,
+        Rule(
+            text="Frontend processes.",
+            unit="processes",
+            at_least=1,
+            at_most=64,
+            default_text="half the cores, at least 1, at most 8",
+        ),
+    )
+    fast_lane: str = setting(
+        "auto",
+        Rule(
+            text="Answer on the event loop; auto: only for an unchanged app made by create_app().",
+            choices=("auto", "on", "off"),
+        ),
+    )
+    graceful_timeout_s: float = setting(4.0, _seconds("Longest a leaving frontend waits for unfinished requests."))
+    drain_s: float = setting(1.0, _seconds("How long a leaving frontend still reads idle connections."))
+    keepalive_s: int = setting(
+        75, Rule(text="Idle time of a connection; above a proxy's own.", unit="s", at_least=1, at_most=3600)
+    )
+    header_timeout_s: float = setting(10.0, _seconds("Longest wait for complete request headers."))
+    body_idle_timeout_s: float = setting(30.0, _seconds("Longest pause within a request's body."))
+    max_connections: int = setting(
+        1000, Rule(text="Most open connections of one frontend.", unit="connections", at_least=1, at_most=100_000)
+    )
+    max_requests: int = setting(
+        0,
+        Rule(text="Requests after which a frontend is replaced; 0: never.", unit="requests", at_least=0, at_most=10**9),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalApiSettings:
+    """What the original API was told by its environment, and where it is."""
+
+    original_api_url: str = setting(
+        "",
+        Rule(
+            text="The original API, asked while the engine cannot serve.",
+            pattern=r"|https?://[^\s/]+\S*",
+            allowed="an http or https address",
+            secret=True,
+        ),
+    )
+    predict_log_file: str = setting(
+        "", Rule(text="File that gets one JSON line per answer.", bare_variable="PREDICT_LOG_FILE")
+    )
+    api_cors_origins: str = setting(
+        "", Rule(text="Origins, comma separated, that browsers may call from.", bare_variable="API_CORS_ORIGINS")
+    )
+    api_rate_limit: str = setting(
+        "",
+        Rule(
+            text="Most requests of one client; empty: no limit. Checked and shown, not enforced yet.",
+            pattern=rf"|{_RATE}([,;] ?{_RATE})*",
+            allowed='a rate such as "60 per minute"',
+            bare_variable="API_RATE_LIMIT",
+        ),
+    )

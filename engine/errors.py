@@ -1,0 +1,211 @@
+"""Every error of the engine, one tree by blame.
+
+The class says who is to blame, carries a code for machines, whether trying again can help, and the text a client may
+see. `frontend/errors.py` is the one table that turns them into HTTP. All survive pickling.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EngineError(Exception):
+    """Root. `code` is stable and for machines; `str(error)` is for people and may be shown to a client."""
+
+    code: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, text: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(text or (type(self).__doc__ or "").strip().splitlines()[0])
+        self.retry_after_s = retry_after_s
+
+
+# --- the caller's fault ---------------------------------------------------------------------------------------------
+
+
+class CallerError(EngineError):
+    """The request cannot be served as it stands."""
+
+    code = "BAD_REQUEST"
+
+
+class InvalidField(CallerError):
+    """A field has a value that is not allowed."""
+
+    code = "INVALID_FIELD"
+
+    def __init__(self, text: str, *, field: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_invalid_field, (str(self), self.field))
+
+
+def _invalid_field(text: str, field: str) -> InvalidField:
+    return InvalidField(text, field=field)
+
+
+class NoFile(CallerError):
+    """No file uploaded"""
+
+    code = "NO_FILE"
+
+
+class UndecodableAudio(CallerError):
+    """The file is audio by name but cannot be decoded."""
+
+    code = "UNDECODABLE"
+
+
+class SilentAudio(CallerError):
+    """Audio file is silent"""
+
+    code = "SILENT"
+
+
+class NotAudio(CallerError):
+    """The file is not audio in a format we read."""
+
+    code = "NOT_AUDIO"
+
+
+class BodyTooLarge(CallerError):
+    """The body is larger than the limit."""
+
+    code = "TOO_LARGE"
+
+
+class AudioTooLong(CallerError):
+    """The recording is longer than the limit."""
+
+    code = "TOO_LONG"
+
+
+class ClientGone(CallerError):
+    """The client hung up before its answer was ready."""
+
+    code = "CLIENT_GONE"
+
+
+class UnknownDeployment(CallerError):
+    """No deployment has this name."""
+
+    code = "UNKNOWN_DEPLOYMENT"
+
+
+class ConfigError(CallerError):
+    """A setting is unknown or out of range."""
+
+    code = "CONFIG"
+
+
+# --- overload: try again --------------------------------------------------------------------------------------------
+
+
+class OverloadError(EngineError):
+    """More work than the engine can take just now."""
+
+    code = "OVERLOADED"
+    retryable = True
+
+
+class QueueFull(OverloadError):
+    """The request queue is full."""
+
+    code = "QUEUE_FULL"
+
+
+class DeadlineExceeded(OverloadError):
+    """The deadline passed before the answer was ready."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+# --- not ready ------------------------------------------------------------------------------------------------------
+
+
+class NotReady(EngineError):
+    """The engine is not ready to serve."""
+
+    code = "NOT_READY"
+    retryable = True
+
+
+class DeploymentFailed(NotReady):
+    """The model could not be started."""
+
+    code = "DEPLOYMENT_FAILED"
+
+
+class EngineClosed(NotReady):
+    """The engine is shutting down."""
+
+    code = "CLOSING"
+
+
+# --- the world broke ------------------------------------------------------------------------------------------------
+
+
+class BrokenError(EngineError):
+    """Something outside this process failed."""
+
+    code = "BROKEN"
+
+
+class ModelFailed(BrokenError):
+    """The model raised an error for this input."""
+
+    code = "MODEL_FAILED"
+
+
+class NonFiniteOutput(BrokenError):
+    """The model answered with something that is not a number."""
+
+    code = "NON_FINITE_OUTPUT"
+
+
+class ModelCrashed(BrokenError):
+    """The model process died twice while it worked on this input."""
+
+    code = "MODEL_CRASHED"
+
+
+class OutOfMemory(BrokenError):
+    """There is not enough memory for the shared segment."""
+
+    code = "OUT_OF_MEMORY"
+
+
+class PeerGone(BrokenError):
+    """The other end of a control connection is gone."""
+
+    code = "PEER_GONE"
+    retryable = True
+
+
+class ProtocolError(BrokenError):
+    """A peer spoke another version, or nonsense."""
+
+    code = "PROTOCOL"
+
+
+class UnsupportedPlatform(BrokenError):
+    """The engine runs on x86-64 Linux only for now."""
+
+    code = "UNSUPPORTED_PLATFORM"
+
+
+class SupervisorRunning(BrokenError):
+    """Another supervisor already runs in this runtime directory."""
+
+    code = "SUPERVISOR_RUNNING"
+
+
+# --- our bug --------------------------------------------------------------------------------------------------------
+
+
+class InternalError(EngineError):
+    """An assumption of ours does not hold."""
+
+    code = "INTERNAL"

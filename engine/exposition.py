@@ -1,0 +1,124 @@
+"""Prometheus text from the counters in shared memory: every frontend and the supervisor give the same figures.
+
+Only what is counted is exported. A histogram's `_sum` is the sum over answered requests, like its buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.client import EngineClient
+from engine.client.attachment import Attachment, Counters
+from engine.clock import NS_PER_S, now_ns
+from engine.metrics import EXPORTED, HTTP_ENDPOINTS, HTTP_STATUSES, LATENCY_BOUNDS_S, http_counter, latency_counter
+from engine.shm.lane import count_states
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_TEXT = {metric.name: metric.text for metric in EXPORTED}
+_METHOD = {"optimized": "POST", "legacy": "POST", "other": "GET"}
+_PLAIN_COUNTERS = (
+    ("nightscan_engine_cache_hits_total", "cache_hits"),
+    ("nightscan_engine_cache_misses_total", "cache_misses"),
+    ("nightscan_engine_refused_total", "refused"),
+    ("nightscan_engine_expired_total", "expired"),
+    ("nightscan_engine_cancelled_total", "cancelled"),
+)
+
+
+def exposition(client: EngineClient | None) -> bytes:
+    """All exported metrics, summed over deployments; without a client only their names."""
+    registry = CollectorRegistry()
+    registry.register(_Engine(client))
+    return generate_latest(registry)
+
+
+class _Engine(Collector):
+    def __init__(self, client: EngineClient | None) -> None:
+        names = () if client is None else client.deployments()
+        found = [client.attachment(name) for name in names] if client is not None else []
+        self._attachments = [attachment for attachment in found if attachment is not None]
+
+    def collect(self) -> Iterator[Metric]:
+        counters = [found for attachment in self._attachments if (found := attachment.counters()) is not None]
+        totals = _sum(each.lane_totals for each in counters)
+        yield _http_requests(totals)
+        yield _predictions(totals)
+        yield _durations(totals)
+        for name, counter in _PLAIN_COUNTERS:
+            family = CounterMetricFamily(name, _TEXT[name])
+            family.add_metric([], totals.get(counter, 0))
+            yield family
+        yield from _instances(counters)
+        yield from _slots(self._attachments)
+
+
+def _sum(each: Iterable[dict[str, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for counters in each:
+        for name, value in counters.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+def _http_requests(totals: dict[str, int]) -> Metric:
+    name = "nightscan_http_requests_total"
+    family = CounterMetricFamily(name, _TEXT[name], labels=("method", "endpoint", "status"))
+    for endpoint in HTTP_ENDPOINTS:
+        for status in (*HTTP_STATUSES, "other"):
+            counter = http_counter(endpoint, status) if isinstance(status, int) else f"http.{endpoint}.other"
+            family.add_metric([_METHOD[endpoint], endpoint, str(status)], totals.get(counter, 0))
+    return family
+
+
+def _predictions(totals: dict[str, int]) -> Metric:
+    name = "nightscan_predictions_total"
+    family = CounterMetricFamily(name, _TEXT[name], labels=("status",))
+    family.add_metric(["success"], totals.get("succeeded", 0))
+    family.add_metric(["error"], totals.get("failed", 0))
+    return family
+
+
+def _durations(totals: dict[str, int]) -> Metric:
+    name = "nightscan_prediction_duration_seconds"
+    family = HistogramMetricFamily(name, _TEXT[name])
+    buckets, below = [], 0
+    for bucket, bound in enumerate([*map(str, LATENCY_BOUNDS_S), "+Inf"]):
+        below += totals.get(latency_counter(bucket), 0)
+        buckets.append((bound, float(below)))
+    family.add_metric([], buckets, totals.get("latency_ns", 0) / NS_PER_S)
+    return family
+
+
+def _instances(counters: list[Counters]) -> Iterator[Metric]:
+    for name, counter, scale in (
+        ("nightscan_engine_batches_total", "batches", 1),
+        ("nightscan_engine_batched_requests_total", "requests", 1),
+        ("nightscan_engine_busy_seconds_total", "busy_ns", NS_PER_S),
+    ):
+        family = CounterMetricFamily(name, _TEXT[name], labels=("instance",))
+        for row in (row for each in counters for row in each.instances):
+            family.add_metric([str(row["pid"])], row[counter] / scale)
+        yield family
+
+
+def _slots(attachments: list[Attachment]) -> Iterator[Metric]:
+    queue, slots = "nightscan_ml_queue_length", "nightscan_engine_slots"
+    waiting, states = 0, {"free": 0, "writing": 0, "ready": 0, "leased": 0, "replied": 0}
+    for attachment in attachments:
+        try:
+            counted = count_states(attachment.segment.tables.word.tolist())
+            waiting += attachment.census.waiting(now_ns())
+        except ValueError:  # unmapped between two looks: this version is gone, and its requests with it
+            continue
+        for state in states:
+            states[state] += getattr(counted, state)
+    yield GaugeMetricFamily(queue, _TEXT[queue], value=waiting)
+    family = GaugeMetricFamily(slots, _TEXT[slots], labels=("state",))
+    for state, count in states.items():
+        family.add_metric([state], count)
+    yield family

@@ -1,0 +1,93 @@
+"""What an instance holds of its deployment: the mapped segment, the lease, the bells."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.clock import NS_PER_S, now_ns
+from engine.instance.batch import BatchProcessor
+from engine.instance.control import ControlChannel, Holdings, Message
+from engine.instance.loop import InstanceLoop
+from engine.instance.runner import ModelRunner
+from engine.messages import process_start_ticks
+from engine.shm.bell import Bell
+from engine.shm.board import InstanceBoard
+from engine.shm.layout import LaneWord
+from engine.shm.lease import Lease
+from engine.shm.segment import Segment
+from engine.shm.taker import Taker
+
+UNWANTED_AFTER_S = 10.0  # long enough for a keeper to start a successor supervisor
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One mapped segment with everything needed to take work from it."""
+
+    name: int
+    segment: Segment
+    lease: Lease
+    doorbell: Bell
+    reply_bells: tuple[Bell, ...]
+    holdings: Holdings
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, message: Message) -> Iterator[Attachment]:
+        """Maps what an `attach` message brought; unmaps and closes it at the end."""
+        fields = message.fields
+        segment = Segment.attach(message.fds[0])
+        lease = Lease(segment.fd)
+        bells = [Bell(fd) for fd in message.fds[1:]]
+        name = int(fields["name"])
+        held = Holdings(str(fields["deployment"]), int(fields["version"]), name, tuple(message.fds))
+        try:
+            yield cls(name, segment, lease, bells[0], tuple(bells[1:]), held)
+        finally:
+            for bell in bells:
+                bell.close()
+            lease.close()
+            segment.close()
+
+    def run_loop(self, control: ControlChannel, runner: ModelRunner, *, aging_ms: float) -> None:
+        """Works until told to leave."""
+        taker = Taker(
+            self.segment, self.name, self.lease, self.doorbell, self.reply_bells, max_batch=runner.max_batch
+        )
+        InstanceLoop(
+            taker=taker,
+            processor=BatchProcessor(taker, runner),
+            board=InstanceBoard(self.segment, self.name),
+            doorbell=self.doorbell,
+            control=control,
+            holdings=self.holdings,
+            max_batch=runner.max_batch,
+            aging_ms=aging_ms,
+            wanted=_Wanted(self.segment).check,
+        ).run()
+
+
+class _Wanted:
+    """Whether anybody is left who could send work, asked while there is no supervisor.
+
+    A reader of the lane rows only: their writer is the supervisor.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._unwanted_since_ns: int | None = None
+
+    def check(self) -> bool:
+        rows = map(self._segment.lane_row, range(self._segment.geometry.lanes))
+        if any(_is_alive(row[LaneWord.PID], row[LaneWord.START_TICKS]) for row in rows):
+            self._unwanted_since_ns = None
+            return True
+        if self._unwanted_since_ns is None:
+            self._unwanted_since_ns = now_ns()
+        return now_ns() - self._unwanted_since_ns < UNWANTED_AFTER_S * NS_PER_S
+
+
+def _is_alive(pid: int, start_ticks: int) -> bool:
+    return pid != 0 and process_start_ticks(pid) == start_ticks

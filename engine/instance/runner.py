@@ -1,0 +1,55 @@
+"""A loaded model on its device: payloads in, probabilities out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.errors import BrokenError
+from engine.instance.staging import CudaStaging, HostStaging, Payload, Staging
+from engine.models.catalogue import LoadedModel
+from engine.spec import ModelDescription
+
+
+class ModelRunner:
+    """Owns the module on the device; computes one batch at a time, in the thread that made it."""
+
+    def __init__(self, loaded: LoadedModel, *, device: str, max_batch: int) -> None:
+        """Raises BrokenError where the device does not exist."""
+        self.device = _checked_device(device)
+        self.max_batch = max_batch
+        self.description: ModelDescription = dataclasses.replace(loaded.description, device=device)
+        self._module = loaded.module.to(self.device).eval().requires_grad_(False)
+        self._staging: Staging = HostStaging(self.description.input_shape, max_batch)
+
+    def use_mapping(self, mapping: npt.NDArray[np.uint8]) -> None:
+        """On CUDA: stage from the segment's own pages from now on."""
+        if self.device.type == "cuda":
+            self._staging = CudaStaging(self.description.input_shape, self.max_batch, self.device, mapping)
+
+    @torch.inference_mode()
+    def run(self, payloads: Sequence[Payload]) -> npt.NDArray[np.float32]:
+        """Probabilities `[B, classes]`, float32 on the host. Raises whatever the model raises."""
+        logits = self._module(self._staging.stage(payloads))
+        probabilities: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).cpu().numpy()
+        if probabilities.shape != (len(payloads), self.description.classes):
+            raise BrokenError(f"the model answered {len(payloads)} items with shape {probabilities.shape}")
+        return probabilities
+
+    def close(self) -> None:
+        """Gives the page-locked mapping back to the driver."""
+        if isinstance(self._staging, CudaStaging):
+            self._staging.close()
+
+
+def _checked_device(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BrokenError(f"device {name}: torch {torch.__version__} sees no CUDA device here; use devices=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BrokenError(f"device {name}: only {torch.cuda.device_count()} CUDA devices here")
+    return device

@@ -1,0 +1,69 @@
+"""Warm every batch size before the first request, and check that the model means the same at each.
+
+A model is ready when, for every bucket, its output is finite, has the right shape, and agrees with batch size 1
+within `TOLERANCE`; anything else is a failed start, never a logged warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.clock import NS_PER_MS, NS_PER_S, now_ns
+from engine.core.batching import buckets
+from engine.errors import BrokenError
+from engine.instance.runner import ModelRunner
+
+TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
+BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
+
+
+@dataclass(frozen=True)
+class WarmupItem:
+    """A made-up payload: a tone over noise, since silence makes some models divide by zero."""
+
+    payload: npt.NDArray[np.uint8]
+    int16: bool = False
+    gain: float = 1.0
+
+
+def warm_up(runner: ModelRunner, *, repeats: int) -> dict[int, float]:
+    """Milliseconds of the fastest pass by batch size. Raises BrokenError when a check fails."""
+    item = _made_up_item(runner.description.input_shape)
+    reference = _checked(runner, [item])
+    return {size: _warm_bucket(runner, [item] * size, reference, repeats) for size in buckets(runner.max_batch)}
+
+
+def _warm_bucket(
+    runner: ModelRunner, batch: list[WarmupItem], reference: npt.NDArray[np.float32], repeats: int
+) -> float:
+    give_up_ns = now_ns() + int(BUCKET_LIMIT_S * NS_PER_S)
+    fastest_ns = None
+    for _ in range(max(1, repeats)):
+        start_ns = now_ns()
+        probabilities = _checked(runner, batch)
+        took_ns = now_ns() - start_ns
+        fastest_ns = took_ns if fastest_ns is None else min(fastest_ns, took_ns)
+        if now_ns() > give_up_ns:
+            break
+    difference = float(np.abs(probabilities - reference).max())
+    if difference > TOLERANCE:
+        size = len(batch)
+        raise BrokenError(f"the model answers differently in a batch of {size}: by {difference:.2g} > {TOLERANCE}")
+    return (fastest_ns or 0) / NS_PER_MS
+
+
+def _checked(runner: ModelRunner, batch: list[WarmupItem]) -> npt.NDArray[np.float32]:
+    probabilities = runner.run(batch)
+    if not np.isfinite(probabilities).all():
+        raise BrokenError(f"the model's answer to a batch of {len(batch)} is not finite")
+    return probabilities
+
+
+def _made_up_item(input_shape: tuple[int, ...]) -> WarmupItem:
+    size = int(np.prod(input_shape))
+    noise = np.random.default_rng(0).standard_normal(size)
+    signal = 0.3 * np.sin(np.arange(size) * 0.2) + 0.05 * noise
+    return WarmupItem(signal.astype(np.float32).view(np.uint8))

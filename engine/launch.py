@@ -1,0 +1,142 @@
+"""How programs start and stop the engine: the keeper for gunicorn, the bare supervisor for everybody else.
+
+Without torch, and cheap to import: gunicorn's master and every frontend do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.errors import ConfigError, NotReady, UnsupportedPlatform
+from engine.supervisor import masters
+from engine.supervisor.children import module_command
+from engine.supervisor.identity import Identity, send_signal, wait_dead
+from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, last_holder, living_holder, locked
+
+_ENSURE_LOCK = "ensure.lock"
+
+
+def check_platform() -> None:
+    """Raises UnsupportedPlatform, naming what is missing, where the shared-memory protocol does not hold."""
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+        raise UnsupportedPlatform(f"the engine runs on x86-64 Linux, this is {platform.machine()} {sys.platform}")
+    for name in ("eventfd", "memfd_create", "pidfd_open"):
+        if not hasattr(os, name):
+            raise UnsupportedPlatform(f"this Python ({platform.python_version()}) has no os.{name}")
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        raise UnsupportedPlatform(f"this kernel ({platform.release()}) has no pidfd: {error}") from error
+
+
+def prepare_runtime_dir(runtime_dir: str | os.PathLike[str]) -> Path:
+    """Makes the directory, 0700. Raises ConfigError if it cannot be made or is somebody else's."""
+    path = Path(runtime_dir).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found, link = path.stat(), path.lstat()  # in /tmp somebody else may have put a link there
+    except OSError as error:
+        raise ConfigError(f"runtime_dir={path}: {error.strerror}") from error
+    for owner_uid in (found.st_uid, link.st_uid):
+        if owner_uid != os.geteuid():
+            raise ConfigError(f"runtime_dir={path}: belongs to uid {owner_uid}, this process is uid {os.geteuid()}")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+    return path
+
+
+def start_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> int:
+    """Has the engine run for as long as the process `master_pid` lives; the keeper's pid.
+
+    0 if a supervisor of its own (systemd's) runs here and needs no keeper. A keeper that is there already is used.
+    """
+    check_platform()
+    path = prepare_runtime_dir(runtime_dir)
+    masters.register(path, Identity.of(master_pid))
+    supervisor = living_holder(path / SUPERVISOR_LOCK)
+    if supervisor is not None and not supervisor.embedded:
+        return 0
+    keeper = living_holder(path / KEEPER_LOCK)
+    return keeper.pid if keeper is not None else _spawn_keeper(path, master_pid)
+
+
+def ensure_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
+    """For a frontend that finds no supervisor: starts the keeper again if it is gone, whoever asks first.
+
+    Nothing happens where the supervisor was not a keeper's in the first place, or the master is gone.
+    """
+    path = prepare_runtime_dir(runtime_dir)
+    with locked(path / _ENSURE_LOCK):
+        supervisor = last_holder(path / SUPERVISOR_LOCK)
+        foreign = supervisor is not None and not supervisor.embedded
+        if not foreign and living_holder(path / KEEPER_LOCK) is None and Identity.of(master_pid).is_living:
+            start_keeper(path, master_pid)
+
+
+def stop_keeper(runtime_dir: str | os.PathLike[str], timeout_s: float) -> bool:
+    """This process needs the engine no more: ends it, unless another master does; whether the keeper is gone.
+
+    Waits for at most `timeout_s` seconds.
+    """
+    path = Path(runtime_dir).absolute()
+    masters.unregister(path, Identity.of(os.getpid()))
+    keeper = living_holder(path / KEEPER_LOCK)
+    pidfd = keeper.identity.open_pidfd() if keeper is not None else None
+    if pidfd is None:
+        return True
+    try:
+        if masters.living(path):
+            return False
+        send_signal(pidfd, signal.SIGTERM)
+        return wait_dead(pidfd, timeout_s=timeout_s)
+    finally:
+        os.close(pidfd)
+
+
+def start_supervisor(
+    runtime_dir: str | os.PathLike[str], settings_environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """A supervisor without a keeper, in a session of its own; the caller waits for it and ends it by SIGTERM.
+
+    `settings_environment` is put over this process's environment.
+    """
+    check_platform()
+    path = prepare_runtime_dir(runtime_dir)
+    return subprocess.Popen(
+        module_command("engine.supervisor", "--runtime-dir", str(path)),
+        env={**os.environ, **settings_environment},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _spawn_keeper(path: Path, master_pid: int) -> int:
+    """Starts the keeper as nobody's child: gunicorn's master takes every child of its for a worker.
+
+    Raises NotReady if it did not come up.
+    """
+    reader, writer = os.pipe()
+    arguments = ("--runtime-dir", str(path), "--master", str(master_pid), "--report-fd", str(writer))
+    with contextlib.closing(os.fdopen(reader, "rb")) as report:
+        try:
+            starter = subprocess.Popen(
+                module_command("engine.supervisor.keeper", *arguments),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[writer],
+                start_new_session=True,
+            )
+        finally:
+            os.close(writer)
+        pid = report.read()
+        starter.wait()
+    if not pid:
+        raise NotReady("the keeper of the engine did not start; its message is in the log")
+    return int(pid)

@@ -1,0 +1,150 @@
+"""The manager for asyncio programs. The running loop drives the engine's client: an answer costs no thread hop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import uuid
+from typing import Any
+
+from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.config import ConnectionPoolConfig, Settings
+from engine.errors import EngineError
+from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
+from engine.manager.factory import ModelFactory
+from engine.manager.results import Result, failed, not_submitted, success
+
+_log = logging.getLogger(__name__)
+
+
+class OptimizedModelServingManager:
+    """Deploys models and predicts, in coroutines. Usable as an async context manager."""
+
+    def __init__(
+        self, config: ConnectionPoolConfig | Settings | None = None, *, core: ServingCore | None = None
+    ) -> None:
+        """Reads settings, starts nothing; see `initialize`. `core`: share one with another manager."""
+        self.core = ServingCore(config) if core is None else core
+
+    async def initialize(self) -> OptimizedModelServingManager:
+        """Starts an engine of its own, or joins one that runs in the configured runtime directory. Idempotent."""
+        await asyncio.to_thread(self.core.start)
+        return self
+
+    async def __aenter__(self) -> OptimizedModelServingManager:
+        return await self.initialize()
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.shutdown()
+
+    @property
+    def cache_implementation(self) -> Any:
+        """Any object with `get_prediction(audio_data)` and `cache_prediction(audio_data, result)`, sync or async."""
+        return self.core.cache_implementation
+
+    @cache_implementation.setter
+    def cache_implementation(self, value: Any) -> None:
+        self.core.cache_implementation = value
+
+    async def deploy_optimized_model(
+        self, deployment_id: str, factory: ModelFactory, *, timeout: float = DEPLOY_S, **options: Any
+    ) -> bool:
+        """Serves a model: a function that makes it (closures too), a path of weights, or a ModelSpec.
+
+        An id that exists is swapped without failing a request. `options`: fields of ModelOptions. False when the model
+        could not be started; `deployment_error` says why. Raises ConfigError for what is no model.
+        """
+        error: EngineError | None = None
+        with self.core.deploy_request(deployment_id, factory, ModelOptions(**options)) as (fields, fds):
+            try:
+                await self.core.client.request_async("deploy", timeout_s=timeout, fds=fds, **fields)
+            except EngineError as failure:
+                error = failure
+        return self.core.deployed(deployment_id, error)
+
+    async def undeploy_optimized_model(self, deployment_id: str, *, timeout: float = DEPLOY_S) -> bool:
+        """Takes a model out of service, once what is under way is answered; False when there was none."""
+        try:
+            await self.core.client.request_async("undeploy", timeout_s=timeout, deployment=deployment_id)
+        except EngineError as error:
+            _log.warning("undeploy of %s: %s", deployment_id, error)
+            return False
+        return True
+
+    def deployment_error(self, deployment_id: str) -> str:
+        """Why the last deploy of this id did not succeed; empty when it did."""
+        return self.core.failures.get(deployment_id, "")
+
+    async def predict_async(
+        self,
+        deployment_id: str,
+        audio_data: Any,
+        request_id: str | None = None,
+        user_id: str | None = None,
+        priority: int = 0,
+        timeout: float = 30.0,
+    ) -> Result:
+        """One prediction. Never raises for what goes wrong with it: failures are dictionaries with `error`.
+
+        `audio_data`: an array in the model's input shape; for waveform models float32 (or int16) mono at the model's
+        rate, at most one segment. A higher `priority` is served first. `timeout` in seconds.
+        """
+        began_ns, due = now_ns(), Deadline.after_s(timeout)
+        request_id = uuid.uuid4().hex if request_id is None else request_id
+        cache = self.core.cache_implementation
+        if cache is not None:
+            found = await _bounded(cache.get_prediction, audio_data, due=due)
+            if result := self.core.cached(deployment_id, found, request_id=request_id, latency_s=_since_s(began_ns)):
+                return result
+        try:
+            self._drive()
+            ticket, description = self.core.submit(
+                deployment_id, audio_data, request_id=request_id, user_id=user_id, priority=priority, due=due
+            )
+        except EngineError as error:
+            return not_submitted(error, request_id=request_id, timeout_s=timeout)
+        try:
+            answer = (await ticket.wait_async())[0]
+        except EngineError as error:
+            return failed(error, request_id=request_id, timeout_s=timeout)
+        finally:
+            ticket.cancel()  # nothing to cancel unless this coroutine was
+        result = success(answer, description, request_id=request_id, latency_s=_since_s(began_ns))
+        if cache is not None:
+            await _bounded(cache.cache_prediction, audio_data, result, due=due)
+        return result
+
+    async def get_optimization_stats(self) -> dict[str, Any]:
+        """The published statistics; see `engine.stats`."""
+        return self.core.statistics()
+
+    async def shutdown(self) -> None:
+        """Answers what is under way with an error and lets go of the engine. Idempotent."""
+        await asyncio.to_thread(self.core.stop)
+
+    def _drive(self) -> None:
+        """Lets the running loop drive the client, unless another loop does."""
+        self.core.client.prefer_event_loop(asyncio.get_running_loop())
+
+
+async def _bounded(method: Any, *arguments: Any, due: Deadline) -> Any:
+    """Asks somebody's cache, wherever it blocks; None when it fails or takes longer than the request has."""
+    try:
+        return await asyncio.wait_for(_called(method, *arguments), due.remaining_s())
+    except asyncio.TimeoutError:
+        _log.warning("the cache did not answer in time")
+    except Exception:  # somebody else's code: a cache that fails is a miss
+        _log.exception("the cache failed")
+    return None
+
+
+async def _called(method: Any, *arguments: Any) -> Any:
+    if inspect.iscoroutinefunction(method):
+        return await method(*arguments)
+    found = await asyncio.to_thread(method, *arguments)
+    return await found if inspect.isawaitable(found) else found
+
+
+def _since_s(moment_ns: int) -> float:
+    return (now_ns() - moment_ns) / NS_PER_S

@@ -1,0 +1,149 @@
+"""The manager for scripts and threads: the same names without `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import uuid
+from typing import Any
+
+from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.config import ConnectionPoolConfig, Settings
+from engine.errors import EngineError
+from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
+from engine.manager.factory import ModelFactory
+from engine.manager.results import Result, failed, not_submitted, success
+
+_log = logging.getLogger(__name__)
+
+
+class SyncModelServingManager:
+    """Deploys models and predicts, blocking. Any thread may call. Usable as a context manager."""
+
+    def __init__(
+        self, config: ConnectionPoolConfig | Settings | None = None, *, core: ServingCore | None = None
+    ) -> None:
+        """Reads settings, starts nothing; see `initialize`. `core`: share one with another manager."""
+        self.core = ServingCore(config) if core is None else core
+        self._cache_lock = threading.Lock()
+
+    def initialize(self) -> SyncModelServingManager:
+        """Starts an engine of its own, or joins one that runs in the configured runtime directory. Idempotent."""
+        self.core.start()
+        return self
+
+    def __enter__(self) -> SyncModelServingManager:
+        return self.initialize()
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+
+    @property
+    def cache_implementation(self) -> Any:
+        """Any object with `get_prediction(audio_data)` and `cache_prediction(audio_data, result)`, sync or async.
+
+        Coroutines of an async one run one at a time, each in an event loop of its own.
+        """
+        return self.core.cache_implementation
+
+    @cache_implementation.setter
+    def cache_implementation(self, value: Any) -> None:
+        self.core.cache_implementation = value
+
+    def deploy_optimized_model(
+        self, deployment_id: str, factory: ModelFactory, *, timeout: float = DEPLOY_S, **options: Any
+    ) -> bool:
+        """As the asynchronous manager's, blocking."""
+        error: EngineError | None = None
+        with self.core.deploy_request(deployment_id, factory, ModelOptions(**options)) as (fields, fds):
+            try:
+                self._client_driven().request("deploy", timeout_s=timeout, fds=fds, **fields)
+            except EngineError as failure:
+                error = failure
+        return self.core.deployed(deployment_id, error)
+
+    def undeploy_optimized_model(self, deployment_id: str, *, timeout: float = DEPLOY_S) -> bool:
+        """Takes a model out of service, once what is under way is answered; False when there was none."""
+        try:
+            self._client_driven().request("undeploy", timeout_s=timeout, deployment=deployment_id)
+        except EngineError as error:
+            _log.warning("undeploy of %s: %s", deployment_id, error)
+            return False
+        return True
+
+    def deployment_error(self, deployment_id: str) -> str:
+        """Why the last deploy of this id did not succeed; empty when it did."""
+        return self.core.failures.get(deployment_id, "")
+
+    def predict(
+        self,
+        deployment_id: str,
+        audio_data: Any,
+        request_id: str | None = None,
+        user_id: str | None = None,
+        priority: int = 0,
+        timeout: float = 30.0,
+    ) -> Result:
+        """As the asynchronous manager's `predict_async`, blocking for at most `timeout` seconds."""
+        began_ns, due = now_ns(), Deadline.after_s(timeout)
+        request_id = uuid.uuid4().hex if request_id is None else request_id
+        cache = self.core.cache_implementation
+        if cache is not None:
+            found = self._asked(cache.get_prediction, audio_data, due=due)
+            if result := self.core.cached(deployment_id, found, request_id=request_id, latency_s=_since_s(began_ns)):
+                return result
+        try:
+            self._client_driven()
+            ticket, description = self.core.submit(
+                deployment_id, audio_data, request_id=request_id, user_id=user_id, priority=priority, due=due
+            )
+        except EngineError as error:
+            return not_submitted(error, request_id=request_id, timeout_s=timeout)
+        try:
+            answer = ticket.wait()[0]
+        except EngineError as error:
+            return failed(error, request_id=request_id, timeout_s=timeout)
+        finally:
+            ticket.cancel()  # nothing to cancel unless this thread was interrupted
+        result = success(answer, description, request_id=request_id, latency_s=_since_s(began_ns))
+        if cache is not None:
+            self._asked(cache.cache_prediction, audio_data, result, due=due)
+        return result
+
+    def get_optimization_stats(self) -> dict[str, Any]:
+        """The published statistics; see `engine.stats`."""
+        return self.core.statistics()
+
+    def shutdown(self) -> None:
+        """Answers what is under way with an error and lets go of the engine. Idempotent."""
+        self.core.stop()
+
+    def _client_driven(self) -> Any:
+        """The client, with somebody there who drives it."""
+        client = self.core.client
+        client.prefer_event_loop(None)
+        return client
+
+    def _asked(self, method: Any, *arguments: Any, due: Deadline) -> Any:
+        """Asks somebody's cache; None when it fails or, being async, takes longer than the request has."""
+        try:
+            found = method(*arguments)
+            if not inspect.isawaitable(found):
+                return found
+            with self._cache_lock:
+                return asyncio.run(_within(found, due))
+        except asyncio.TimeoutError:
+            _log.warning("the cache did not answer in time")
+        except Exception:  # somebody else's code: a cache that fails is a miss
+            _log.exception("the cache failed")
+        return None
+
+
+async def _within(awaitable: Any, due: Deadline) -> Any:
+    return await asyncio.wait_for(awaitable, due.remaining_s())
+
+
+def _since_s(moment_ns: int) -> float:
+    return (now_ns() - moment_ns) / NS_PER_S

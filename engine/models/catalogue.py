@@ -1,0 +1,191 @@
+"""From a ModelSpec to a model that is ready to run, whatever it was made from.
+
+Invariant: what `load_model` returns has run once, on zeros; its description's classes and labels are those of that run.
+Every failure is a ConfigError whose text says what to change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import ConfigError
+from engine.models.factories import call_factory, import_factory, source_of
+from engine.models.fingerprint import model_version
+from engine.models.foreign import UndecodableWeights, blaming
+from engine.models.labels import PUBLISHED_LABELS, check_labels, read_labels
+from engine.models.pipeline import SoundClassifier
+from engine.models.resnet18 import ResNet18
+from engine.models.spectrogram import MelSettings
+from engine.models.weights import Checkpoint, FileKind, kind_of, read_checkpoint, read_program
+from engine.spec import ModelDescription, ModelSource, ModelSpec
+
+DEMO_PATH = Path(__file__).with_name("demo.pt")
+DEFAULT_SAMPLE_RATE_HZ = 22_050
+DEFAULT_SEGMENT_S = 8.0
+PROBE_ITEMS = 2  # one would not show a module that drops the batch dimension, or was exported for a single item
+
+
+@dataclass
+class LoadedModel:
+    """A model on the CPU in evaluation mode, and what its users need to know of it."""
+
+    module: nn.Module  # float32 [B, *input_shape] -> logits [B, classes]
+    description: ModelDescription
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A module with what came along with it, before the spec has its say."""
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    sample_rate_hz: int
+    segment_s: float
+    peak_normalise: bool
+    labels: tuple[str, ...] | None
+    preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # beyond the fields above
+    code: bytes = b""
+
+
+def load_model(
+    spec: ModelSpec, factory: Callable[[], object] | None = None, *, fingerprint: bytes = b""
+) -> LoadedModel:
+    """Makes the model that `spec` describes and runs it once.
+
+    `factory` is the callable of a PICKLE spec. `fingerprint` tells apart models of the same class and weights whose
+    code differs (the pickled bytes, or their hash); it goes into the model version. Raises ConfigError, and its kind
+    UndecodableWeights for a file that is no model.
+    """
+    made = _make(spec, factory)
+    module = made.module.to("cpu").eval()
+    for parameter in module.parameters():  # one by one: TorchScript modules refuse module.requires_grad_()
+        parameter.requires_grad_(False)
+    classes = _count_classes(module, made.shape)
+    preprocessing = {
+        **made.preprocessing, "input_shape": made.shape, "sample_rate_hz": made.sample_rate_hz,
+        "segment_s": made.segment_s, "peak_normalise": made.peak_normalise,
+    }
+    description = ModelDescription(
+        model_version=model_version(module, preprocessing, code=made.code + fingerprint),
+        input_shape=made.shape, classes=classes, labels=_labels(spec, made, classes),
+        sample_rate_hz=made.sample_rate_hz, segment_s=made.segment_s, peak_normalise=made.peak_normalise, device="cpu",
+    )
+    return LoadedModel(module, description)
+
+
+def _make(spec: ModelSpec, factory: Callable[[], object] | None) -> _Made:
+    if spec.source is ModelSource.DEMO:
+        return _from_checkpoint(spec, read_checkpoint(DEMO_PATH), where="the demo model")
+    if spec.source is ModelSource.CHECKPOINT:
+        return _from_file(spec, Path(spec.location))
+    if spec.source is ModelSource.FACTORY:
+        module = call_factory(import_factory(spec.location, spec.import_paths), spec.location)
+        return _from_module(spec, module, code=spec.location.encode() + source_of(spec.location))
+    if factory is None:
+        raise ConfigError("a model that travels as a pickle needs its callable")
+    return _from_module(spec, call_factory(factory, getattr(factory, "__qualname__", repr(factory))), code=b"")
+
+
+def _from_file(spec: ModelSpec, path: Path) -> _Made:
+    if kind_of(path) in (FileKind.TORCHSCRIPT, FileKind.EXPORTED):
+        return _from_module(spec, read_program(path), code=path.read_bytes())
+    return _from_checkpoint(spec, read_checkpoint(path), where=str(path))
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _from_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, *, where: str) -> _Made:
+    own = checkpoint.preprocessing
+    own_mel = own.get("mel", {})
+    rate_hz = _first(spec.sample_rate_hz, own.get("sample_rate_hz"), own_mel.get("sample_rate_hz"))
+    wanted = {} if spec.resize_antialias is None else {"resize_antialias": spec.resize_antialias}
+    mel = MelSettings.from_mapping({**own_mel, **wanted, "sample_rate_hz": rate_hz or DEFAULT_SAMPLE_RATE_HZ})
+    network = _resnet18(checkpoint.state, where)
+    segment_s = float(_first(spec.segment_s, own.get("segment_s"), DEFAULT_SEGMENT_S))
+    classes = network.fc.out_features
+    return _Made(
+        module=SoundClassifier(network, mel),
+        shape=_first(spec.input_shape, (round(mel.sample_rate_hz * segment_s),)),
+        sample_rate_hz=mel.sample_rate_hz, segment_s=segment_s,
+        peak_normalise=bool(_first(spec.peak_normalise, own.get("peak_normalise"), True)),
+        labels=_first(checkpoint.labels, PUBLISHED_LABELS if classes == len(PUBLISHED_LABELS) else None),
+        preprocessing={"mel": dataclasses.asdict(mel)},
+    )
+
+
+def _from_module(spec: ModelSpec, module: nn.Module, *, code: bytes) -> _Made:
+    """A module may carry what the spec leaves open as attributes of the same names."""
+    rate_hz = int(_first(spec.sample_rate_hz, getattr(module, "sample_rate_hz", None), DEFAULT_SAMPLE_RATE_HZ))
+    segment_s = float(_first(spec.segment_s, getattr(module, "segment_s", None), DEFAULT_SEGMENT_S))
+    labels = getattr(module, "labels", None)
+    return _Made(
+        module=module,
+        shape=tuple(_first(spec.input_shape, getattr(module, "input_shape", None), (round(rate_hz * segment_s),))),
+        sample_rate_hz=rate_hz, segment_s=segment_s,
+        peak_normalise=bool(_first(spec.peak_normalise, getattr(module, "peak_normalise", None), True)),
+        labels=None if labels is None else tuple(map(str, labels)), code=code,
+    )
+
+
+def _resnet18(state: dict[str, Tensor], where: str) -> ResNet18:
+    """The network that a state_dict fits, its width and classes read off the weights."""
+    stem, head = state.get("conv1.weight"), state.get("fc.weight")
+    if stem is None or head is None or stem.dim() != 4 or head.dim() != 2:
+        raise UndecodableWeights(
+            f"{where} is no ResNet18 with torchvision's names: it needs conv1.weight and fc.weight, and has"
+            f" {', '.join(list(state)[:4])}, …; serve another architecture through a model_factory"
+        )
+    network = ResNet18(classes=head.shape[0], width=stem.shape[0])
+    expected = network.state_dict()
+    wrong = [f"no {name}" for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    wrong += [f"unknown {name}" for name in state if name not in expected]
+    wrong += [f"{name} has shape {tuple(value.shape)}, not {tuple(expected[name].shape)}"
+              for name, value in state.items() if name in expected and value.shape != expected[name].shape]
+    if wrong:
+        raise UndecodableWeights(f"{where} does not fit ResNet18: {'; '.join(wrong[:3])} ({len(wrong)} differences)")
+    network.load_state_dict(state)
+    return network
+
+
+@torch.inference_mode()
+def _count_classes(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """The width of the logits for a batch of zeros."""
+    zeros = torch.zeros(PROBE_ITEMS, *shape)
+    with blaming(lambda what: (
+        f"the model failed on a batch of zeros of shape {list(zeros.shape)}: {what}. If its items have another shape,"
+        " set input_shape in the spec or as an attribute of the module, or sample_rate_hz and segment_s; the first"
+        " dimension is the batch and must be free"
+    )):
+        logits = module(zeros)
+    if not isinstance(logits, Tensor):
+        raise ConfigError(f"the model must return a tensor of logits [B, classes], not a {type(logits).__name__}")
+    if logits.dim() != 2 or logits.shape[0] != PROBE_ITEMS or not logits.shape[1] or not logits.is_floating_point():
+        raise ConfigError(
+            f"the model must return floating-point logits [B, classes]; for {list(zeros.shape)} it returned"
+            f" {str(logits.dtype).removeprefix('torch.')} {list(logits.shape)}"
+        )
+    return logits.shape[1]
+
+
+def _labels(spec: ModelSpec, made: _Made, classes: int) -> tuple[str, ...]:
+    if spec.labels is not None:
+        return check_labels(spec.labels, classes, where="the deployment")
+    if spec.labels_path:
+        return check_labels(read_labels(spec.labels_path), classes, where=spec.labels_path)
+    if made.labels is not None:
+        return check_labels(made.labels, classes, where="the model itself")
+    if spec.source is ModelSource.CHECKPOINT and isinstance(made.module, SoundClassifier):
+        raise ConfigError(
+            f"the model has {classes} classes, not the published {len(PUBLISHED_LABELS)}, and nothing names them: set"
+            " model_labels to a JSON list, a file with one label a line, or the train.csv of its training"
+        )
+    return tuple(f"class_{index}" for index in range(classes))

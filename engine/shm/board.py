@@ -1,0 +1,114 @@
+"""Counters in the segment: one row per lane, one per instance, each with one writer, so that no lock spans processes.
+
+Rows outlive their writers. The counters of a lane go on with its next owner; those of an instance that is gone are
+folded into totals in the header when the supervisor clears its row.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+
+import numpy as np
+
+from engine.clock import NS_PER_S
+from engine.errors import InternalError
+from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
+from engine.shm.layout import Header, InstanceWord, LaneWord
+from engine.shm.segment import Segment
+from engine.shm.words import READY, WORD_BYTES
+
+_LANE_WORD = {name: LaneWord.COUNTERS + k for k, name in enumerate(LANE_COUNTERS)}
+_INSTANCE_WORD = {name: InstanceWord.COUNTERS + k for k, name in enumerate(INSTANCE_COUNTERS)}
+_BOUNDS_NS = tuple(round(bound_s * NS_PER_S) for bound_s in LATENCY_BOUNDS_S)
+_LATENCY_WORDS = tuple(_LANE_WORD[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1))
+_WORD_MASK = (1 << 64) - 1
+
+
+class LaneBoard:
+    """The counters of one lane, for the process that owns it. Thread-safe."""
+
+    def __init__(self, segment: Segment, lane: int) -> None:
+        self._words = segment.lane_row(lane)
+        self._lock = threading.Lock()  # an increment is a load and a store, and frontends have threads
+
+    def add(self, name: str, n: int = 1) -> None:
+        """Adds to a counter of LANE_COUNTERS; KeyError for any other name."""
+        word = _LANE_WORD[name]
+        with self._lock:
+            self._words[word] = (self._words[word] + n) & _WORD_MASK
+
+    def observe_latency(self, latency_ns: int) -> None:
+        """Counts one request into its bucket of the histogram; `latency_ns` of LANE_COUNTERS is left to `add`."""
+        word = _LATENCY_WORDS[bisect_left(_BOUNDS_NS, latency_ns)]
+        with self._lock:
+            self._words[word] += 1
+
+
+class InstanceBoard:
+    """The counters of one instance, for the one thread of it that works."""
+
+    def __init__(self, segment: Segment, name: int) -> None:
+        """Raises InternalError if no row carries `name`."""
+        rows = map(segment.instance_row, range(segment.geometry.instance_rows))
+        found = next((row for row in rows if row[InstanceWord.NAME] == name), None)
+        if found is None:
+            raise InternalError(f"no instance of this segment is called {name}")
+        self._words = found
+
+    def add(self, name: str, n: int = 1) -> None:
+        """Adds to a counter of INSTANCE_COUNTERS; KeyError for any other name."""
+        word = _INSTANCE_WORD[name]
+        self._words[word] = (self._words[word] + n) & _WORD_MASK
+
+
+def lane_totals(segment: Segment) -> dict[str, int]:
+    """Every counter of LANE_COUNTERS, summed over all lanes, whoever owned them."""
+    totals = np.zeros(len(LANE_COUNTERS), dtype=np.uint64)
+    for lane in range(segment.geometry.lanes):
+        row = segment.lane_row(lane)
+        totals += np.array(row[LaneWord.COUNTERS : LaneWord.COUNTERS + len(LANE_COUNTERS)], dtype=np.uint64)
+    return dict(zip(LANE_COUNTERS, totals.tolist(), strict=True))
+
+
+def instance_rows(segment: Segment) -> list[dict[str, int]]:
+    """`name`, `pid`, `start_ticks`, `go` and every counter of INSTANCE_COUNTERS of each instance that has a row."""
+    found = []
+    for k in range(segment.geometry.instance_rows):
+        row = segment.instance_row(k)
+        if name := row[InstanceWord.NAME]:
+            counters = {counter: row[word] for counter, word in _INSTANCE_WORD.items()}
+            identity = {"pid": row[InstanceWord.PID], "start_ticks": row[InstanceWord.START_TICKS]}
+            found.append({"name": name, **identity, "go": row[InstanceWord.GO], **counters})
+    return found
+
+
+def instance_totals(segment: Segment) -> dict[str, int]:
+    """Every counter of INSTANCE_COUNTERS, summed over the instances there are and those that are gone."""
+    rows = instance_rows(segment)
+    return {
+        name: segment.header[Header.FOLDED + k] + sum(row[name] for row in rows)
+        for k, name in enumerate(INSTANCE_COUNTERS)
+    }
+
+
+def queue_length(segment: Segment) -> int:
+    """Requests that wait for an instance: READY slots of all lanes, and those that wait in a frontend for a slot."""
+    start = segment.geometry.table_at("word")
+    states = segment.array[start : start + WORD_BYTES * segment.geometry.slot_count : WORD_BYTES]
+    waiting = sum(segment.lane_row(lane)[LaneWord.WAITING] for lane in range(segment.geometry.lanes))
+    return int(np.count_nonzero(states == READY)) + waiting
+
+
+def latency_quantile_s(totals: dict[str, int], quantile: float) -> float:
+    """The latency, in seconds, that the share `quantile` of the counted requests did not exceed; 0.0 if there are none.
+
+    Linear within a bucket of the histogram in `totals` (of `lane_totals`); what lies above the last bound counts as it.
+    """
+    counts = [totals[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1)]
+    rank, below = quantile * sum(counts), 0.0
+    for count, lower_s, upper_s in zip(counts, (0.0, *LATENCY_BOUNDS_S), LATENCY_BOUNDS_S, strict=False):
+        if count and below + count >= rank:
+            return lower_s + (upper_s - lower_s) * (rank - below) / count
+        below += count
+    return LATENCY_BOUNDS_S[-1] if any(counts) else 0.0

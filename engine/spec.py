@@ -1,0 +1,92 @@
+"""What a deployment is made of, as plain values that cross processes: no torch here.
+
+`ModelSpec` travels from whoever deploys to the instance that loads; `ModelDescription` is what the instance reports
+once the model is loaded, and all that frontends ever know of a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from engine.errors import ProtocolError
+
+DEFAULT_DEPLOYMENT_ID = "wildlife_detector_optimized"
+
+
+class ModelSource(str, Enum):
+    """Where an instance gets its model from."""
+
+    DEMO = "demo"  # the small model we ship
+    CHECKPOINT = "checkpoint"  # a NightScan state_dict, safetensors, TorchScript or torch.export file at `location`
+    FACTORY = "factory"  # `package.module:function` at `location`, imported in the instance
+    PICKLE = "pickle"  # a cloudpickled callable, handed over in a sealed memfd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """How to make one model. A field that is None is taken from the model itself, or else from its default."""
+
+    source: ModelSource = ModelSource.DEMO
+    location: str = ""
+    labels_path: str = ""  # JSON list, one label a line, or a NightScan train.csv
+    labels: tuple[str, ...] | None = None
+    input_shape: tuple[int, ...] | None = None  # of one item; None: (round(sample_rate_hz * segment_s),)
+    sample_rate_hz: int | None = None
+    segment_s: float | None = None
+    peak_normalise: bool | None = None
+    resize_antialias: bool | None = None  # of the spectrogram image; for NightScan checkpoints only
+    import_paths: tuple[str, ...] = ()  # put on sys.path of the instance before a factory is imported
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "source": self.source.value}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ModelSpec:
+        """Raises ProtocolError for fields that this version does not know."""
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+            made = cls(**fields)
+            return dataclasses.replace(made, source=ModelSource(made.source))
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"not a model spec: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDescription:
+    """A loaded model as its users see it."""
+
+    model_version: str  # short hash of the weights and of the preprocessing
+    input_shape: tuple[int, ...]  # of one item, without the batch dimension
+    classes: int
+    labels: tuple[str, ...]  # len == classes
+    sample_rate_hz: int
+    segment_s: float
+    peak_normalise: bool
+    device: str
+
+    @property
+    def is_waveform(self) -> bool:
+        """Whether an item is one waveform `[frames]`, so that int16 may be sent in place of float32."""
+        return len(self.input_shape) == 1
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of one float32 item, the largest payload of a slot."""
+        return 4 * math.prod(self.input_shape)
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> ModelDescription:
+        """Raises ProtocolError for anything that `to_bytes` of this version did not make."""
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(value).items()}
+            return cls(**fields)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError(f"not a model description: {error}") from error

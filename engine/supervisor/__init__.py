@@ -1,0 +1,1 @@
+"""The parent process of the engine, and its keeper. Nothing here sees a request, a pickle or torch."""

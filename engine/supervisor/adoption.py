@@ -1,0 +1,140 @@
+"""Taking over from a supervisor that died.
+
+Whoever lives comes back by itself and offers what it holds: segment, doorbell, reply bells. The first offer makes a
+version known again; the segment itself says who owns which lane and which instances live. Only a deployment whose
+segment nobody offers is begun anew, once everybody who was there has come back or is dead.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+from engine.errors import ProtocolError
+from engine.shm.bell import Bell
+from engine.shm.segment import Segment
+from engine.spec import ModelDescription
+from engine.supervisor.connections import Parcel
+from engine.supervisor.context import Context
+from engine.supervisor.deployment import Deployment
+from engine.supervisor.identity import Identity, send_signal
+from engine.supervisor.ledger import State
+from engine.supervisor.version import Plan, Version
+
+# Whoever stays away longer (stopped, or deep in one batch) finds its version replaced, and closes it when it comes.
+COME_BACK_WITHIN_S = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+class Adoption:
+    """The peers of a predecessor that may still come. `on_over` is called once, when nobody is waited for."""
+
+    def __init__(self, context: Context, state: State, on_over: Callable[[], None]) -> None:
+        self._context = context
+        self._on_over = on_over
+        self._instances = set(state.instances)
+        self.over = False
+        self._missing: dict[Identity, int] = {}
+        for peer in {*state.instances, *state.frontends}:
+            pidfd = peer.open_pidfd()
+            if pidfd is not None:
+                self._missing[peer] = pidfd
+        self.found_living = bool(self._missing)
+
+    def begin(self) -> None:
+        """Waits for those who live, if there are any."""
+        for peer, pidfd in self._missing.items():
+            self._context.loop.watch(pidfd, functools.partial(self.heard_of, peer))
+        self._context.loop.call_after(COME_BACK_WITHIN_S, self._end)
+        self._end_if_complete()
+
+    def heard_of(self, peer: Identity) -> None:
+        """It has said hello, or it is dead."""
+        pidfd = self._missing.pop(peer, None)
+        if pidfd is not None:
+            self._context.loop.unwatch(pidfd)
+            os.close(pidfd)
+        self._end_if_complete()
+
+    def dismiss(self) -> bool:
+        """Nobody is wanted any more: instances that have not come are told to end; whether there are any."""
+        missing = [pidfd for peer, pidfd in self._missing.items() if peer in self._instances]
+        for pidfd in missing:
+            send_signal(pidfd, signal.SIGTERM)
+        for peer in self._missing.keys() - self._instances:
+            self.heard_of(peer)
+        return bool(missing)
+
+    def _end_if_complete(self) -> None:
+        if not self._missing:
+            self._end()
+
+    def _end(self) -> None:
+        for pidfd in self._missing.values():
+            self._context.loop.unwatch(pidfd)
+            os.close(pidfd)
+        if self._missing:
+            _log.warning("not come back: %s", ", ".join(str(peer.pid) for peer in self._missing))
+        self._missing.clear()
+        if not self.over:
+            self.over = True
+            self._on_over()
+
+
+def version_of_hold(context: Context, deployment: Deployment, number: int, parcel: Parcel) -> Version:
+    """The version that a peer holds, adopted from the next two descriptors of its hello if it is not known yet.
+
+    Raises ProtocolError for a segment of another layout.
+    """
+    segment_fd, doorbell_fd = parcel.take_fds(2)
+    known = deployment.version(number)
+    if known is not None:
+        os.close(segment_fd)
+        os.close(doorbell_fd)
+        return known
+    doorbell = Bell(doorbell_fd)
+    try:
+        segment = Segment.attach(segment_fd)
+    except ProtocolError:
+        doorbell.close()
+        raise
+    return _adopted(context, deployment, number, segment, doorbell)
+
+
+def _adopted(context: Context, deployment: Deployment, number: int, segment: Segment, doorbell: Bell) -> Version:
+    record = deployment.awaited
+    desired = record is not None and record.serving is not None and record.serving.number == number
+    if desired and record is not None and record.serving is not None and record.description is not None:
+        plan, description = record.serving, record.description
+    else:
+        desired, plan, description = False, _unknown_plan(context, deployment.id, number), _unknown_model(segment)
+    version = Version(context, plan, deployment)
+    version.adopt(segment, doorbell, description)
+    _log.info("adopted %s version %d%s", deployment.id, number, "" if desired else ", which closes")
+    deployment.newest = max(deployment.newest, number)
+    deployment.adopt(version, serves=desired)
+    return version
+
+
+def _unknown_plan(context: Context, deployment: str, number: int) -> Plan:
+    """For a version that nobody desires any more: it will start nothing."""
+    return Plan(deployment=deployment, number=number, spec={}, options=context.options.pool)
+
+
+def _unknown_model(segment: Segment) -> ModelDescription:
+    """Nobody will attach to this version, so that the sizes are all there is to say."""
+    geometry = segment.geometry
+    return ModelDescription(
+        model_version="",
+        input_shape=(geometry.payload_bytes // 4,),
+        classes=max(1, geometry.reply_bytes // 4),
+        labels=(),
+        sample_rate_hz=0,
+        segment_s=0.0,
+        peak_normalise=False,
+        device="",
+    )

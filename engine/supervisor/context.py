@@ -1,0 +1,32 @@
+"""What every part of one supervisor shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.supervisor.connections import Peer
+from engine.supervisor.frontend import Frontend, Frontends
+from engine.supervisor.identity import Identity
+from engine.supervisor.loop import Loop
+from engine.supervisor.options import SupervisorOptions
+
+
+@dataclass(frozen=True)
+class Context:
+    """Given to whoever is made later than the supervisor itself."""
+
+    loop: Loop
+    options: SupervisorOptions
+    frontends: Frontends
+    keys: dict[str, Callable[[Peer], None]]  # key of an instance that was started -> whom its hello is for
+    persist: Callable[[], None]  # writes the desired state; before acting on it
+    everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for
+    news: Callable[[], None]  # something changed that somebody may wait for
+
+    def stand_in(self, identity: Identity) -> Frontend | None:
+        """Somebody to own the lane of a process that has not come back yet; None if it is dead."""
+        pidfd = identity.open_pidfd()
+        if pidfd is None:
+            return None
+        return self.frontends.add(Frontend(identity=identity, pidfd=pidfd, peer=None))

@@ -1,0 +1,251 @@
+"""One deployment: the version that serves, the one that starts, those that close, and who waits for their news.
+
+A swap never leaves a gap: the new version serves and everybody has been told so before the old one closes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.core.lifecycle import DeploymentState, VersionState, deployment_state
+from engine.crash_points import reach
+from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady
+from engine.supervisor.context import Context
+from engine.supervisor.frontend import Frontend
+from engine.supervisor.ledger import DeploymentRecord
+from engine.supervisor.version import Plan, Version
+
+# Frontends that read their messages within this time never meet a version that closes. Others meet it, are refused by
+# it and find the next one; so the value decides how smooth a swap is, not whether it is right.
+SWITCH_GRACE_S = 0.25
+
+Waiter = Callable[[EngineError | None], None]  # told once: None for done
+
+_log = logging.getLogger(__name__)
+
+
+class Deployment:
+    """All versions of one id. `awaited`: what a predecessor had serving, while nobody has offered its segment yet."""
+
+    def __init__(self, context: Context, deployment_id: str, on_gone: Callable[[Deployment], None]) -> None:
+        self.id = deployment_id
+        self._context = context
+        self._on_gone = on_gone
+        self.serving: Version | None = None
+        self.starting: Version | None = None
+        self.awaited: DeploymentRecord | None = None
+        self.retired: list[Version] = []
+        self.newest = 0
+        self.failure = ""
+        self._leaving = False
+        self._told: dict[str, Any] = {}
+        self._start_waiters: list[Waiter] = []
+        self._size_waiters: list[Waiter] = []
+        self._gone_waiters: list[Waiter] = []
+
+    # --- orders -----------------------------------------------------------------------------------------------------
+
+    def deploy(self, plan: Plan, waiter: Waiter | None = None) -> None:
+        """Starts `plan`, which then takes over from what serves. The waiter learns when it serves or has failed.
+
+        Raises EngineClosed while the deployment is being taken out of service.
+        """
+        if self._leaving:
+            raise EngineClosed(f"deployment {self.id} is being taken out of service")
+        superseded, self.starting = self.starting, None
+        self._tell(self._start_waiters, NotReady(f"another deployment of {self.id} came in between"))
+        self.failure = ""
+        self.newest = max(self.newest, plan.number)
+        self.starting = Version(self._context, plan, self)
+        if waiter is not None:
+            self._start_waiters.append(waiter)
+        self._context.persist()
+        reach("deploy.written")
+        if superseded is not None:
+            self._retire(superseded, drain_s=0.0)
+        self.starting.start()
+        self.tell_state()
+
+    def undeploy(self, waiter: Waiter | None = None, *, drain_s: float | None = None) -> None:
+        """Takes everything out of service; the waiter learns when the last process is gone."""
+        if waiter is not None:
+            self._gone_waiters.append(waiter)
+        self._leaving = True
+        self._tell(self._start_waiters, EngineClosed(f"deployment {self.id} is being taken out of service"))
+        drain_s = self._context.options.request_timeout_s if drain_s is None else drain_s
+        leaving = [version for version in (self.serving, self.starting) if version is not None]
+        self.serving = self.starting = self.awaited = None
+        self._context.persist()
+        for version in leaving:
+            self._retire(version, drain_s=drain_s)
+        for version in self.retired:
+            version.close(drain_s=drain_s)
+        self.tell_state()
+        self._leave_if_empty()
+
+    def scale(self, pool_size: int, waiter: Waiter) -> None:
+        """Another pool size for the version that serves (or starts). Raises NotReady if there is none."""
+        version = self.serving or self.starting
+        if version is None:
+            raise NotReady(f"deployment {self.id} has no version that could be scaled")
+        options = dataclasses.replace(version.plan.options, pool_size=pool_size)
+        version.plan = dataclasses.replace(version.plan, options=options)
+        self._context.persist()
+        self._size_waiters.append(waiter)
+        version.resize(options)
+        self.version_changed(version)
+
+    def adopt(self, version: Version, *, serves: bool) -> None:
+        """A version found alive. One that is not desired any more is closed."""
+        if serves and self.awaited is not None:
+            self.awaited = None
+            self.serving = version
+            version.resize(version.plan.options)
+            # Not at once: whoever offers it is in the middle of saying which lane it has already.
+            self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
+        else:
+            self._retire(version, drain_s=self._context.options.request_timeout_s)
+        self._context.persist()
+        self.tell_state()
+
+    def _retire(self, version: Version, *, drain_s: float) -> None:
+        self.retired.append(version)
+        version.close(drain_s=drain_s)
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def versions(self) -> Iterator[Version]:
+        """Everything that has processes or a segment, in order of age where it matters to nobody else."""
+        yield from (*self.retired, *(each for each in (self.serving, self.starting) if each is not None))
+
+    def version(self, number: int) -> Version | None:
+        return next((each for each in self.versions() if each.plan.number == number), None)
+
+    @property
+    def configured(self) -> bool:
+        """Whether the settings name it: then a frontend does not listen before it has a lane in it."""
+        plans = [each.plan for each in (self.serving, self.starting) if each is not None]
+        if self.awaited is not None and self.awaited.serving is not None:
+            plans.append(self.awaited.serving)
+        return any(plan.configured for plan in plans)
+
+    @property
+    def state(self) -> DeploymentState:
+        if self._leaving:
+            return DeploymentState.CLOSING if any(self.versions()) else DeploymentState.GONE
+        if self.awaited is not None:
+            return DeploymentState.STARTING
+        if self.serving is not None and self.serving.pool.hopeless:
+            return DeploymentState.FAILED  # it is tried on; until then requests have better places to go
+        states: set[VersionState] = {each.state for each in self.versions()}
+        return deployment_state(states, failed=bool(self.failure))
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, or not as large as wished; empty if there is nothing to say."""
+        version = self.serving or self.starting
+        return self.failure or (version.pool.reason if version is not None else "")
+
+    @property
+    def record(self) -> DeploymentRecord:
+        """For the state file."""
+        known = self.awaited or DeploymentRecord(self.id, 0, None, None, None)
+        serving, description = known.serving, known.description
+        if self.serving is not None and self.serving.plane is not None:
+            serving, description = self.serving.plan, self.serving.plane.description
+        starting = self.starting.plan if self.starting is not None else None
+        return DeploymentRecord(self.id, self.newest, serving, starting, description)
+
+    def keeps_waiting(self, frontend: Frontend) -> bool:
+        """Whether `frontend` must not listen yet on our account."""
+        if self.serving is not None:
+            return not self.serving.has_lane(frontend)
+        if not self.configured:
+            return False
+        return self.awaited is not None or (self.starting is not None and not self.starting.has_lane(frontend))
+
+    # --- telling frontends ------------------------------------------------------------------------------------------
+
+    def offer(self, frontend: Frontend) -> None:
+        """Tells a new frontend all there is, with lanes."""
+        frontend.send(self._state_message())
+        for version in self.versions():
+            version.offer(frontend)
+
+    def tell_state(self) -> None:
+        """Tells everybody, if there is news."""
+        message = self._state_message()
+        if message != self._told:
+            self._told = message
+            _log.info("%s is %s (version %d) %s", self.id, message["state"], message["version"], message["reason"])
+            self._context.frontends.tell(message)
+        self._context.news()
+
+    def _state_message(self) -> dict[str, Any]:
+        return {
+            "type": "state",
+            "deployment": self.id,
+            "state": self.state.value,
+            "version": self.serving.plan.number if self.serving is not None else 0,
+            "reason": self.reason,
+        }
+
+    # --- what versions report ---------------------------------------------------------------------------------------
+
+    def version_opened(self, version: Version) -> None:
+        for frontend in self._context.frontends.all():
+            if frontend.connected:
+                version.offer(frontend)
+
+    def version_serves(self, version: Version) -> None:
+        before, self.serving, self.starting, self.awaited = self.serving, version, None, None
+        self.failure = ""
+        self._context.persist()
+        reach("serve.written")
+        self.tell_state()
+        self._tell(self._start_waiters, None)
+        if before is not None:
+            self.retired.append(before)
+            drain_s = self._context.options.request_timeout_s
+            self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(before.close, drain_s=drain_s))
+
+    def version_failed(self, version: Version, reason: str) -> None:
+        self.retired.append(version)
+        self.starting = None
+        if self.serving is None:
+            self.failure = reason
+        self._context.persist()
+        self.tell_state()
+        self._tell(self._start_waiters, DeploymentFailed(reason))
+
+    def version_changed(self, version: Version) -> None:
+        self.tell_state()
+        if version is self.serving and version.pool.settled:
+            short = version.pool.reason if version.pool.ready < len(version.pool.seats) else ""
+            self._tell(self._size_waiters, DeploymentFailed(short) if short else None)
+
+    def version_gone(self, version: Version) -> None:
+        self.retired.remove(version)
+        if version.plan.pickle_path is not None and version.plan.pickle_path not in self._factories_in_use():
+            version.plan.pickle_path.unlink(missing_ok=True)
+        self.tell_state()
+        self._leave_if_empty()
+
+    def _factories_in_use(self) -> set[object]:
+        return {each.plan.pickle_path for each in self.versions()}
+
+    def _leave_if_empty(self) -> None:
+        wanted = self.awaited is not None or (self.failure and not self._leaving)
+        if not wanted and not any(self.versions()):
+            self._tell(self._gone_waiters, None)
+            self._on_gone(self)
+
+    @staticmethod
+    def _tell(waiters: list[Waiter], error: EngineError | None) -> None:
+        told, waiters[:] = waiters[:], []
+        for waiter in told:
+            waiter(error)

@@ -1,0 +1,70 @@
+"""One frontend as the supervisor knows it: a process, a connection while there is one, and what it has been told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.supervisor.connections import Peer
+from engine.supervisor.identity import Identity
+from engine.supervisor.loop import Loop
+
+
+class Frontend:
+    """One client in one process; a process may have several, each with lanes of its own.
+
+    Owns its pidfd. Without a peer it is somebody who lives and has not come back yet: its lanes stay its own.
+    """
+
+    def __init__(self, *, identity: Identity, pidfd: int, peer: Peer | None) -> None:
+        self.identity = identity
+        self.pidfd = pidfd
+        self.peer = peer
+        self.welcomed = False
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Nothing happens while it is not connected."""
+        if self.peer is not None:
+            self.peer.send(message, fds)
+
+    @property
+    def connected(self) -> bool:
+        return self.peer is not None and self.peer.open
+
+
+class Frontends:
+    """All frontends that live. `on_death` is called once for each, after its pidfd said so."""
+
+    def __init__(self, loop: Loop, on_death: Callable[[Frontend], None]) -> None:
+        self._loop = loop
+        self._on_death = on_death
+        self._all: dict[int, Frontend] = {}  # by pidfd
+
+    def add(self, frontend: Frontend) -> Frontend:
+        """From here on its death is noticed."""
+        self._all[frontend.pidfd] = frontend
+        self._loop.watch(frontend.pidfd, lambda: self._died(frontend))
+        return frontend
+
+    def drop(self, frontend: Frontend) -> None:
+        """It owns nothing and waits for nothing any more. Idempotent."""
+        if self._all.pop(frontend.pidfd, None) is None:
+            return
+        self._loop.unwatch(frontend.pidfd)
+        os.close(frontend.pidfd)
+        if frontend.peer is not None:
+            frontend.peer.close()
+
+    def all(self) -> list[Frontend]:
+        """Everybody that lives, connected or not, in order of arrival."""
+        return list(self._all.values())
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Sends to everybody that is connected."""
+        for frontend in self.all():
+            frontend.send(message)
+
+    def _died(self, frontend: Frontend) -> None:
+        self.drop(frontend)
+        self._on_death(frontend)

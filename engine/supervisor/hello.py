@@ -1,0 +1,48 @@
+"""What a peer says of itself when it connects: who it is, by its own pidfd, and what it holds."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import ProtocolError
+from engine.supervisor.connections import Parcel, Peer
+from engine.supervisor.identity import Identity, pid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One version that the peer has mapped: a frontend with its lane, an instance with its name."""
+
+    deployment: str
+    version: int
+    lane: int = 0
+    name: int = 0
+
+
+def introduced(peer: Peer, parcel: Parcel) -> tuple[Identity, int, list[Hold]]:
+    """Who the peer is, its pidfd (the caller's from here on), and what it holds.
+
+    Raises ProtocolError unless the socket's credentials, the message and the pidfd name the same process: a death
+    notice for another one would give its lane away while it lives.
+    """
+    identity = Identity(parcel.number("pid"), parcel.number("start_ticks"))
+    holds = [_hold(value) for value in parcel.sequence("holds")]
+    pidfd = parcel.take_fds(1)[0]
+    named = (pid_of(pidfd), peer.pid)
+    if named != (identity.pid, identity.pid) or identity.start_ticks <= 0:
+        os.close(pidfd)
+        raise ProtocolError(f"hello of pid {identity.pid} came with a pidfd of {named[0]} from pid {named[1]}")
+    return identity, pidfd, holds
+
+
+def _hold(value: Any) -> Hold:
+    try:
+        hold = Hold(**value)
+    except TypeError as error:
+        raise ProtocolError(f"not something a peer can hold: {value!r:.200}") from error
+    numbers = (hold.version, hold.lane, hold.name)
+    if not isinstance(hold.deployment, str) or not all(isinstance(each, int) and each >= 0 for each in numbers):
+        raise ProtocolError(f"not something a peer can hold: {value!r:.200}")
+    return hold

@@ -1,0 +1,57 @@
+"""One instance as the supervisor knows it: a process, a state, and a connection while there is one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from engine.clock import NS_PER_S, now_ns
+from engine.core.lifecycle import InstanceEvent, InstanceState
+from engine.supervisor.connections import Peer
+from engine.supervisor.identity import Identity, send_signal
+
+
+class Instance:
+    """`state` changes only through `advance`. The pidfd is the instance's own copy, closed by the pool at its death."""
+
+    def __init__(self, *, key: str, seat: int, device: str, identity: Identity, pidfd: int) -> None:
+        self.key = key
+        self.seat = seat
+        self.device = device
+        self.identity = identity
+        self.pidfd = pidfd
+        self.state = InstanceState.STARTING
+        self.name = 0  # in its segment; 0 until it is attached
+        self.peer: Peer | None = None
+        self.error = ""  # what it said when it failed
+        self.warmup_ms: dict[str, float] = {}
+        self.started_at_ns = now_ns()
+        self.ready_at_ns = 0
+
+    @classmethod
+    def adopted(cls, *, seat: int, device: str, identity: Identity, pidfd: int, name: int) -> Instance:
+        """One that a predecessor started and that takes work; its connection comes with its hello."""
+        found = cls(key="", seat=seat, device=device, identity=identity, pidfd=pidfd)
+        found.state, found.name, found.ready_at_ns = InstanceState.READY, name, now_ns()
+        return found
+
+    def advance(self, event: InstanceEvent) -> None:
+        """Raises InternalError for an event that cannot happen in this state."""
+        self.state = self.state.after(event)
+        if event is InstanceEvent.WARMED:
+            self.ready_at_ns = now_ns()
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Nothing happens while it is not connected."""
+        if self.peer is not None:
+            self.peer.send(message, fds)
+
+    def kill(self) -> None:
+        """SIGKILL; its death is learnt from the pidfd."""
+        send_signal(self.pidfd, signal.SIGKILL)
+
+    @property
+    def ran_s(self) -> float:
+        """How long it has been ready, in seconds."""
+        return (now_ns() - self.ready_at_ns) / NS_PER_S if self.ready_at_ns else 0.0

@@ -1,0 +1,140 @@
+"""The one loop of a supervisor or keeper: descriptors, moments, signals.
+
+Signal handlers only leave a byte in a socket; everything else happens here, one call after another, in one thread. So
+nothing that a handler of this loop touches needs a lock, and no handler may wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engine.clock import NS_PER_S, now_ns
+
+Handler = Callable[[], None]
+
+
+@dataclass(order=True)
+class Timer:
+    """One call in the future."""
+
+    at_ns: int
+    order: int
+    handler: Handler | None = field(compare=False)
+
+    def cancel(self) -> None:
+        """The call will not happen. Idempotent, harmless afterwards."""
+        self.handler = None
+
+
+class Loop:
+    """Runs handlers until `stop`."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._handlers: dict[int, tuple[Handler, Handler | None]] = {}
+        self._timers: list[Timer] = []
+        self._orders = itertools.count()
+        self._running = False
+        self._signals: dict[int, Handler] = {}
+        self._previous: dict[int, object] = {}
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self.watch(self._wake_reader.fileno(), self._handle_signals)
+
+    # --- what to wait for -------------------------------------------------------------------------------------------
+
+    def watch(self, fd: int, on_readable: Handler, on_writable: Handler | None = None) -> None:
+        """Calls `on_readable` whenever `fd` is readable, and `on_writable`, if given, whenever it is writable.
+
+        A second call for the same descriptor replaces the first.
+        """
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
+        if fd in self._handlers:
+            self._selector.modify(fd, events)
+        else:
+            self._selector.register(fd, events)
+        self._handlers[fd] = (on_readable, on_writable)
+
+    def unwatch(self, fd: int) -> None:
+        """Before the descriptor is closed. Idempotent."""
+        if self._handlers.pop(fd, None) is not None:
+            self._selector.unregister(fd)
+
+    def call_after(self, delay_s: float, handler: Handler) -> Timer:
+        """Calls `handler` once, `delay_s` seconds from now."""
+        timer = Timer(now_ns() + int(delay_s * NS_PER_S), next(self._orders), handler)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def on_signal(self, signum: signal.Signals, handler: Handler) -> None:
+        """Calls `handler` in the loop for every burst of `signum`. For the main thread only."""
+        if not self._signals:
+            signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        self._signals[signum] = handler
+        self._previous[signum] = signal.signal(signum, _ignore)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Returns after `stop`."""
+        self._running = True
+        while self._running:
+            self.run_once()
+
+    def stop(self) -> None:
+        """Ends `run` once the current handler has returned."""
+        self._running = False
+
+    def run_once(self, at_most_s: float | None = None) -> None:
+        """Waits for the next event, for at most `at_most_s`, and handles all there are."""
+        for key, mask in self._selector.select(self._patience_s(at_most_s)):
+            self._handle_descriptor(key.fd, mask)
+        self._handle_timers()
+
+    def close(self) -> None:
+        """Gives signals back and closes what the loop itself opened."""
+        if self._signals:
+            signal.set_wakeup_fd(-1)
+        for signum, previous in self._previous.items():
+            signal.signal(signum, previous)  # type: ignore[arg-type]  # it came out of signal.signal
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _patience_s(self, at_most_s: float | None) -> float | None:
+        while self._timers and self._timers[0].handler is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return at_most_s
+        until_timer_s = max(0.0, (self._timers[0].at_ns - now_ns()) / NS_PER_S)
+        return until_timer_s if at_most_s is None else min(until_timer_s, at_most_s)
+
+    def _handle_descriptor(self, fd: int, mask: int) -> None:
+        # Looked up again for each half: an earlier handler of this round may have stopped watching.
+        for event, which in ((selectors.EVENT_READ, 0), (selectors.EVENT_WRITE, 1)):
+            handler = self._handlers.get(fd, (None, None))[which]
+            if mask & event and handler is not None:
+                handler()
+
+    def _handle_timers(self) -> None:
+        now = now_ns()
+        while self._timers and self._timers[0].at_ns <= now:
+            handler = heapq.heappop(self._timers).handler
+            if handler is not None:
+                handler()
+
+    def _handle_signals(self) -> None:
+        for signum in set(self._wake_reader.recv(4096)):
+            if signum in self._signals:
+                self._signals[signum]()
+
+
+def _ignore(signum: int, frame: object) -> None:
+    """The byte that the wake-up descriptor received is all there is to do."""

@@ -1,0 +1,129 @@
+"""What the supervisor needs of the settings, as plain values, and what one deployment may say for itself."""
+
+from __future__ import annotations
+
+import glob
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.config import (
+    Settings,
+    effective_devices,
+    effective_max_batch_size,
+    effective_pool_size,
+    spec_from_settings,
+)
+from engine.core.restart import RestartPolicy
+from engine.errors import InvalidField
+from engine.spec import ModelSpec
+from engine.supervisor.children import module_command
+
+LANES_PER_WORKER = 2  # a worker that restarts must not wait for the batch in which its predecessor's work still is
+SPARE_LANES = 4  # the status server, the command line, managers in other programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """How the instances of one version run."""
+
+    pool_size: int  # wanted; on cpu bounded by the cores
+    max_batch_size: int
+    warmup_requests: int
+    devices: tuple[str, ...]  # given to instances in turn
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "devices": list(self.devices)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorOptions:
+    """Everything a supervisor is started with."""
+
+    runtime_dir: Path
+    lanes: int
+    slots: int
+    threads: int
+    aging_ms: int
+    request_timeout_s: float
+    drain_s: float
+    cores: int
+    pool: PoolOptions  # what a deployment gets that says nothing
+    default_spec: ModelSpec | None  # None: nothing is deployed at the start
+    instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
+    restarts: RestartPolicy = RestartPolicy()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, runtime_dir: Path) -> SupervisorOptions:
+        """The settings, applied to this machine."""
+        cores = len(os.sched_getaffinity(0))
+        devices = effective_devices(settings, cuda_device_count())
+        pool_size = effective_pool_size(settings, cores, on_cpu=False)
+        return cls(
+            runtime_dir=runtime_dir,
+            lanes=LANES_PER_WORKER * settings.workers + SPARE_LANES,
+            slots=settings.lane_slots,
+            threads=settings.instance_threads,
+            aging_ms=settings.aging_ms,
+            request_timeout_s=settings.request_timeout_ms / 1000,
+            drain_s=settings.drain_s,
+            cores=cores,
+            pool=PoolOptions(
+                pool_size=pool_size,
+                max_batch_size=effective_max_batch_size(settings),
+                warmup_requests=settings.model_warmup_requests,
+                devices=devices,
+            ),
+            default_spec=spec_from_settings(settings) if settings.enabled else None,
+        )
+
+    def pool_options(self, wished: dict[str, Any]) -> PoolOptions:
+        """The options of one deployment: ours, with what it wishes. Raises InvalidField."""
+        unknown = wished.keys() - self.pool.__dict__.keys()
+        if unknown:
+            name = sorted(unknown)[0]
+            raise InvalidField(f"unknown option {name!r} of a deployment", field=name)
+        given = {name: value for name, value in wished.items() if value is not None}
+        values = {**self.pool.__dict__, **given}
+        for name in ("pool_size", "max_batch_size", "warmup_requests"):
+            least = 0 if name == "warmup_requests" else 1
+            if not isinstance(values[name], int) or not least <= values[name] <= 1024:
+                raise InvalidField(f"{name}={values[name]!r}: a whole number from {least} to 1024", field=name)
+        return PoolOptions(**{**values, "devices": _device_names(values["devices"])})
+
+    def effective_pool_size(self, options: PoolOptions) -> int:
+        """Instances that really run: on cpu, instances times threads never exceed the cores."""
+        if any(device != "cpu" for device in options.devices):
+            return options.pool_size
+        return max(1, min(options.pool_size, self.cores // self.threads))
+
+
+def cuda_device_count() -> int:
+    """CUDA devices that torch will be able to use, found out without torch.
+
+    0 for a torch built for the cpu, whatever devices there are.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    nodes = len(glob.glob("/dev/nvidia[0-9]*"))
+    if not nodes or importlib.metadata.version("torch").endswith("+cpu"):
+        return 0
+    return nodes if visible is None else min(nodes, len([part for part in visible.split(",") if part.strip("- ")]))
+
+
+def _device_names(value: object) -> tuple[str, ...]:
+    names: Sequence[Any] = ()
+    if isinstance(value, str):
+        names = value.split(",")
+    elif isinstance(value, (list, tuple)):
+        names = value
+    found = tuple(name.strip() for name in names if isinstance(name, str))
+    if not found or any(name != "cpu" and not _is_cuda(name) for name in found):
+        raise InvalidField(f"devices={value!r}: cpu and cuda:N are possible", field="devices")
+    return found
+
+
+def _is_cuda(name: str) -> bool:
+    return name.startswith("cuda:") and name[5:].isdigit()

@@ -1,0 +1,285 @@
+"""The instances of one version: a seat for each, filled at once and filled again after a death.
+
+What an instance says is passed on to the version; whether its seat is filled again is decided by `engine.core.restart`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from engine.clock import NS_PER_S, now_ns
+from engine.core.lifecycle import InstanceEvent, InstanceState
+from engine.core.restart import Death, SeatRecord, classify, decide
+from engine.errors import ProtocolError
+from engine.supervisor.children import describe_exit, reap, spawn
+from engine.supervisor.connections import Parcel, Peer
+from engine.supervisor.identity import Identity
+from engine.supervisor.instance import Instance
+from engine.supervisor.loop import Loop, Timer
+from engine.supervisor.options import SupervisorOptions
+
+LEAVE_WITHIN_S = 5.0  # a batch of the slowest model; whoever stays longer is killed
+UNDRESS_WITHIN_S = 0.1  # from the last reply to the end of the process
+
+_log = logging.getLogger(__name__)
+
+
+class PoolOwner(Protocol):
+    """Whom a pool tells what happened."""
+
+    def instance_connected(self, instance: Instance) -> None: ...
+    def instance_loaded(self, instance: Instance, parcel: Parcel) -> None: ...
+    def instance_ready(self, instance: Instance) -> None: ...
+    def instance_died(self, instance: Instance) -> None: ...
+    def pool_changed(self) -> None: ...
+
+
+class Seat:
+    """A place for one instance. At most one of `instance` and `timer` is set."""
+
+    def __init__(self, index: int, device: str) -> None:
+        self.index = index
+        self.device = device
+        self.record = SeatRecord()
+        self.instance: Instance | None = None
+        self.timer: Timer | None = None
+        self.hopeless = False
+        self.reason = ""  # of the last failure
+        self.restarts = 0
+
+
+class Pool:
+    """The seats of one version, and the instances that are on their way out."""
+
+    def __init__(
+        self, loop: Loop, options: SupervisorOptions, owner: PoolOwner, keys: dict[str, Callable[[Peer], None]]
+    ) -> None:
+        """`keys`: where a new instance's key is put, with whom to call when it says hello."""
+        self._loop = loop
+        self._options = options
+        self._owner = owner
+        self._keys = keys
+        self._leaving: list[Instance] = []
+        self._closed = False
+        self.seats: list[Seat] = []
+
+    # --- size -------------------------------------------------------------------------------------------------------
+
+    def resize(self, size: int, devices: tuple[str, ...]) -> None:
+        """So many seats from now on. New ones are filled at once; instances of surplus ones finish and leave."""
+        while len(self.seats) > size:
+            self._vacate(self.seats.pop())
+        while len(self.seats) < size:
+            self.seats.append(Seat(len(self.seats), devices[len(self.seats) % len(devices)]))
+        for seat in self.seats:
+            if seat.instance is None and seat.timer is None and not seat.hopeless:
+                self._start(seat)
+
+    def empty(self) -> None:
+        """Everybody leaves: those that take work finish it, those that are still booting are killed."""
+        self._closed = True
+        while self.seats:
+            self._vacate(self.seats.pop())
+
+    def stop_filling(self) -> None:
+        """No seat is filled any more: who is still booting is killed, who works is not told to leave."""
+        self._closed = True
+        for seat in list(self.seats):
+            if seat.instance is None or seat.instance.state.is_booting:
+                self.seats.remove(seat)
+                self._vacate(seat)
+
+    def kill(self) -> None:
+        """Ends every process at once."""
+        for instance in self.instances():
+            instance.kill()
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def instances(self) -> Iterator[Instance]:
+        """Everybody that lives, those that leave included."""
+        yield from [seat.instance for seat in self.seats if seat.instance is not None]
+        yield from list(self._leaving)
+
+    def named(self) -> list[Instance]:
+        """Everybody that has a name in the segment, by name."""
+        return sorted((each for each in self.instances() if each.name), key=lambda each: each.name)
+
+    @property
+    def ready(self) -> int:
+        """Instances that take work."""
+        return sum(each.state is InstanceState.READY for each in self.instances())
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nobody takes work and no seat deserves waiting for."""
+        return not self.ready and all(seat.hopeless for seat in self.seats)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every seat is either taken by an instance that works, or hopeless."""
+        return all(
+            seat.hopeless or (seat.instance is not None and seat.instance.state is InstanceState.READY)
+            for seat in self.seats
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why a seat failed last, empty if none did."""
+        return next((seat.reason for seat in self.seats if seat.reason), "")
+
+    # --- a life -----------------------------------------------------------------------------------------------------
+
+    def adopt(self, identity: Identity, pidfd: int, name: int, devices: tuple[str, ...]) -> Instance:
+        """A seat for an instance of a predecessor."""
+        seat = Seat(len(self.seats), devices[len(self.seats) % len(devices)])
+        self.seats.append(seat)
+        found = Instance.adopted(seat=seat.index, device=seat.device, identity=identity, pidfd=pidfd, name=name)
+        seat.instance = found
+        seat.record = SeatRecord(has_run=True)
+        self._loop.watch(pidfd, functools.partial(self._died, found))
+        return found
+
+    def connect(self, instance: Instance, peer: Peer) -> None:
+        """From here on what `peer` says is what `instance` says."""
+        instance.peer = peer
+        peer.on_parcel = functools.partial(self._on_parcel, instance)
+        if instance.state.allows(InstanceEvent.CONNECTED):
+            instance.advance(InstanceEvent.CONNECTED)
+            self._owner.instance_connected(instance)
+        elif instance.state is InstanceState.LEAVING:
+            instance.send({"type": "detach"})  # it was not connected when it was told
+
+    def _start(self, seat: Seat) -> None:
+        seat.timer = None
+        key = secrets.token_hex(8)
+        command = [*self._options.instance_command, "--runtime-dir", str(self._options.runtime_dir), "--key", key]
+        try:
+            child = spawn(command)
+        except OSError as error:
+            self._after_death(seat, Death.NEVER_BOOTED, f"cannot start a process: {error}", ran_s=0.0)
+            self._owner.pool_changed()
+            return
+        instance = Instance(
+            key=key, seat=seat.index, device=seat.device, identity=child.identity, pidfd=child.pidfd
+        )
+        seat.instance = instance
+        self._keys[key] = functools.partial(self._hello, instance)
+        self._loop.watch(child.pidfd, functools.partial(self._died, instance))
+
+    def _hello(self, instance: Instance, peer: Peer) -> None:
+        if peer.pid != instance.identity.pid:
+            raise ProtocolError(f"pid {peer.pid} has the key of instance {instance.identity.pid}")
+        self.connect(instance, peer)
+
+    def _on_parcel(self, instance: Instance, parcel: Parcel) -> None:
+        if parcel.type == "detached":
+            # It has replied to everything and stores nothing any more. What is left is an interpreter with torch in it
+            # taking itself apart, which takes most of a second.
+            self._loop.call_after(UNDRESS_WITHIN_S, functools.partial(self._end, instance))
+            return
+        event = _EVENTS.get(parcel.type)
+        if event is None:
+            raise ProtocolError(f"an instance does not say {parcel.type!r}")
+        if not instance.state.allows(event):
+            return  # on its way out, or its news crossed an order of ours
+        if event is InstanceEvent.REPORTED_FAILURE:
+            instance.error = parcel.text("error")
+            self._loop.call_after(LEAVE_WITHIN_S, functools.partial(self._insist, instance))
+        instance.advance(event)
+        if event is InstanceEvent.LOADED:
+            self._owner.instance_loaded(instance, parcel)
+        elif event is InstanceEvent.WARMED:
+            instance.warmup_ms = parcel.mapping("warmup_ms")
+            seat = self._seat_of(instance)
+            if seat is not None:
+                seat.hopeless, seat.reason = False, ""
+            self._owner.instance_ready(instance)
+
+    def refuse(self, instance: Instance, reason: str) -> None:
+        """An instance that cannot be used is treated as if it had said so itself."""
+        instance.error = reason
+        instance.advance(InstanceEvent.REPORTED_FAILURE)
+        instance.kill()
+
+    def _vacate(self, seat: Seat) -> None:
+        if seat.timer is not None:
+            seat.timer.cancel()
+        if seat.instance is not None:
+            self._dismiss(seat.instance)
+            seat.instance = None
+
+    def _dismiss(self, instance: Instance) -> None:
+        self._leaving.append(instance)
+        self._keys.pop(instance.key, None)
+        was_ready = instance.state is InstanceState.READY
+        instance.advance(InstanceEvent.TOLD_TO_LEAVE)
+        if was_ready:
+            instance.send({"type": "detach"})
+            self._loop.call_after(LEAVE_WITHIN_S, functools.partial(self._insist, instance))
+        else:
+            instance.kill()  # it holds no work, and would not read an order before it has booted
+
+    def _insist(self, instance: Instance) -> None:
+        if instance.state is not InstanceState.DEAD:
+            _log.warning("instance %d does not leave; killed", instance.identity.pid)
+            self._end(instance)
+
+    def _end(self, instance: Instance) -> None:
+        if instance.state is not InstanceState.DEAD:
+            instance.kill()
+
+    def _died(self, instance: Instance) -> None:
+        death, ran_s = classify(instance.state), instance.ran_s
+        status = reap(instance.pidfd)
+        instance.advance(InstanceEvent.DIED)
+        self._forget(instance)
+        seat = self._seat_of(instance)
+        if seat is not None:
+            seat.instance = None
+        self._owner.instance_died(instance)
+        if seat is not None:
+            reason = instance.error or f"instance {describe_exit(status)} {_where(death)}"
+            self._after_death(seat, death, reason, ran_s=ran_s)
+        os.close(instance.pidfd)
+        self._owner.pool_changed()
+
+    def _seat_of(self, instance: Instance) -> Seat | None:
+        return next((seat for seat in self.seats if seat.instance is instance), None)
+
+    def _forget(self, instance: Instance) -> None:
+        self._keys.pop(instance.key, None)
+        if instance in self._leaving:
+            self._leaving.remove(instance)
+        self._loop.unwatch(instance.pidfd)
+        if instance.peer is not None:
+            instance.peer.close()
+
+    def _after_death(self, seat: Seat, death: Death, reason: str, *, ran_s: float) -> None:
+        verdict = decide(seat.record, death, ran_s=ran_s, policy=self._options.restarts)
+        seat.record, seat.hopeless, seat.reason = verdict.record, verdict.hopeless, reason
+        _log.warning("seat %d: %s", seat.index, reason)
+        if verdict.restart_in_s is not None and not self._closed:
+            seat.restarts += 1
+            seat.timer = self._loop.call_after(verdict.restart_in_s, functools.partial(self._start, seat))
+
+
+_EVENTS = {
+    "loaded": InstanceEvent.LOADED,
+    "ready": InstanceEvent.WARMED,
+    "failed": InstanceEvent.REPORTED_FAILURE,
+}
+
+
+def _where(death: Death) -> str:
+    return "while it worked" if death is Death.RAN else "before it was ready"
+
+
+def uptime_s(instance: Instance) -> float:
+    """Seconds since the process was started or adopted."""
+    return (now_ns() - instance.started_at_ns) / NS_PER_S

@@ -1,0 +1,127 @@
+"""Orders from the command line, managers and the status server: checked, given to the deployments, answered once.
+
+Same user only (the socket sees to that). A factory that comes with `deploy` is stored and handed to instances as bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, InvalidField, OutOfMemory, ProtocolError, UnknownDeployment
+from engine.spec import ModelSource, ModelSpec
+from engine.supervisor.connections import Parcel, Peer
+from engine.supervisor.deployment import Deployment, Waiter
+from engine.supervisor.ledger import Ledger
+from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.version import Plan
+
+_LONGEST_ID = 128
+
+_log = logging.getLogger(__name__)
+
+
+class Answer:
+    """The one answer to one request. Nothing happens if whoever asked is gone."""
+
+    def __init__(self, peer: Peer, request_id: object) -> None:
+        self._peer = peer
+        self._id = request_id
+
+    def done(self, **fields: Any) -> None:
+        self._peer.send({"type": "result", "id": self._id, "ok": True, **fields})
+
+    def failed(self, error: EngineError) -> None:
+        fields = {"ok": False, "error": str(error), "code": error.code}
+        self._peer.send({"type": "result", "id": self._id, **fields})
+
+    def waiter(self, **fields: Any) -> Waiter:
+        """For orders that take their time."""
+        return lambda error: self.done(**fields) if error is None else self.failed(error)
+
+
+class Requests:
+    """Carries out `request` messages."""
+
+    def __init__(
+        self,
+        options: SupervisorOptions,
+        ledger: Ledger,
+        *,
+        deployment: Callable[[str], Deployment],
+        known: dict[str, Deployment],
+        status: Callable[[], dict[str, Any]],
+        shut_down: Callable[[], None],
+    ) -> None:
+        """`deployment` gives the one of that id, made if need be; `known` are those there are."""
+        self._options = options
+        self._ledger = ledger
+        self._deployment = deployment
+        self._known = known
+        self._status = status
+        self._shut_down = shut_down
+
+    def handle(self, peer: Peer, parcel: Parcel) -> None:
+        """Answers now, or when the order is carried out."""
+        answer = Answer(peer, parcel.fields.get("id"))
+        operations: dict[str, Callable[[Parcel, Answer], None]] = {
+            "deploy": self._deploy,
+            "undeploy": self._undeploy,
+            "scale": self._scale,
+            "status": lambda _, answer: answer.done(**self._status()),
+            "shutdown": self._shutdown,
+        }
+        try:
+            operation = operations.get(parcel.text("op"))
+            if operation is None:
+                raise InvalidField(f"unknown op {parcel.fields['op']!r}", field="op")
+            operation(parcel, answer)
+        except EngineError as error:
+            answer.failed(error)
+
+    def _deploy(self, parcel: Parcel, answer: Answer) -> None:
+        name = parcel.text("deployment")
+        if not 0 < len(name) <= _LONGEST_ID:
+            raise InvalidField(f"a deployment's id has 1 to {_LONGEST_ID} characters", field="deployment")
+        spec = ModelSpec.from_json(parcel.mapping("spec"))
+        if (spec.source is ModelSource.PICKLE) != (parcel.fds_left == 1):
+            raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
+        options = self._options.pool_options(parcel.mapping("options"))
+        deployment = self._deployment(name)
+        number = deployment.newest + 1
+        path = None
+        if spec.source is ModelSource.PICKLE:
+            path = self._store(name, number, parcel)
+        plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
+        deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+
+    def _store(self, deployment: str, number: int, parcel: Parcel) -> Path:
+        fd = parcel.take_fds(1)[0]
+        try:
+            return self._ledger.store_factory(deployment, number, fd)
+        except OSError as error:
+            raise OutOfMemory(f"the factory cannot be stored: {error}") from error
+        finally:
+            os.close(fd)
+
+    def _undeploy(self, parcel: Parcel, answer: Answer) -> None:
+        name = parcel.text("deployment")
+        self._find(name).undeploy(answer.waiter(deployment=name))
+
+    def _scale(self, parcel: Parcel, answer: Answer) -> None:
+        name, size = parcel.text("deployment"), parcel.number("pool_size")
+        options = self._options.pool_options({"pool_size": size})
+        self._find(name).scale(options.pool_size, answer.waiter(deployment=name, pool_size=size))
+
+    def _shutdown(self, parcel: Parcel, answer: Answer) -> None:
+        answer.done()
+        _log.info("asked to shut down")
+        self._shut_down()
+
+    def _find(self, name: str) -> Deployment:
+        if name not in self._known:
+            raise UnknownDeployment(f"no deployment {name!r}; there are: {', '.join(sorted(self._known)) or 'none'}")
+        return self._known[name]

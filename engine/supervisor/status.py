@@ -1,0 +1,111 @@
+"""What the supervisor knows, as plain values for `status`: every figure is read at the moment of asking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from engine.clock import NS_PER_S, now_ns
+from engine.supervisor.deployment import Deployment
+from engine.supervisor.frontend import Frontend
+from engine.supervisor.instance import Instance
+from engine.supervisor.pool import uptime_s
+from engine.supervisor.version import Version
+
+LONGEST_REASON = 20_000  # characters; a traceback, not a book
+
+
+def describe(
+    deployments: Iterable[Deployment], frontends: Iterable[Frontend], *, began_at_ns: int, restarted: bool
+) -> dict[str, Any]:
+    """The whole machine."""
+    everybody = list(frontends)
+    return {
+        "supervisor": {
+            "pid": os.getpid(),
+            "uptime_s": round((now_ns() - began_at_ns) / NS_PER_S, 3),
+            "adopted": restarted,
+        },
+        "frontends": [
+            {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
+        ],
+        "deployments": [describe_deployment(each) for each in deployments],
+    }
+
+
+def describe_deployment(deployment: Deployment) -> dict[str, Any]:
+    """One deployment with all its versions, the serving one first."""
+    versions = sorted(deployment.versions(), key=lambda each: each is not deployment.serving)
+    return {
+        "deployment": deployment.id,
+        "state": deployment.state.value,
+        "version": deployment.serving.plan.number if deployment.serving is not None else 0,
+        "reason": deployment.reason[-LONGEST_REASON:],
+        "configured": deployment.configured,
+        "versions": [_version(each) for each in versions],
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    options = version.plan.options
+    return {
+        "version": version.plan.number,
+        "state": version.state.value,
+        "reason": version.pool.reason[-LONGEST_REASON:],
+        "spec": {**version.plan.spec, "labels": None},  # the description has them
+        "pool_size": len(version.pool.seats),
+        "pool_size_wanted": options.pool_size,
+        "max_batch_size": options.max_batch_size,
+        "warmup_requests": options.warmup_requests,
+        "ready": version.pool.ready,
+        "restarts": sum(seat.restarts for seat in version.pool.seats),
+        "instances": [_instance(each) for each in version.pool.instances()],
+        **_plane(version),
+    }
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    return {
+        "name": instance.name,
+        "pid": instance.identity.pid,
+        "state": instance.state.value,
+        "device": instance.device,
+        "seat": instance.seat,
+        "connected": instance.peer is not None and instance.peer.open,
+        "uptime_s": round(uptime_s(instance), 3),
+        "warmup_ms": instance.warmup_ms,
+        "error": instance.error[-LONGEST_REASON:],
+    }
+
+
+def _plane(version: Version) -> dict[str, Any]:
+    plane = version.plane
+    if plane is None:
+        return {"model": None, "lanes": None, "slots": None, "segment_bytes": 0}
+    counts = plane.steward.counts()
+    return {
+        "model": {
+            "model_version": plane.description.model_version,
+            "input_shape": list(plane.description.input_shape),
+            "classes": plane.description.classes,
+            "sample_rate_hz": plane.description.sample_rate_hz,
+            "segment_s": plane.description.segment_s,
+        },
+        "lanes": {
+            "total": plane.segment.geometry.lanes,
+            "free": plane.lanes.free,
+            "swept": plane.lanes.being_swept,
+            "waiting": version.waiting_frontends,
+            "owners": {str(lane): owner.identity.pid for lane, owner in sorted(plane.lanes.owners.items())},
+        },
+        "slots": {
+            "free": counts.free,
+            "writing": counts.writing,
+            "ready": counts.ready,
+            "leased": counts.leased,
+            "replied": counts.replied,
+            "total": counts.total,
+        },
+        "segment_bytes": os.fstat(plane.segment.fd).st_blocks * 512,
+    }

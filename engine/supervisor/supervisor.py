@@ -1,0 +1,335 @@
+"""The supervisor: who says hello, what they are given, and what happens when they die.
+
+Nothing here waits and nothing here computes: requests never pass through this process. It may be killed at any moment;
+what it desires stands in the ledger, and everything else is told to the next one by those who hold it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from engine.clock import now_ns
+from engine.errors import ProtocolError
+from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
+from engine.supervisor.adoption import Adoption, version_of_hold
+from engine.supervisor.connections import Listener, Parcel, Peer
+from engine.supervisor.context import Context
+from engine.supervisor.deployment import Deployment
+from engine.supervisor.frontend import Frontend, Frontends
+from engine.supervisor.hello import Hold, introduced
+from engine.supervisor.identity import Identity, send_signal
+from engine.supervisor.ledger import DeploymentRecord, Ledger, State
+from engine.supervisor.loop import Loop
+from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.requests import Requests
+from engine.supervisor.status import describe
+from engine.supervisor.version import Plan, Version
+
+_LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
+_LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One per runtime directory, for whoever holds the lock on it."""
+
+    def __init__(self, options: SupervisorOptions, loop: Loop) -> None:
+        self._loop = loop
+        self._options = options
+        self._ledger = Ledger(options.runtime_dir)
+        self._frontends = Frontends(loop, self._frontend_died)
+        self._context = Context(
+            loop=loop,
+            options=options,
+            frontends=self._frontends,
+            keys={},
+            persist=self._persist,
+            everybody_back=lambda: self._adoption.over,
+            news=self._welcome_who_may,
+        )
+        self._deployments: dict[str, Deployment] = {}
+        self._peers: set[Peer] = set()
+        self._requests = Requests(
+            options,
+            self._ledger,
+            deployment=self._deployment,
+            known=self._deployments,
+            status=self._status,
+            shut_down=self.shut_down,
+        )
+        self._adoption = Adoption(self._context, State(), _nothing)
+        self._listener: Listener | None = None
+        self._leaving = False
+        self._records = False  # whether the ledger is written: not in the middle of restoring it, nor at the end
+        self._began_at_ns = now_ns()
+
+    # --- start and end ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts what is desired, or waits for those who have it. Then `loop.run` does the rest."""
+        state = self._ledger.read()
+        self._adoption = Adoption(self._context, state, self._begin_anew)
+        if not self._adoption.found_living:
+            kept = [each for each in state.deployments if each.deployment != DEFAULT_DEPLOYMENT_ID]
+            state = State(deployments=tuple(kept))
+        for record in state.deployments:
+            self._restore(record)
+        self._listener = Listener(self._loop, self._options.runtime_dir, self._accept)
+        self._adoption.begin()
+        self._start_configured()
+        self._records = True
+        self._persist()
+
+    def shut_down(self) -> None:
+        """Drains within `drain_s` (not at all for nobody), ends everybody, forgets what was desired, stops the loop."""
+        if self._leaving:
+            return
+        self._leaving, self._records = True, False
+        _log.info("shutting down")
+        self._ledger.clear()
+        self._adoption.dismiss()
+        alone = not self._frontends.all()
+        drain_s, leave_s = (0.0, _LEAVE_ALONE_S) if alone else (self._options.drain_s, _LEAVE_WITHIN_S)
+        for deployment in list(self._deployments.values()):
+            deployment.undeploy(drain_s=drain_s)
+        if self._listener is not None:
+            self._listener.close()  # after the instances that were about to connect have been ended
+        self._loop.call_after(drain_s + leave_s, self._loop.stop)
+        self._stop_if_done()
+
+    def close(self) -> None:
+        """After the loop has ended: nothing of ours is left behind."""
+        for deployment in self._deployments.values():
+            for version in deployment.versions():
+                version.abandon()
+        for frontend in self._frontends.all():
+            self._frontends.drop(frontend)
+        for peer in list(self._peers):
+            peer.close()
+
+    def _restore(self, record: DeploymentRecord) -> None:
+        """What a predecessor wanted: found alive if it served, begun anew if it was starting."""
+        deployment = self._deployment(record.deployment)
+        deployment.newest = record.newest
+        if record.serving is not None:
+            deployment.awaited = record
+        if record.starting is not None:
+            deployment.deploy(_renumbered(record.starting, deployment))
+
+    def _begin_anew(self) -> None:
+        """Everybody is here who will come: what nobody offered is started from its plan."""
+        if self._leaving:
+            self._stop_if_done()
+            return
+        for deployment in list(self._deployments.values()):
+            record, deployment.awaited = deployment.awaited, None
+            if record is not None and record.serving is not None and deployment.starting is None:
+                deployment.deploy(_renumbered(record.serving, deployment))
+        self._for_all_versions(Version.pool_changed)
+        self._welcome_who_may()
+
+    def _start_configured(self) -> None:
+        """The settings' own deployment, unless it serves already as they say, or somebody put another in its place."""
+        spec = self._options.default_spec
+        if spec is None:
+            return
+        deployment = self._deployment(DEFAULT_DEPLOYMENT_ID)
+        desired = deployment.starting.plan if deployment.starting is not None else None
+        if desired is None and deployment.awaited is not None:
+            desired = deployment.awaited.serving
+        if desired is not None and (not desired.configured or _says(desired, spec)):
+            return
+        deployment.deploy(
+            Plan(
+                deployment=deployment.id,
+                number=deployment.newest + 1,
+                spec=spec.to_json(),
+                options=self._options.pool,
+                configured=True,
+            )
+        )
+
+    # --- who is there -----------------------------------------------------------------------------------------------
+
+    def _accept(self, peer: Peer) -> None:
+        self._peers.add(peer)
+        peer.on_gone = lambda: self._peers.discard(peer)
+        peer.on_parcel = functools.partial(self._first_parcel, peer)
+
+    def _first_parcel(self, peer: Peer, parcel: Parcel) -> None:
+        if parcel.type == "request":
+            self._requests.handle(peer, parcel)
+            return
+        if parcel.type != "hello":
+            raise ProtocolError(f"a connection begins with hello, not with {parcel.type!r}")
+        roles: dict[str, Callable[[Peer, Parcel], None]] = {
+            "frontend": self._hello_frontend,
+            "instance": self._hello_instance,
+            "admin": self._hello_admin,
+        }
+        role = roles.get(parcel.text("role"))
+        if role is None:
+            raise ProtocolError(f"no role {parcel.fields['role']!r}")
+        role(peer, parcel)
+
+    def _hello_admin(self, peer: Peer, parcel: Parcel) -> None:
+        peer.on_parcel = functools.partial(self._admin_parcel, peer)
+        self._welcome(peer)
+
+    def _admin_parcel(self, peer: Peer, parcel: Parcel) -> None:
+        if parcel.type != "request":
+            raise ProtocolError(f"an admin does not say {parcel.type!r}")
+        self._requests.handle(peer, parcel)
+
+    def _hello_instance(self, peer: Peer, parcel: Parcel) -> None:
+        identity, pidfd, holds = introduced(peer, parcel)
+        try:
+            if holds:
+                self._instance_returned(peer, parcel, identity, holds[0])
+            elif (started := self._context.keys.get(parcel.text("key"))) is not None:
+                started(peer)
+            else:
+                # A predecessor's, not yet attached: our own pool does not count on it.
+                _log.info("instance %d of a predecessor holds nothing; killed", identity.pid)
+                send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+        self._adoption.heard_of(identity)
+
+    def _instance_returned(self, peer: Peer, parcel: Parcel, identity: Identity, hold: Hold) -> None:
+        version = self._held_version(hold, parcel)
+        version.offer_bells(parcel.take_fds(parcel.fds_left))
+        if not version.reconnect(hold.name, identity, peer):
+            raise ProtocolError(f"instance {identity.pid} says it is number {hold.name}, which it is not")
+
+    def _hello_frontend(self, peer: Peer, parcel: Parcel) -> None:
+        identity, pidfd, holds = introduced(peer, parcel)
+        frontend = self._frontends.add(Frontend(identity=identity, pidfd=pidfd, peer=peer))
+        peer.on_parcel = functools.partial(self._frontend_parcel, frontend, peer)
+        peer.on_gone = functools.partial(self._frontend_lost, frontend, peer)
+        for hold in holds:
+            version = self._held_version(hold, parcel)
+            version.offer_bells(parcel.take_fds(1), hold.lane)
+            self._replace(version.claim(frontend, hold.lane))
+        self._persist()
+        for deployment in self._deployments.values():
+            deployment.offer(frontend)
+        self._adoption.heard_of(identity)
+        self._welcome_who_may()
+
+    def _held_version(self, hold: Hold, parcel: Parcel) -> Version:
+        return version_of_hold(self._context, self._deployment(hold.deployment), hold.version, parcel)
+
+    def _replace(self, before: Frontend) -> None:
+        """Its process has made a new connection and has its lane through that one."""
+        if before.peer is not None:
+            before.peer.close()
+        self._drop_if_unused(before)
+
+    # --- what they say, and how they go -----------------------------------------------------------------------------
+
+    def _frontend_parcel(self, frontend: Frontend, peer: Peer, parcel: Parcel) -> None:
+        if parcel.type == "request":
+            self._requests.handle(peer, parcel)
+        elif parcel.type == "idle":
+            deployment = self._deployments.get(parcel.text("deployment"))
+            version = deployment.version(parcel.number("version")) if deployment is not None else None
+            if version is not None:
+                version.frontend_idle(frontend)
+        elif parcel.type == "goodbye":
+            self._for_all_versions(lambda version: version.frontend_left(frontend))
+            self._drop_if_unused(frontend)
+        else:
+            raise ProtocolError(f"a frontend does not say {parcel.type!r}")
+
+    def _frontend_lost(self, frontend: Frontend, peer: Peer) -> None:
+        """A lost connection is no death: lanes stay, a place in the line does not."""
+        self._peers.discard(peer)
+        self._for_all_versions(lambda version: version.frontend_lost(frontend))
+        self._drop_if_unused(frontend)
+
+    def _frontend_died(self, frontend: Frontend) -> None:
+        self._for_all_versions(lambda version: version.frontend_died(frontend))
+        self._persist()
+
+    def _drop_if_unused(self, frontend: Frontend) -> None:
+        if not any(version.has_lane(frontend) for each in self._deployments.values() for version in each.versions()):
+            self._frontends.drop(frontend)
+
+    def _for_all_versions(self, act: Callable[[Version], None]) -> None:
+        for deployment in list(self._deployments.values()):
+            for version in list(deployment.versions()):
+                act(version)
+
+    def _welcome_who_may(self) -> None:
+        """Frontends that have all they need may begin to accept requests."""
+        if not self._adoption.over:
+            return
+        for frontend in self._frontends.all():
+            waits = any(each.keeps_waiting(frontend) for each in self._deployments.values())
+            if frontend.peer is not None and not frontend.welcomed and not waits:
+                frontend.welcomed = True
+                self._welcome(frontend.peer)
+
+    def _welcome(self, peer: Peer) -> None:
+        peer.send({"type": "welcome", "pid": os.getpid(), "deployments": list(self._deployments)})
+
+    # --- deployments ------------------------------------------------------------------------------------------------
+
+    def _deployment(self, deployment_id: str) -> Deployment:
+        if deployment_id not in self._deployments:
+            self._deployments[deployment_id] = Deployment(self._context, deployment_id, self._deployment_gone)
+        return self._deployments[deployment_id]
+
+    def _deployment_gone(self, deployment: Deployment) -> None:
+        del self._deployments[deployment.id]
+        self._persist()
+        self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._leaving and not self._deployments and self._adoption.over:
+            self._loop.stop()
+
+    def _persist(self) -> None:
+        if not self._records:
+            return
+        versions = [version for each in self._deployments.values() for version in each.versions()]
+        self._ledger.write(
+            State(
+                deployments=tuple(deployment.record for deployment in self._deployments.values()),
+                instances=tuple(each.identity for version in versions for each in version.pool.named()),
+                frontends=tuple({frontend.identity for frontend in self._frontends.all()}),
+            )
+        )
+
+    def _status(self) -> dict[str, Any]:
+        return describe(
+            self._deployments.values(),
+            self._frontends.all(),
+            began_at_ns=self._began_at_ns,
+            restarted=self._adoption.found_living,
+        )
+
+
+def _renumbered(plan: Plan, deployment: Deployment) -> Plan:
+    """The same again, as a version of its own."""
+    return dataclasses.replace(plan, number=deployment.newest + 1)
+
+
+def _says(plan: Plan, spec: ModelSpec) -> bool:
+    """Whether `plan` was made from `spec`. One of another version of ours was not."""
+    try:
+        return ModelSpec.from_json(plan.spec) == spec
+    except ProtocolError:
+        return False
+
+
+def _nothing() -> None:
+    """Until `start` there is nobody to wait for."""

@@ -1,0 +1,392 @@
+"""One version of a deployment: its pool, its data plane, and the orders of the protocol between them.
+
+STARTING -> the first instance that is ready -> SERVING -> `close` -> CLOSING -> nobody left -> GONE. A version never
+comes back; a swap is another version beside this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.clock import now_ns
+from engine.core.lifecycle import VersionEvent, VersionState
+from engine.crash_points import reach
+from engine.errors import EngineError, ProtocolError
+from engine.messages import read_memfd
+from engine.shm.bell import Bell
+from engine.shm.segment import Segment
+from engine.spec import ModelDescription
+from engine.supervisor.connections import Parcel, Peer
+from engine.supervisor.context import Context
+from engine.supervisor.frontend import Frontend
+from engine.supervisor.identity import Identity
+from engine.supervisor.instance import Instance
+from engine.supervisor.loop import Timer
+from engine.supervisor.options import PoolOptions
+from engine.supervisor.plane import Plane, PlaneHooks
+from engine.supervisor.pool import Pool
+
+_BELT_S = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a version is made of. All of it stands in the state file before the version is acted on."""
+
+    deployment: str
+    number: int
+    spec: dict[str, Any]  # ModelSpec as JSON; only the instance reads it
+    options: PoolOptions
+    pickle_path: Path | None = None
+    configured: bool = False  # named by the settings, and not by somebody's request
+
+
+class VersionOwner(Protocol):
+    """Whom a version tells what became of it."""
+
+    def version_opened(self, version: Version) -> None: ...
+    def version_serves(self, version: Version) -> None: ...
+    def version_failed(self, version: Version, reason: str) -> None: ...
+    def version_changed(self, version: Version) -> None: ...
+    def version_gone(self, version: Version) -> None: ...
+
+
+class Version:
+    """`state` changes through `_advance` alone; `plane` is set once, by the first instance that has loaded."""
+
+    def __init__(self, context: Context, plan: Plan, owner: VersionOwner) -> None:
+        self._context = context
+        self._owner = owner
+        self.plan = plan
+        self.state = VersionState.STARTING
+        self.plane: Plane | None = None
+        self.pool = Pool(context.loop, context.options, self, context.keys)
+        self.began_at_ns = now_ns()
+        self._queue: deque[Frontend] = deque()  # frontends that wait for a lane
+        self._knows: dict[Frontend, set[int]] = {}  # names that each has been sent
+        self._unattached: list[Instance] = []
+        self._busy: set[Frontend] = set()  # CLOSING: who has something outstanding, as far as is known
+        self._deadline: Timer | None = None
+        self._belt: Timer | None = None
+        self._told_to_close = False
+        self._dismissed = False
+
+    # --- start ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Fills the pool."""
+        self.resize(self.plan.options)
+
+    def resize(self, options: PoolOptions) -> None:
+        """Another pool size, or the first."""
+        self.pool.resize(self._context.options.effective_pool_size(options), options.devices)
+
+    def adopt(self, segment: Segment, doorbell: Bell, description: ModelDescription) -> None:
+        """Takes over what a predecessor made. Owners of lanes and living instances come from the segment itself."""
+        self.state = VersionState.SERVING
+        hooks = PlaneHooks(self._is_dead_name, self._serve_queue)
+        plane = Plane(
+            self._context.loop,
+            self._context.options,
+            hooks,
+            segment=segment,
+            doorbell=doorbell,
+            description=description,
+        )
+        self.plane = plane
+        for row in plane.steward.rows():
+            identity = Identity(row.pid, row.start_ticks)
+            pidfd = identity.open_pidfd()
+            if pidfd is None:
+                plane.steward.clear_row(row.name)
+                continue
+            instance = self.pool.adopt(identity, pidfd, row.name, self.plan.options.devices)
+            if not row.go:
+                instance.kill()  # no frontend may know of it, and it has taken nothing
+        plane.lanes.adopt(self._context.stand_in)
+        for frontend in set(plane.lanes.owners.values()):
+            self._knows[frontend] = set()
+        doorbell.ring()
+        self.pool_changed()
+
+    # --- frontends --------------------------------------------------------------------------------------------------
+
+    def offer(self, frontend: Frontend) -> None:
+        """Gives `frontend` a lane, now or when there is one."""
+        if self.plane is None or self.state not in (VersionState.STARTING, VersionState.SERVING):
+            return
+        if self.has_lane(frontend) or frontend in self._queue:
+            return
+        self._queue.append(frontend)
+        self._serve_queue()
+
+    def has_lane(self, frontend: Frontend) -> bool:
+        return self.plane is not None and self.plane.lanes.lane_of(frontend) is not None
+
+    @property
+    def waiting_frontends(self) -> int:
+        """Frontends that wait for a lane."""
+        return len(self._queue)
+
+    def claim(self, frontend: Frontend, lane: int) -> Frontend:
+        """A frontend that has come back. Returns who stood for it. Raises ProtocolError."""
+        plane = self._known_plane()
+        before = plane.lanes.claim(lane, frontend)
+        self._knows.pop(before, None)
+        self._send_living(frontend)
+        if before in self._busy:
+            self._busy.discard(before)
+            self._busy.add(frontend)
+        if self.state is VersionState.CLOSING:
+            self._send_close(frontend)
+        return before
+
+    def frontend_lost(self, frontend: Frontend) -> None:
+        """Its connection is gone; it may come back for its lane, but it is not waiting for one any more."""
+        if frontend in self._queue:
+            self._queue.remove(frontend)
+
+    def frontend_died(self, frontend: Frontend) -> None:
+        """Its pidfd said so."""
+        self.frontend_lost(frontend)
+        self._knows.pop(frontend, None)
+        if self.plane is not None:
+            self.plane.lanes.frontend_died(frontend)
+        self.frontend_idle(frontend)
+
+    def frontend_idle(self, frontend: Frontend) -> None:
+        """Nothing of it is outstanding here, and nothing will be."""
+        self._busy.discard(frontend)
+        self._close_further()
+
+    def frontend_left(self, frontend: Frontend) -> None:
+        """It lives on, but has let go of its lane."""
+        self.frontend_lost(frontend)
+        self._knows.pop(frontend, None)
+        if self.plane is not None:
+            self.plane.lanes.give_back(frontend)
+        self.frontend_idle(frontend)
+
+    def _serve_queue(self) -> None:
+        """Lanes for those who wait, in order."""
+        plane = self.plane
+        while plane is not None and self._queue and self.state is not VersionState.CLOSING:
+            frontend = self._queue[0]
+            lane = plane.lanes.assign(frontend)
+            if lane is None:
+                return
+            self._queue.popleft()
+            reach("lane.assigned")
+            frontend.send({"type": "segment", **self._label(), "lane": lane}, plane.lane_fds(lane))
+            self._send_living(frontend)
+            self._owner.version_changed(self)
+
+    def _send_living(self, frontend: Frontend) -> None:
+        """All names that live: whoever is not among them and not above the counter is dead."""
+        plane = self._known_plane()
+        named = self.pool.named()
+        self._knows[frontend] = {each.name for each in named}
+        message = {"type": "live", **self._label(), "counter": plane.segment.name_counter}
+        frontend.send({**message, "names": [each.name for each in named]}, [each.pidfd for each in named])
+
+    def _send_close(self, frontend: Frontend) -> None:
+        frontend.send({"type": "close", **self._label()})
+
+    def _label(self) -> dict[str, Any]:
+        return {"deployment": self.plan.deployment, "version": self.plan.number}
+
+    # --- instances --------------------------------------------------------------------------------------------------
+
+    def instance_connected(self, instance: Instance) -> None:
+        options = self._context.options
+        fds = []
+        if self.plan.pickle_path is not None:
+            fds.append(os.open(self.plan.pickle_path, os.O_RDONLY | os.O_CLOEXEC))  # each its own offset
+        message = {
+            "type": "load",
+            **self._label(),
+            "spec": self.plan.spec,
+            "device": instance.device,
+            "threads": options.threads,
+            "max_batch_size": self.plan.options.max_batch_size,
+            "warmup_requests": self.plan.options.warmup_requests,
+            "aging_ms": options.aging_ms,
+        }
+        instance.send(message, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def instance_loaded(self, instance: Instance, parcel: Parcel) -> None:
+        fd = parcel.take_fds(1)[0]
+        try:
+            description = ModelDescription.from_bytes(read_memfd(fd))
+        finally:
+            os.close(fd)
+        if self.plane is None and not self._opened(description):
+            return
+        if not self._known_plane().fits(description):
+            self.pool.refuse(instance, "it loaded another model than the other instances of this version")
+            return
+        self._unattached.append(instance)
+        self._attach_all()
+
+    def instance_ready(self, instance: Instance) -> None:
+        """Its pidfd to every frontend, then go, then take: nobody can see its name in a slot before its pidfd."""
+        plane = self._known_plane()
+        for frontend, known in self._knows.items():
+            if instance.name not in known:
+                known.add(instance.name)
+                frontend.send({"type": "instance_up", **self._label(), "name": instance.name}, [instance.pidfd])
+        self._context.persist()
+        reach("ready.told")
+        plane.steward.mark_go(instance.name)
+        reach("ready.go")
+        instance.send({"type": "take"})
+        if self.state is VersionState.STARTING:
+            self._advance(VersionEvent.FIRST_READY)
+            self._owner.version_serves(self)
+        self._owner.version_changed(self)
+
+    def instance_died(self, instance: Instance) -> None:
+        if instance in self._unattached:
+            self._unattached.remove(instance)
+        plane = self.plane
+        if plane is None:
+            return
+        if instance.name:
+            plane.steward.clear_row(instance.name)
+        plane.lanes.look_again()
+        plane.doorbell.ring()  # the dead may have drained it and taken nothing
+
+    def pool_changed(self) -> None:
+        if self.plane is not None and not self.plane.complete and not self.pool.named():
+            self.plane.fill_bells(absent_too=self._context.everybody_back())
+        self._attach_all()
+        self._serve_queue()
+        if self.state is VersionState.STARTING and self.pool.hopeless:
+            self.fail(self.pool.reason)
+        self._owner.version_changed(self)
+        self._close_further()
+
+    def _opened(self, description: ModelDescription) -> bool:
+        """Makes the plane; a version that cannot have one fails."""
+        hooks = PlaneHooks(self._is_dead_name, self._serve_queue)
+        try:
+            self.plane = Plane.create(self._context.loop, self._context.options, hooks, description)
+        except EngineError as error:
+            self.fail(str(error))
+            return False
+        self._owner.version_opened(self)
+        return True
+
+    def _attach_all(self) -> None:
+        """Attaches those who have loaded, once every bell is known."""
+        plane = self.plane
+        while plane is not None and plane.complete and self._unattached:
+            instance = self._unattached.pop(0)
+            instance.name = plane.steward.new_name(instance.identity.pid, instance.identity.start_ticks)
+            reach("attach.named")
+            instance.send({"type": "attach", **self._label(), "name": instance.name}, plane.attach_fds())
+
+    def offer_bells(self, fds: list[int], first_lane: int = 0) -> None:
+        """Bells that a peer of a predecessor has kept. Owns `fds`."""
+        self._known_plane().offer_bells(fds, first_lane)
+        self._attach_all()
+        self._serve_queue()
+
+    def reconnect(self, name: int, identity: Identity, peer: Peer) -> bool:
+        """An instance of a predecessor has come back; False if no living instance has that name."""
+        for instance in self.pool.named():
+            if instance.name == name and instance.identity == identity:
+                self.pool.connect(instance, peer)
+                return True
+        return False
+
+    def _is_dead_name(self, name: int) -> bool:
+        return all(each.name != name for each in self.pool.instances())
+
+    def _known_plane(self) -> Plane:
+        if self.plane is None:
+            raise ProtocolError(f"version {self.plan.number} of {self.plan.deployment} has no segment yet")
+        return self.plane
+
+    # --- end --------------------------------------------------------------------------------------------------------
+
+    def fail(self, reason: str) -> None:
+        """It cannot serve: closes at once."""
+        _log.error("%s version %d failed: %s", self.plan.deployment, self.plan.number, reason)
+        self.close(drain_s=0.0)
+        self._owner.version_failed(self, reason)
+
+    def close(self, *, drain_s: float) -> None:
+        """No new work; what is outstanding is answered within `drain_s` seconds or refused. May be called again."""
+        if self.state is VersionState.GONE:
+            return
+        self._advance(VersionEvent.CLOSED)
+        self.pool.stop_filling()
+        self._queue.clear()
+        if self.plane is not None and not self._told_to_close:
+            self._told_to_close = True
+            self.plane.segment.set_closing()
+            reach("close.set")
+            self._busy = self.plane.lanes.busy_owners()
+            for frontend in self.plane.lanes.owners.values():
+                self._send_close(frontend)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._context.loop.call_after(drain_s, self._dismiss)
+        self._context.loop.call_after(0.0, self._close_further)
+
+    def _close_further(self) -> None:
+        if self.state is not VersionState.CLOSING:
+            return
+        if self.plane is not None and self._busy:
+            self._busy &= self.plane.lanes.busy_owners()
+        if not self._busy or self.pool.ready == 0:
+            self._dismiss()
+        if self._dismissed and next(self.pool.instances(), None) is None:
+            if not self._busy:
+                self._emptied()
+            elif self._belt is None:
+                self._belt = self._context.loop.call_after(_BELT_S, self._belt_look)
+
+    def _belt_look(self) -> None:
+        """A frontend that is not connected cannot say that it has refused what was left; its slots can."""
+        self._belt = None
+        self._close_further()
+
+    def _dismiss(self) -> None:
+        """Everybody leaves; what is then left is refused by its frontend, which learns of the deaths by pidfd."""
+        if not self._dismissed:
+            self._dismissed = True
+            self.pool.empty()
+            self._context.loop.call_after(0.0, self._close_further)
+
+    def _emptied(self) -> None:
+        self._advance(VersionEvent.EMPTIED)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.plane is not None:
+            counts = self.plane.steward.counts()
+            if counts.free != counts.total:
+                _log.error("%s version %d ends with %s", self.plan.deployment, self.plan.number, counts)
+            self.plane.close()
+            self.plane = None
+        self._owner.version_gone(self)
+
+    def abandon(self) -> None:
+        """The supervisor ends: whatever is left is left to itself."""
+        self.pool.kill()
+        if self.plane is not None:
+            self.plane.close()
+            self.plane = None
+
+    def _advance(self, event: VersionEvent) -> None:
+        self.state = self.state.after(event)

@@ -1,0 +1,83 @@
+"""Our own application: every route of both APIs and the probes, nothing else.
+
+Made by `create_app` and not changed since, it may be served by the fast lane; `frontend/lane_guard.py` decides.
+"""
+
+from __future__ import annotations
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from engine.config import Settings, cors_origins, load_settings
+from frontend.context import RouteContext
+from frontend.cors import Cors
+from frontend.http_message import encode_json
+from frontend.integration import original_of
+from frontend.lane_guard import seal
+from frontend.predict_log import PredictLog
+from frontend.routes.table import RouteTable, all_routes
+from frontend.views import methods_by_path, view_of
+
+EXTENSION = "nightscan"
+
+
+def create_app(settings: Settings | None = None) -> flask.Flask:
+    """The application. Raises ConfigError when `settings` is None and the environment's are wrong."""
+    settings = settings or load_settings()
+    table = all_routes(_context(settings))
+    app = flask.Flask("nightscan", static_folder=None)
+    app.json.compact = True  # type: ignore[attr-defined]
+    app.extensions[EXTENSION] = table
+    app.register_blueprint(_blueprint(table))
+    app.register_error_handler(HTTPException, _plain_error)
+    app.after_request(_CorsOfTheRest(table.context.cors))
+    seal(app)
+    return app
+
+
+def table_of(app: flask.Flask) -> RouteTable:
+    """The route table of an application made by `create_app`."""
+    table = app.extensions[EXTENSION]
+    assert isinstance(table, RouteTable)
+    return table
+
+
+def _context(settings: Settings) -> RouteContext:
+    return RouteContext(
+        settings, original_of(settings), Cors(cors_origins(settings)), PredictLog(settings.predict_log_file)
+    )
+
+
+def _blueprint(table: RouteTable) -> flask.Blueprint:
+    blueprint = flask.Blueprint("nightscan", __name__)
+    has_original = table.context.original is not None
+    for path, methods in methods_by_path(table.routes).items():
+        for method in methods:
+            view = view_of(table.routes[method, path], table.context.settings, has_original=has_original)
+            name = f"{method} {path}".replace(".", "_")
+            blueprint.add_url_rule(path, endpoint=name, view_func=view, methods=[method])
+    return blueprint
+
+
+def _plain_error(error: HTTPException) -> flask.Response:
+    """Unknown paths and wrong methods, as JSON like every other error."""
+    response = flask.Response(encode_json({"error": error.name}), error.code, content_type="application/json")
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after"):
+            response.headers[name] = value
+    return response
+
+
+class _CorsOfTheRest:
+    """Cross-origin headers for answers that no handler of ours made: preflights, unknown paths."""
+
+    def __init__(self, cors: Cors) -> None:
+        self._cors = cors
+
+    def __call__(self, response: flask.Response) -> flask.Response:
+        request_headers = {name.lower(): value for name, value in flask.request.headers.items()}
+        is_preflight = flask.request.method == "OPTIONS"
+        found = self._cors.preflight(request_headers) if is_preflight else self._cors.headers(request_headers)
+        for name, value in found:
+            response.headers.setdefault(name, value)
+        return response

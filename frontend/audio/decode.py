@@ -1,0 +1,145 @@
+"""An upload's bytes -> samples, with every limit applied before the memory is spent.
+
+16-bit PCM WAV, which is what recorders write, becomes a numpy view of the body: nothing is copied. Everything else
+that libsndfile reads (WAV of other depths, FLAC, Ogg, MP3, AIFF, AU, ...) is read block by block into float32 and
+stopped at the limit, whatever its header claims. A file that ends early, or lies about its length, gives the frames
+that are there. No path, no temporary file, no other input than the body.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
+from frontend.audio.sndfile import ForwardStream, Samples
+from frontend.audio.wav import WavHeader, check_shape, is_wave, parse_wav, repaired
+
+_LARGEST_SAMPLE = 2.0**40  # far above any integer scale that was stored as float; beyond it sums would overflow
+# The densest honest stream is FLAC of silence: 65,535 frames in 11 bytes. A header that claims more is not believed,
+# so that its file is decoded for what it holds; a header within this is, so that ten hours are refused unread.
+_CREDIBLE_FRAMES_PER_BYTE = 6_000
+_MAGICS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff", b"RIFX", b"riff", b"Creative Voice",
+           b"NIST_1A")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A decoded recording.
+
+    `samples` is `[frames, channels]`, at least one frame: int16 in [-32768, 32767] (a read-only view of the body,
+    not necessarily aligned) or float32 with full scale 1.0, all finite.
+    """
+
+    samples: Samples
+    sample_rate_hz: int
+    channels: int
+    format: str  # "WAV", "FLAC", "OGG", "MP3", ...
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.sample_rate_hz
+
+
+def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes: int,
+           require_wav: bool = False) -> Recording:
+    """Decodes one file.
+
+    max_duration_s: longest recording in seconds, 0 = no limit. max_decoded_bytes: most memory for the samples of a
+    format that must be decoded into float32, 0 = no limit (16-bit PCM WAV needs none). require_wav: refuse whatever
+    is not a WAV file by content.
+
+    Raises NotAudio when nothing about the file looks like audio, UndecodableAudio when it is audio but broken, holds
+    no frame, or holds NaN or infinity, AudioTooLong when it is over a limit.
+    """
+    limits = _Limits(max_duration_s, max_decoded_bytes)
+    if not is_wave(body):
+        if require_wav:
+            raise NotAudio("the file is not a WAV file")
+        return _decode_by_library(body, limits)
+    header = parse_wav(body)
+    if header.is_pcm16:
+        return _view_pcm16(body, header, limits)
+    return _decode_by_library(repaired(body, header) if header.sizes_lie else body, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    max_duration_s: float
+    max_decoded_bytes: int
+
+    def check_duration(self, frames: int, rate_hz: int) -> None:
+        if self.max_duration_s and frames > self.max_duration_s * rate_hz:
+            raise AudioTooLong(f"the recording is longer than {self.max_duration_s:g} s")
+
+    def check_size(self, frames: int, channels: int) -> None:
+        if self.max_decoded_bytes and frames * channels * 4 > self.max_decoded_bytes:
+            raise AudioTooLong(f"the decoded recording is larger than {self.max_decoded_bytes} bytes")
+
+
+def _view_pcm16(body: bytes | memoryview, header: WavHeader, limits: _Limits) -> Recording:
+    if not header.frames:
+        raise UndecodableAudio("the WAV file holds no frame")
+    limits.check_duration(header.frames, header.sample_rate_hz)
+    flat = np.frombuffer(body, "<i2", header.frames * header.channels, header.data_start)
+    flat.flags.writeable = False
+    return Recording(flat.reshape(-1, header.channels), header.sample_rate_hz, header.channels, "WAV")
+
+
+def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:
+    try:
+        with ForwardStream(body) as file:
+            check_shape(file.channels, file.samplerate)
+            _check_claim(file, len(body), limits)
+            samples = _read(file, limits)
+            format_name = "WAV" if file.format in ("WAVEX", "RF64") else str(file.format)
+            rate_hz = int(file.samplerate)
+    except soundfile.SoundFileError as error:
+        raise _refusal(body, error) from error
+    _check_values(samples)
+    return Recording(samples, rate_hz, samples.shape[1], format_name)
+
+
+def _check_claim(file: ForwardStream, body_bytes: int, limits: _Limits) -> None:
+    """Refuses by the header alone what the header may be believed to hold."""
+    claimed_frames = int(file.frames)
+    if claimed_frames <= body_bytes * _CREDIBLE_FRAMES_PER_BYTE:
+        limits.check_duration(claimed_frames, file.samplerate)
+        limits.check_size(claimed_frames, file.channels)
+
+
+def _read(file: ForwardStream, limits: _Limits) -> Samples:
+    """float32 `[frames, channels]`, block by block: the length in the header is never allocated."""
+    blocks: list[Samples] = []
+    frames = 0
+    while frames < file.frames and len(block := file.read_block()):
+        blocks.append(block)
+        frames += len(block)
+        limits.check_duration(frames, file.samplerate)
+        limits.check_size(frames, file.channels)
+    if not frames:
+        raise UndecodableAudio("the file holds no frame that can be decoded")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _check_values(samples: Samples) -> None:
+    # maximum and minimum hand a NaN on, so that two passes without a temporary see every sort of bad value
+    largest = max(float(samples.max()), -float(samples.min()))
+    if not math.isfinite(largest) or not math.isfinite(float(samples.min())):
+        raise UndecodableAudio("the recording holds samples that are not finite numbers")
+    if largest > _LARGEST_SAMPLE:
+        raise UndecodableAudio(f"the recording holds samples as large as {largest:g}")
+
+
+def _refusal(body: bytes | memoryview, error: soundfile.SoundFileError) -> NotAudio | UndecodableAudio:
+    """Which error fits a body that libsndfile does not open: by its magic."""
+    start = bytes(body[:16])
+    if start.startswith(_MAGICS) or is_wave(body):
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        return UndecodableAudio(f"the file cannot be decoded: {reason}")
+    if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0 and start[1] & 0x06:
+        return UndecodableAudio("the file cannot be decoded: no MPEG audio that is whole")
+    return NotAudio()

@@ -1,0 +1,192 @@
+"""A recording -> the windows that the model sees, one array each at the model's rate.
+
+Two ways. `fixed` covers the whole recording with windows of equal length and spacing; `silence` is the way the models
+were trained: only what is louder than its surroundings, each chunk centred in a window (see `silence.py`). In both,
+the level of the whole recording, its highest sample over all channels, decides the gain.
+
+A window's samples are int16 where that is what the recording holds, so that a mono recording at the model's rate is
+passed on without a copy; else float32. An array shorter than the window means that silence follows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import AudioTooLong, InvalidField, SilentAudio, UndecodableAudio
+from frontend.audio.decode import Recording
+from frontend.audio.resample import Float32Array, fitted, frames_after, resample
+from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
+from frontend.audio.sndfile import Samples
+from frontend.audio.wav import is_wave, parse_wav
+
+SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
+DEFAULT_MAX_DECODED_BYTES = 1 << 30
+_INT16_FULL_SCALE = 32_768.0
+_LEAST_SIGNAL = 2.0**-31  # one step of 32-bit PCM; what lies below is arithmetic, not sound
+_BYTES_PER_MS = 40  # of the running sums of silence splitting
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One piece of a recording, to be computed as one item.
+
+    The waveform, full scale 1.0, is `samples / 32768 * gain` for int16 and `samples * gain` for float32, followed by
+    zeros up to the model's length.
+    """
+
+    index: int  # counts the windows of the recording, also those that are not computed
+    start_s: float
+    end_s: float  # where the recording's own sound ends, without the padding
+    samples: Samples  # `[frames]`, contiguous
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the model wants."""
+
+    rate_hz: int
+    segment_s: float
+    overlap_s: float
+    peak_normalise: bool
+    max_segments: int
+    max_decoded_bytes: int
+
+    @property
+    def segment_frames(self) -> int:
+        return max(1, round(self.segment_s * self.rate_hz))
+
+    @property
+    def hop_frames(self) -> int:
+        return max(1, round((self.segment_s - self.overlap_s) * self.rate_hz))
+
+    def check_count(self, count: int) -> None:
+        if count > self.max_segments:
+            raise AudioTooLong(f"the recording has {count} segments, at most {self.max_segments} are computed at once")
+
+    def check_bytes(self, count: int) -> None:
+        if self.max_decoded_bytes and count > self.max_decoded_bytes:
+            raise AudioTooLong(f"the recording takes {count} bytes of memory, the limit is {self.max_decoded_bytes}")
+
+
+def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: float, mode: str, overlap_s: float = 0.0,
+                      peak_normalise: bool = True, max_segments: int,
+                      max_decoded_bytes: int = DEFAULT_MAX_DECODED_BYTES) -> list[Window]:
+    """Cuts a recording into windows of `segment_s` seconds at `sample_rate_hz`; at least one is returned.
+
+    mode: "fixed" (a window every `segment_s - overlap_s` seconds, the last one with its true `end_s`; windows without
+    any signal are left out) or "silence" (overlap_s is not used). max_decoded_bytes bounds the samples made here.
+
+    Raises SilentAudio when no window holds a signal, AudioTooLong for more than `max_segments` windows (before they
+    are made) or too much memory, InvalidField for an unknown mode or an overlap that is not in [0, segment_s).
+    """
+    if not 0.0 <= overlap_s < segment_s:
+        raise InvalidField(f"overlap_s is {overlap_s:g}, allowed is 0 up to, but not, {segment_s:g}", field="overlap_s")
+    plan = _Plan(sample_rate_hz, segment_s, overlap_s, peak_normalise, max_segments, max_decoded_bytes)
+    if mode == "fixed":
+        windows = list(_fixed(recording, plan))
+    elif mode == "silence":
+        windows = list(_by_silence(recording, plan))
+    else:
+        raise InvalidField(f"segmentation is {mode!r}, allowed are 'silence' and 'fixed'", field="segmentation")
+    if not windows:
+        raise SilentAudio()
+    return windows
+
+
+def is_short_pcm(body: bytes | memoryview, *, sample_rate_hz: int, mode: str,
+                 max_bytes: int = SHORT_PCM_BYTES) -> bool:
+    """Whether decoding and segmenting this body is so cheap that it may run on an event loop; looks at its header only.
+
+    True for a mono 16-bit PCM WAV of at most `max_bytes` at the model's rate, cut into fixed windows.
+    """
+    if mode != "fixed" or len(body) > max_bytes or not is_wave(body):
+        return False
+    try:
+        header = parse_wav(body)
+    except UndecodableAudio:
+        return False
+    return header.is_pcm16 and header.channels == 1 and header.sample_rate_hz == sample_rate_hz
+
+
+def _fixed(recording: Recording, plan: _Plan) -> Iterator[Window]:
+    frames = frames_after(len(recording.samples), recording.sample_rate_hz, plan.rate_hz)
+    count = 1 + max(0, -(-(frames - plan.segment_frames) // plan.hop_frames))
+    plan.check_count(count)
+    peak = _relative_peak(recording.samples)
+    if peak < _LEAST_SIGNAL:
+        return
+    gain = 1.0 / peak if plan.peak_normalise else 1.0
+    source = _mono(recording.samples)
+    track = source
+    if recording.sample_rate_hz != plan.rate_hz:
+        plan.check_bytes(4 * frames)
+        track = resample(_as_float(source), from_hz=recording.sample_rate_hz, to_hz=plan.rate_hz)
+    for index in range(count):
+        start = index * plan.hop_frames
+        end = min(start + plan.segment_frames, frames)
+        if _has_signal(source[start * len(source) // frames:-(-end * len(source) // frames)]):
+            end_s = min(end / plan.rate_hz, recording.duration_s)
+            yield Window(index, start / plan.rate_hz, end_s, track[start:end], gain)
+
+
+def _by_silence(recording: Recording, plan: _Plan) -> Iterator[Window]:
+    if recording.duration_s > plan.max_segments * plan.segment_s:
+        plan.check_count(math.ceil(recording.duration_s / plan.segment_s))
+    plan.check_bytes(int(recording.duration_s * 1000) * _BYTES_PER_MS)
+    if _relative_peak(recording.samples) < _LEAST_SIGNAL:
+        return
+    loudness = Loudness(recording.samples, recording.sample_rate_hz, normalise=plan.peak_normalise)
+    chunks = loud_chunks(loudness, round(plan.segment_s * 1000))
+    plan.check_count(len(chunks))
+    plan.check_bytes(len(chunks) * plan.segment_frames * 4)
+    for index, chunk in enumerate(chunks):
+        end_s = min(chunk.end_ms / 1000, recording.duration_s)
+        samples = _placed(chunk, recording.sample_rate_hz, plan)
+        yield Window(index, chunk.start_ms / 1000, end_s, samples, 1.0)
+
+
+def _placed(chunk: PlacedChunk, rate_hz: int, plan: _Plan) -> Samples:
+    """The chunk with its silence around it, at the model's rate. At that rate already, what follows it is left off."""
+    mono = _mono(chunk.samples)
+    end = chunk.lead_frames + len(mono)
+    if rate_hz == plan.rate_hz:
+        padded = np.zeros(end, mono.dtype)
+        padded[chunk.lead_frames:] = mono
+        return padded[:plan.segment_frames]
+    whole = np.zeros(max(1, chunk.total_frames), np.float32)
+    whole[chunk.lead_frames:end] = _as_float(mono)
+    return fitted(resample(whole, from_hz=rate_hz, to_hz=plan.rate_hz), plan.segment_frames)
+
+
+def _mono(samples: Samples) -> Samples:
+    """`[frames]`: the one channel as it lies, or the mean of several in float32."""
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    total = samples[:, 0].astype(np.float32)
+    for channel in range(1, channels):  # a mean along a short last axis is five times as slow
+        total += samples[:, channel]
+    total *= np.float32(1.0 / (channels * _full_scale(samples)))
+    return total
+
+
+def _as_float(mono: Samples) -> Float32Array:
+    return mono * np.float32(1.0 / _INT16_FULL_SCALE) if mono.dtype == np.int16 else mono
+
+
+def _full_scale(samples: Samples) -> float:
+    return _INT16_FULL_SCALE if samples.dtype == np.int16 else 1.0
+
+
+def _relative_peak(samples: Samples) -> float:
+    return peak_of(samples) / _full_scale(samples)
+
+
+def _has_signal(samples: Samples) -> bool:
+    # nearly every window shows a signal in its first samples; only digital silence is read to its end
+    return _relative_peak(samples[:256]) >= _LEAST_SIGNAL or _relative_peak(samples) >= _LEAST_SIGNAL

@@ -1,0 +1,47 @@
+"""What `nightscan serve` starts: which application, under which worker class.
+
+The event loop is for the lane; with the lane off, threads are the faster way to ordinary Flask views. Whether the lane
+is on is known once the application is imported, so it is imported here too, before gunicorn's frontends do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from gunicorn.errors import AppImportError
+from gunicorn.util import import_app
+
+from engine.config import Settings, effective_fast_lane
+from engine.errors import ConfigError
+from frontend.fast_lane import FastLane
+from frontend.lane_guard import seal_of
+
+OWN_APP = "frontend.app:create_app()"
+ASGI_TARGET = "frontend.asgi:application"
+APP_VARIABLE = "NIGHTSCAN_APP"  # `package.module:app`, a Flask application for `frontend.asgi`; unset: our own
+
+
+def serve_command(settings: Settings, app: str | None, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Environment and command line of gunicorn. Raises ConfigError for an `app` that cannot be imported."""
+    base = [sys.executable, "-m", "gunicorn", "-c", "python:frontend.gunicorn_config"]
+    lane = effective_fast_lane(settings)
+    if app is None:
+        target = [ASGI_TARGET] if lane != "off" else ["-k", "gthread", OWN_APP]
+        return {}, [*base, *target[:-1], *arguments, target[-1]]
+    found = _imported(app)
+    if isinstance(found, FastLane):
+        return {}, [*base, *arguments, app]
+    if lane == "on" or (lane == "auto" and seal_of(found) is not None):
+        return {APP_VARIABLE: app}, [*base, *arguments, ASGI_TARGET]
+    return {}, [*base, "-k", "gthread", *arguments, app]
+
+
+def _imported(app: str) -> object:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return import_app(app)
+    except (AppImportError, ImportError) as error:
+        raise ConfigError(f"cannot import {app}: {error}") from error

@@ -1,0 +1,65 @@
+"""What the command line shows, as text for people: tables that stay readable in a pipe, too."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.config import EffectiveSetting
+
+_PIPE_WIDTH = 160
+
+
+def config_view(settings: Iterable[EffectiveSetting]) -> str:
+    """Every setting, a line each."""
+    rows = [(item.name, item.value, item.unit, item.source) for item in settings]
+    return _table(("setting", "value", "unit", "from"), rows)
+
+
+def status_view(status: dict[str, Any]) -> str:
+    """Deployments and their instances."""
+    supervisor = status.get("supervisor", {})
+    head = f"supervisor {supervisor.get('pid')}, up {supervisor.get('uptime_s', 0):.0f} s, "
+    head += f"{len(status.get('frontends', []))} frontends\n"
+    rows = [row for deployment in status.get("deployments", []) for row in _deployment_rows(deployment)]
+    return head + _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
+
+
+def prediction_view(answer: dict[str, Any]) -> str:
+    """The best labels of the whole recording and of each segment."""
+    rows = [("whole", _ranking(answer["top_predictions"]))]
+    for segment in answer["segments"]:
+        span = f"{segment['start_s']:.1f}-{segment['end_s']:.1f} s"
+        rows.append((span, _ranking(segment["top_predictions"])))
+    return _table(("part", "labels"), rows)
+
+
+def _deployment_rows(deployment: dict[str, Any]) -> list[tuple[str, ...]]:
+    name, reason = str(deployment["deployment"]), str(deployment["reason"]).strip().splitlines()
+    rows: list[tuple[str, ...]] = [(name, "", str(deployment["state"]), "", "", reason[-1] if reason else "")]
+    for version in deployment["versions"]:
+        for instance in version["instances"]:
+            told = str(instance["error"]).strip().splitlines()
+            rows.append(
+                ("", str(version["version"]), str(instance["state"]), f"{instance['name']} (pid {instance['pid']})",
+                 str(instance["device"]), told[-1] if told else "")
+            )  # fmt: skip
+    return rows
+
+
+def _ranking(predictions: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['label']} {each['probability']:.2f}" for each in predictions[:3])
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    table = Table(*heads, box=None, pad_edge=False, show_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=_PIPE_WIDTH)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()

@@ -1,0 +1,59 @@
+"""One HTTP request and one HTTP response as plain values, the same from both ways in.
+
+The fast lane and the Flask views build an `HttpRequest` each in their own way; everything behind it sees no framework
+object. Invariant: `body` is complete, or `body_too_large` is set and `body` is empty (the rest was drained).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.clock import now_ns
+from frontend.upload import Upload
+
+# Multipart boundaries and part headers come on top of the file itself; the file's own size is checked once it is known.
+MULTIPART_SLACK_BYTES = 64 * 1024
+
+JSON_TYPE = ("Content-Type", "application/json")
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """A complete request. Header names are lower-case; of a field sent twice the last value counts."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes | bytearray | memoryview
+    client_address: str
+    arrival_ns: int = field(default_factory=now_ns)
+    body_too_large: bool = False
+    upload: Upload | None = None  # set when somebody else has parsed the form already and the body is gone
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    """A complete response; the transport adds Content-Length, Connection and Date."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def body_limit_bytes(max_upload_bytes: int) -> int:
+    """The longest body worth keeping in memory for a file of at most `max_upload_bytes`."""
+    return max_upload_bytes + MULTIPART_SLACK_BYTES
+
+
+def encode_json(value: Any) -> bytes:
+    """Compact UTF-8 JSON; NaN is a bug here, never an answer, so it raises ValueError."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def json_response(status: int, value: Any) -> HttpResponse:
+    """A response whose whole body is `value` as JSON."""
+    return HttpResponse(status, [JSON_TYPE], encode_json(value))

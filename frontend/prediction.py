@@ -1,0 +1,245 @@
+"""One prediction over HTTP: request -> windows -> ticket -> answer, for every route and both ways in.
+
+`PredictionRoute.begin` does all that needs no waiting: read the upload, decode, cut, submit. It returns a response (a
+refusal) or a `Pending`, whose `finish` waits and formats. Neither ever raises an `Exception`: what goes wrong becomes
+the answer that the route's `Dialect` gives for it. No slot of the engine is taken before the upload is complete and
+decoded, so a slow or broken sender holds none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.client import EngineClient, Item, ItemAnswer, Ticket
+from engine.clock import NS_PER_S, now_ns
+from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
+from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
+from frontend.answers import server_timing
+from frontend.audio.decode import Recording, decode
+from frontend.audio.segment import Window, is_short_pcm, segment_recording
+from frontend.context import RouteContext
+from frontend.dialect import Dialect, Prediction, upload_of
+from frontend.http_message import HttpRequest, HttpResponse
+from frontend.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
+
+_LOG = logging.getLogger(__name__)
+
+
+class Pending(Protocol):
+    """A request that is under way. Whoever drops it without finishing must cancel it."""
+
+    def finish(self) -> HttpResponse:
+        """Waits in this thread, then formats."""
+
+    async def finish_async(self) -> HttpResponse:
+        """The same on an event loop, which it never blocks."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+
+
+class PredictionRoute:
+    """The handler of one prediction route. Stateless but for its settings: any thread may call it."""
+
+    def __init__(self, dialect: Dialect, context: RouteContext) -> None:
+        self._dialect = dialect
+        self._context = context
+        self._segmentation = context.settings.segmentation or dialect.default_segmentation
+
+    def begin(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse:
+        """Everything up to the submission; takes as long as decoding takes. Never raises."""
+        request_id = request_id_of(request.headers)
+        try:
+            return self._submit(request, request_id, client)
+        except EngineError as error:
+            if self.falls_back(error, request):
+                return PendingOriginal(self, request, request_id, client, error)
+            return self.refuse(error, request, request_id, client)
+        except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
+            return self.refuse(error, request, request_id, client)
+
+    def is_cheap(self, request: HttpRequest, client: EngineClient | None) -> bool:
+        """Whether `begin` is quick enough for an event loop: a refusal, or a short recording that needs no work."""
+        if client is None:
+            return True
+        try:
+            upload = upload_of(request, self._context.settings.max_upload_bytes)
+            parameters = self._dialect.parameters(request, upload)
+            description = client.description(parameters.deployment)
+            mode = parameters.segmentation or self._segmentation
+            return is_short_pcm(upload.data, sample_rate_hz=description.sample_rate_hz, mode=mode)
+        except EngineError:
+            return True
+        except Exception:  # `begin` meets it again, in a thread, and answers it
+            return False
+
+    def _submit(self, request: HttpRequest, request_id: str, client: EngineClient | None) -> Pending:
+        settings, dialect = self._context.settings, self._dialect
+        upload = upload_of(request, settings.max_upload_bytes)
+        dialect.check(request, upload)
+        parameters = dialect.parameters(request, upload)
+        deadline = deadline_of(request, settings)
+        if client is None:
+            raise NotReady()
+        description = _description(client, parameters.deployment)
+        recording = decode(
+            upload.data,
+            max_duration_s=dialect.max_duration_s,
+            max_decoded_bytes=settings.max_decoded_bytes,
+            require_wav=dialect.require_wav,
+        )
+        windows = self._cut(recording, parameters, description)
+        decoded_ns = now_ns()
+        ticket = client.submit(
+            parameters.deployment,
+            [Item(window.samples, window.gain) for window in windows],
+            request_id=request_id,
+            level=parameters.level,
+            deadline=deadline,
+            caller_hash=caller_hash_of(request),
+        )
+        prediction = Prediction(
+            request_id, upload.filename, parameters, description, recording, windows, request.arrival_ns, decoded_ns
+        )
+        return PendingPrediction(self, request, client, prediction, ticket)
+
+    def _cut(self, recording: Recording, parameters: Parameters, description: ModelDescription) -> list[Window]:
+        if not description.is_waveform:
+            raise InvalidField("deployment takes arrays, not sound", field="deployment")
+        return segment_recording(
+            recording,
+            sample_rate_hz=description.sample_rate_hz,
+            # What the model takes decides, also where a factory's segment_s says something else.
+            segment_s=description.input_shape[0] / description.sample_rate_hz,
+            mode=parameters.segmentation or self._segmentation,
+            overlap_s=parameters.overlap_s,
+            peak_normalise=description.peak_normalise,
+            max_segments=self._context.settings.max_segments,
+            max_decoded_bytes=self._context.settings.max_decoded_bytes,
+        )
+
+    def falls_back(self, error: EngineError, request: HttpRequest) -> bool:
+        """Whether the original API is to answer: the engine does not serve, and there is another.
+
+        Where optimized serving is switched off its own route says so, since the original answers in another form.
+        """
+        switched_off = self._dialect.endpoint == "optimized" and not self._context.settings.enabled
+        return isinstance(error, NotReady) and self._context.original is not None and not switched_off
+
+    def ask_original(
+        self, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """The original API's answer, or ours for `error` when it has none either. Blocks."""
+        assert self._context.original is not None
+        try:
+            response = self._context.original(request)
+        except Exception as failure:  # the original is somebody else's code: it may raise anything
+            return self.refuse(failure, request, request_id, client)
+        if response is None:
+            return self.refuse(error, request, request_id, client)
+        return self._seal(response, request, request_id, client)
+
+    def answer(
+        self, prediction: Prediction, answers: Sequence[ItemAnswer], request: HttpRequest, client: EngineClient
+    ) -> HttpResponse:
+        """The 200, with its timing."""
+        total_s = (now_ns() - prediction.arrival_ns) / NS_PER_S
+        response = self._dialect.success(prediction, answers, total_s)
+        self._log(response)
+        timing = server_timing(
+            decode_s=(prediction.decoded_ns - prediction.arrival_ns) / NS_PER_S,
+            queue_s=max(answer.queue_s for answer in answers),
+            compute_s=max(answer.compute_s for answer in answers),
+            total_s=total_s,
+        )
+        response.headers.append(("Server-Timing", timing))
+        return self._seal(response, request, prediction.request_id, client)
+
+    def refuse(
+        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """The answer for `error`, with what time it took."""
+        response = self._dialect.failure(error, request_id)
+        if response.status == 500:
+            _LOG.error("request %s: %s", request_id, error, exc_info=error)
+        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
+        response.headers.append(("Server-Timing", server_timing(decode_s=0, queue_s=0, compute_s=0, total_s=total_s)))
+        return self._seal(response, request, request_id, client)
+
+    def _log(self, response: HttpResponse) -> None:
+        if self._dialect.endpoint == "legacy":
+            self._context.predict_log.write(response.body)
+
+    def _seal(
+        self, response: HttpResponse, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        return self._context.seal(
+            response, request, request_id=request_id, endpoint=self._dialect.endpoint, client=client
+        )
+
+
+def _description(client: EngineClient, deployment_id: str) -> ModelDescription:
+    try:
+        return client.description(deployment_id)
+    except UnknownDeployment as error:
+        if deployment_id != DEFAULT_DEPLOYMENT_ID:
+            raise
+        raise NotReady() from error  # the caller has not named it: to them the engine does not serve
+
+
+@dataclass(slots=True)
+class PendingPrediction:
+    """Submitted: the engine has it."""
+
+    route: PredictionRoute
+    request: HttpRequest
+    client: EngineClient
+    prediction: Prediction
+    ticket: Ticket
+
+    def finish(self) -> HttpResponse:
+        try:
+            return self.route.answer(self.prediction, self.ticket.wait(), self.request, self.client)
+        except Exception as error:  # an answer for everything, see `begin`
+            return self._failed(error)
+
+    async def finish_async(self) -> HttpResponse:
+        try:
+            return self.route.answer(self.prediction, await self.ticket.wait_async(), self.request, self.client)
+        except NotReady as error:
+            return await asyncio.to_thread(self._failed, error)
+        except Exception as error:  # an answer for everything, see `begin`
+            return self._failed(error)
+
+    def cancel(self) -> None:
+        self.ticket.cancel()
+
+    def _failed(self, error: Exception) -> HttpResponse:
+        request_id = self.prediction.request_id
+        if isinstance(error, EngineError) and self.route.falls_back(error, self.request):
+            return self.route.ask_original(error, self.request, request_id, self.client)
+        return self.route.refuse(error, self.request, request_id, self.client)
+
+
+@dataclass(slots=True)
+class PendingOriginal:
+    """Not submitted: the original API is asked in `finish`, where waiting is allowed."""
+
+    route: PredictionRoute
+    request: HttpRequest
+    request_id: str
+    client: EngineClient | None
+    error: EngineError
+
+    def finish(self) -> HttpResponse:
+        return self.route.ask_original(self.error, self.request, self.request_id, self.client)
+
+    async def finish_async(self) -> HttpResponse:
+        return await asyncio.to_thread(self.finish)
+
+    def cancel(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,67 @@
+"""`POST /api/predict` and its other paths: the original API, value for value where a client can see it.
+
+An array with one object for each kept segment; `#<index>` after the name only when there are several; `time` is the
+segment's true start. The original put a path of its own machine before the name and `index * 8.0` in `time`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.client import ItemAnswer
+from engine.config import Settings
+from frontend.answers import labelled, rank
+from frontend.dialect import Prediction
+from frontend.errors import InvalidContentType, LegacyLimits, WavRequired, legacy_error
+from frontend.http_message import HttpRequest, HttpResponse, json_response
+from frontend.parameters import Parameters
+from frontend.upload import Upload
+
+TOP = 3
+_RAW_TYPES = frozenset({"audio/wav", "audio/x-wav"})
+_BYTES_PER_MB = 1024 * 1024
+
+
+class LegacyDialect:
+    """WAV files up to `max_duration_s`, cut on silence unless the settings say otherwise."""
+
+    endpoint = "legacy"
+    default_segmentation = "silence"
+    require_wav = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_duration_s = settings.max_duration_s
+        self._parameters = Parameters(top_k=TOP, overlap_s=settings.overlap_s)
+        self._limits = LegacyLimits(settings.max_upload_bytes / _BYTES_PER_MB, settings.max_duration_s / 60)
+
+    def check(self, request: HttpRequest, upload: Upload) -> None:
+        if not upload.is_multipart:
+            if upload.content_type not in _RAW_TYPES:
+                raise InvalidContentType()
+            return
+        if not upload.filename.lower().endswith(".wav"):
+            raise WavRequired()
+        # No type, or octet-stream, is what curl and most libraries send for a file: then its content decides.
+        part = upload.content_type
+        if part and part != "application/octet-stream" and not part.startswith("audio/"):
+            raise InvalidContentType()
+
+    def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
+        """The original had none, and what a form carries beside the file is not ours."""
+        return self._parameters
+
+    def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
+        several = len(answers) > 1
+        labels = prediction.description.labels
+        value = [
+            {
+                "segment": f"{prediction.filename}#{position}" if several else prediction.filename,
+                "time": window.start_s,
+                "predictions": labelled(rank(answer.probabilities, TOP), labels),
+            }
+            for position, (window, answer) in enumerate(zip(prediction.windows, answers))
+        ]
+        return json_response(200, value)
+
+    def failure(self, error: BaseException, request_id: str) -> HttpResponse:
+        return legacy_error(error, self._limits)

@@ -1,0 +1,85 @@
+"""`POST /api/optimized/predict`: the engine's own API, every figure in the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from engine.client import ItemAnswer
+from engine.config import Settings
+from engine.spec import ModelDescription
+from frontend.answers import Wording, combine, rank
+from frontend.audio.decode import Recording
+from frontend.audio.segment import Window
+from frontend.dialect import Prediction
+from frontend.errors import optimized_error
+from frontend.http_message import JSON_TYPE, HttpRequest, HttpResponse
+from frontend.parameters import Parameters, read_parameters
+from frontend.upload import Upload
+
+
+class OptimizedDialect:
+    """Any format, cut at fixed steps unless asked otherwise, no limit on the duration but `max_segments`."""
+
+    endpoint = "optimized"
+    default_segmentation = "fixed"
+    max_duration_s = 0.0
+    require_wav = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._defaults = Parameters(top_k=settings.top_k, overlap_s=settings.overlap_s)
+        self._wording = Wording(())
+
+    def check(self, request: HttpRequest, upload: Upload) -> None:
+        """By content alone: names and types of uploads say little."""
+
+    def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
+        return read_parameters(request.query, upload.fields, self._defaults)
+
+    def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
+        parameters, description = prediction.parameters, prediction.description
+        wording = self._wording_of(description)
+        top_k, minimum = parameters.top_k, parameters.min_confidence
+        whole = rank(combine([answer.probabilities for answer in answers]), top_k)
+        top = wording.detailed(whole, minimum)
+        if len(answers) == 1:
+            segments = _segment(prediction.windows[0], top)
+        else:
+            segments = ",".join(
+                _segment(window, wording.detailed(rank(answer.probabilities, top_k), minimum))
+                for window, answer in zip(prediction.windows, answers)
+            )
+        best, confidence = whole[0]
+        text = (  # the two ids have been checked for their characters, so that they need no escapes
+            f'{{"request_id":"{prediction.request_id}","deployment_id":"{parameters.deployment}",'
+            f'"model_version":{json.dumps(description.model_version)},'
+            f'"predicted_class":{best},"predicted_label":{wording.names[best]},"confidence":{confidence!r},'
+            f'"top_predictions":{top},"segments":[{segments}],"audio":{_audio(prediction.recording)},'
+            f'"inference_method":"batch","batch_size":{max([answer.batch_size for answer in answers])},'
+            f'"latency":{latency_s!r},"cache_hit":false}}'
+        )
+        return HttpResponse(200, [JSON_TYPE], text.encode())
+
+    def _wording_of(self, description: ModelDescription) -> Wording:
+        # Two threads may make it twice, which costs nothing but the time.
+        wording = self._wording
+        if wording.labels is not description.labels:
+            self._wording = wording = Wording(description.labels)
+        return wording
+
+    def failure(self, error: BaseException, request_id: str) -> HttpResponse:
+        return optimized_error(error, request_id)
+
+
+def _segment(window: Window, top_predictions: str) -> str:
+    return (
+        f'{{"index":{window.index},"start_s":{window.start_s!r},"end_s":{window.end_s!r},'
+        f'"top_predictions":{top_predictions}}}'
+    )
+
+
+def _audio(recording: Recording) -> str:
+    return (
+        f'{{"duration_s":{recording.duration_s!r},"sample_rate_hz":{recording.sample_rate_hz},'
+        f'"channels":{recording.channels},"format":{json.dumps(recording.format)}}}'
+    )

@@ -1,0 +1,140 @@
+"""Health, readiness, metrics and statistics: answered whether or not the engine is there.
+
+Live means that this process answers; ready means that an instance makes progress. Probes never wait for a lane, a
+batch or the supervisor.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+
+from engine.client import EngineClient
+from engine.clock import wall_clock_s
+from engine.errors import EngineError
+from engine.spec import DEFAULT_DEPLOYMENT_ID
+from engine.stats import optimization_stats
+from frontend.context import RouteContext
+from engine.exposition import CONTENT_TYPE, exposition
+from frontend.http_message import HttpRequest, HttpResponse, json_response
+from frontend.parameters import request_id_of
+
+DISTRIBUTION = "nightscan-engine"
+_MIN_FREE_DISK_BYTES = 100 * 1024 * 1024
+_MIN_FREE_MEMORY_BYTES = 100 * 1024 * 1024
+
+
+class _Probe:
+    """A GET without input. Subclasses give `_answer`."""
+
+    def __init__(self, context: RouteContext) -> None:
+        self._context = context
+
+    def begin(self, request: HttpRequest, client: EngineClient | None) -> HttpResponse:
+        """Never raises."""
+        try:
+            response = self._answer(client)
+        except EngineError as error:
+            response = json_response(503, {"error": str(error), "code": error.code})
+        request_id = request_id_of(request.headers)
+        return self._context.seal(response, request, request_id=request_id, endpoint="other", client=client)
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        raise NotImplementedError
+
+
+class Health(_Probe):
+    """`GET /health`: this process is up."""
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        value = {"status": "healthy", "service": "prediction-api", "timestamp": iso_now(), "version": _VERSION}
+        return json_response(200, value)
+
+
+class Ready(_Probe):
+    """`GET /ready`: a prediction would be answered now."""
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        loaded = serves(client)
+        disk = shutil.disk_usage("/").free >= _MIN_FREE_DISK_BYTES
+        memory = psutil.virtual_memory().available >= _MIN_FREE_MEMORY_BYTES
+        ready = loaded and disk and memory
+        checks = {
+            "model_loaded": loaded,
+            "disk_space": disk,
+            "memory": memory,
+            "gpu_available": _on_gpu(client),
+            "cache": False,
+        }
+        value = {
+            "status": "ready" if ready else "not_ready",
+            "checks": checks,
+            "cache": {"enabled": False},
+            "timestamp": iso_now(),
+        }
+        return json_response(200 if ready else 503, value)
+
+
+class OptimizedHealth(_Probe):
+    """`GET /api/optimized/health`: the engine as its users see it."""
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        now_s = wall_clock_s()
+        if client is None:
+            return json_response(503, {"status": "not_ready", "initialized": False, "timestamp": now_s})
+        deployments = client.deployments()
+        serving = sum(client.ready(name) for name in deployments)
+        if not serving:
+            return json_response(503, {"status": "not_ready", "initialized": False, "timestamp": now_s})
+        value = {
+            "status": "healthy" if serving == len(deployments) else "degraded",
+            "initialized": True,
+            "timestamp": now_s,
+            "model_pools": len(deployments),
+            "active_connections": {"database": False, "redis": False},
+        }
+        return json_response(200, value)
+
+
+class Stats(_Probe):
+    """`GET /api/optimized/stats`: the published statistics."""
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        return json_response(200, optimization_stats(client, self._context.settings))
+
+
+class Metrics(_Probe):
+    """`GET /metrics`: Prometheus text."""
+
+    def _answer(self, client: EngineClient | None) -> HttpResponse:
+        return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], exposition(client))
+
+
+def iso_now() -> str:
+    """The time of day in UTC, ISO 8601."""
+    return datetime.datetime.fromtimestamp(wall_clock_s(), datetime.timezone.utc).isoformat()
+
+
+def serves(client: EngineClient | None) -> bool:
+    """Whether the default deployment answers."""
+    return client is not None and client.ready(DEFAULT_DEPLOYMENT_ID)
+
+
+def _on_gpu(client: EngineClient | None) -> bool:
+    if client is None or not serves(client):
+        return False
+    return client.description(DEFAULT_DEPLOYMENT_ID).device.startswith("cuda")
+
+
+def _version() -> str:
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
+
+
+_VERSION: Any = _version()

@@ -1,0 +1,71 @@
+"""Which handler answers which method and path; one table for both ways in.
+
+All handlers have `begin(request, client)`, where `client` may be None (not attached): they never raise and give a
+response or something pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.client import EngineClient
+from frontend.context import RouteContext
+from frontend.http_message import HttpRequest, HttpResponse
+from frontend.prediction import Pending, PredictionRoute
+from frontend.routes.legacy import LegacyDialect
+from frontend.routes.optimized import OptimizedDialect
+from frontend.routes.probes import Health, Metrics, OptimizedHealth, Ready, Stats
+
+OPTIMIZED_PREDICT = "/api/optimized/predict"
+# The web application joins "<base>/predict" with a base that may end in /api/predict; a gateway strips the whole path.
+LEGACY_PREDICT = ("/api/predict", "/predict", "/api/predict/predict", "/")
+
+
+class Handler(Protocol):
+    """One route's work."""
+
+    def begin(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse:
+        """Never raises."""
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """Handlers by (method, path), and which requests are quick enough for an event loop."""
+
+    routes: Mapping[tuple[str, str], Handler]
+    context: RouteContext
+
+    def cheap(self, request: HttpRequest, client: EngineClient | None) -> bool:
+        """Whether `begin` may run on an event loop."""
+        handler = self.routes.get((request.method, request.path))
+        if isinstance(handler, PredictionRoute):
+            return handler.is_cheap(request, client)
+        return isinstance(handler, (Health, OptimizedHealth))
+
+
+def optimized_routes(context: RouteContext) -> dict[tuple[str, str], Handler]:
+    """What `register_optimized_endpoints` adds to an application."""
+    return {
+        ("POST", OPTIMIZED_PREDICT): PredictionRoute(OptimizedDialect(context.settings), context),
+        ("GET", "/api/optimized/health"): OptimizedHealth(context),
+        ("GET", "/api/optimized/stats"): Stats(context),
+    }
+
+
+def legacy_route(context: RouteContext) -> PredictionRoute:
+    """The handler of the original API's prediction."""
+    return PredictionRoute(LegacyDialect(context.settings), context)
+
+
+def all_routes(context: RouteContext) -> RouteTable:
+    """The table of our own application."""
+    legacy = legacy_route(context)
+    routes: dict[tuple[str, str], Handler] = {**optimized_routes(context)}
+    routes.update({("POST", path): legacy for path in LEGACY_PREDICT})
+    probes: dict[str, Handler] = {"/health": Health(context), "/ready": Ready(context), "/metrics": Metrics(context)}
+    for path, probe in probes.items():
+        routes[("GET", path)] = probe
+        routes[("GET", f"/api{path}")] = probe
+    return RouteTable(routes, context)

@@ -1,0 +1,164 @@
+"""The way in through Flask: works under every WSGI server, after all checks of the host application.
+
+A view reads the body once and bounded, then does what the fast lane does, except that this thread waits.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from io import BytesIO
+
+import flask
+
+from engine.client import EngineClient
+from engine.clock import NS_PER_S, now_ns
+from engine.config import Settings
+from frontend.attach import current_client
+from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
+from frontend.prediction import Pending, PendingPrediction
+from frontend.routes.table import Handler
+from frontend.upload import RAW_FILENAME, Upload
+
+_CHUNK_BYTES = 1024 * 1024
+# A refused upload is read to its end, so that the sender sees the refusal and not a reset connection; but not for ever.
+_DRAIN_FACTOR = 4
+_PEEK_S = 0.1  # how soon a hung-up client is noticed
+# The first requests in a fresh process: long enough for an engine that is up, short where another can answer.
+_PATIENCE_S = 10.0
+_PATIENCE_WITH_ORIGINAL_S = 0.25
+
+
+def view_of(handler: Handler, settings: Settings, *, has_original: bool = False) -> Callable[[], flask.Response]:
+    """A Flask view that answers by `handler`."""
+    patience_s = _PATIENCE_WITH_ORIGINAL_S if has_original else _PATIENCE_S
+
+    def nightscan_view() -> flask.Response:
+        is_probe = flask.request.method == "GET"
+        request = request_from_flask(settings.max_upload_bytes)
+        client = current_client(settings, wait_s=0.0 if is_probe else patience_s)
+        return to_flask(answer(handler, request, client))
+
+    return nightscan_view
+
+
+def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) -> HttpResponse:
+    """The whole exchange in this thread; must run inside a Flask request."""
+    begun = handler.begin(request, client)
+    if isinstance(begun, HttpResponse):
+        return begun
+    _wait_for_either(begun, flask.request.environ.get("gunicorn.socket"))
+    return begun.finish()
+
+
+def request_from_flask(max_upload_bytes: int) -> HttpRequest:
+    """The current request, its body complete or drained."""
+    request = flask.request
+    arrival_ns = now_ns()
+    upload = _parsed_already()
+    limit_bytes = body_limit_bytes(max_upload_bytes)
+    body = None if upload else _read_body(limit_bytes)
+    return HttpRequest(
+        method=request.method,
+        path=request.path,
+        query=request.query_string.decode("latin-1"),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body or b"",
+        client_address=request.remote_addr or "",
+        arrival_ns=arrival_ns,
+        body_too_large=body is None and upload is None,
+        upload=upload,
+    )
+
+
+def to_flask(response: HttpResponse) -> flask.Response:
+    """As Flask wants it."""
+    return flask.Response(response.body, response.status, response.headers)
+
+
+def replay_body(request: HttpRequest) -> None:
+    """Gives the current Flask request its body back, for a view that reads it after us."""
+    if "files" in flask.request.__dict__:  # parsed before us: the form is there, only the file was read
+        for file in flask.request.files.values():
+            file.seek(0)
+        return
+    environ = flask.request.environ
+    environ["wsgi.input"] = BytesIO(request.body)
+    environ["CONTENT_LENGTH"] = str(len(request.body))
+    for cached in ("stream", "data", "form", "files", "values", "_cached_data"):
+        flask.request.__dict__.pop(cached, None)
+
+
+def _parsed_already() -> Upload | None:
+    """The file, where a check of the host application has parsed the form before us and the body is gone."""
+    request = flask.request
+    if "files" not in request.__dict__:
+        return None
+    file = request.files.get("file")
+    if file is None:
+        return None
+    fields = {name: value for name, value in request.form.items()}
+    content_type = (file.content_type or "").partition(";")[0].strip().lower()
+    name = (file.filename or RAW_FILENAME).replace("\\", "/").rpartition("/")[2]
+    return Upload(memoryview(file.read()), name, content_type, fields, is_multipart=True)
+
+
+def _read_body(limit_bytes: int) -> bytes | None:
+    """The body, or None when it is longer than `limit_bytes`, after draining it."""
+    request = flask.request
+    if "_cached_data" in request.__dict__:
+        return request.get_data()
+    stream = request.stream
+    declared = request.content_length or 0
+    chunks: list[bytes] = []
+    read_bytes = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        read_bytes += len(chunk)
+        if max(read_bytes, declared) > limit_bytes:
+            chunks.clear()
+            if read_bytes > _DRAIN_FACTOR * limit_bytes:
+                break
+        else:
+            chunks.append(chunk)
+    if max(read_bytes, declared) > limit_bytes:
+        return None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _wait_for_either(pending: Pending, connection: object) -> None:
+    """Returns once the answer is there, or the client has hung up and its work is cancelled."""
+    if not isinstance(pending, PendingPrediction) or not _can_peek(connection):
+        return
+    assert isinstance(connection, socket.socket)
+    ticket = pending.ticket
+    woken = threading.Event()
+    ticket.add_done_callback(lambda _: woken.set())
+    while not woken.wait(min(_PEEK_S, max(0.0, (ticket.deadline_ns - now_ns()) / NS_PER_S))):
+        if now_ns() >= ticket.deadline_ns:
+            return
+        if _hung_up(connection):
+            pending.cancel()
+            return
+
+
+def _can_peek(connection: object) -> bool:
+    return isinstance(connection, socket.socket) and not isinstance(connection, ssl.SSLSocket)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def methods_by_path(keys: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Path -> its methods, for the registration of a route table."""
+    found: dict[str, list[str]] = {}
+    for method, path in keys:
+        found.setdefault(path, []).append(method)
+    return found

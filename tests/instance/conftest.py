@@ -1,0 +1,78 @@
+"""A segment with one lane, its owner and one taker, all in this process: no supervisor needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engine.clock import NS_PER_S, now_ns
+from engine.instance.loading import load
+from engine.instance.runner import ModelRunner
+from engine.messages import process_start_ticks
+from engine.shm.bell import Bell
+from engine.shm.lane import LaneOwner, SlotReply, SlotRequest
+from engine.shm.layout import Geometry
+from engine.shm.lease import Lease
+from engine.shm.segment import Segment
+from engine.shm.steward import Steward
+from engine.shm.taker import TakenSlot, Taker
+from engine.spec import ModelSource, ModelSpec
+from engine.testing.models import CLASSES, Loudness
+
+FRAMES = Loudness.input_shape[0]
+MAX_BATCH = 4
+
+
+def make_runner(factory: str) -> ModelRunner:
+    spec = ModelSpec(source=ModelSource.FACTORY, location=f"engine.testing.models:{factory}")
+    return ModelRunner(load(spec.to_json(), []), device="cpu", max_batch=MAX_BATCH)
+
+
+@dataclass
+class Bench:
+    """Both ends of one lane."""
+
+    segment: Segment
+    owner: LaneOwner
+    taker: Taker
+
+    def submit(self, samples: np.ndarray, *, gain: float = 1.0, deadline_s: float = 60.0) -> None:
+        request = SlotRequest(
+            payload=samples,
+            int16=samples.dtype == np.int16,
+            gain=gain,
+            request_id="r",
+            caller_hash=0,
+            level=0,
+            arrival_ns=now_ns(),
+            deadline_ns=now_ns() + int(deadline_s * NS_PER_S),
+        )
+        assert self.owner.try_submit(request, samples) is not None
+
+    def take_all(self) -> list[TakenSlot]:
+        return self.taker.take(lambda found: [candidate.slot for candidate in found])
+
+    def replies(self) -> list[SlotReply]:
+        """In the order of submission."""
+        found = self.owner.harvest()
+        return sorted(found, key=lambda reply: reply.ticket.index)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    segment = Segment.create(Geometry(lanes=1, slots=8, payload_bytes=4 * FRAMES, reply_bytes=4 * CLASSES))
+    lease, steward, doorbell, reply_bell = Lease(segment.fd), Steward(segment), Bell.create(), Bell.create()
+    name = steward.new_name(os.getpid(), process_start_ticks(os.getpid()))
+    kept = Bench(
+        segment,
+        LaneOwner(segment, 0, lease, doorbell, reply_bell),
+        Taker(segment, name, lease, doorbell, [reply_bell]),
+    )
+    yield kept
+    del kept.owner, kept.taker  # their arrays keep the mapping, and pytest keeps `kept` a while longer
+    for held in (doorbell, reply_bell, lease, steward, segment):
+        held.close()

@@ -1,0 +1,56 @@
+"""A model that does not mean what it says is not started."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.errors import BrokenError
+from engine.instance.runner import ModelRunner
+from engine.instance.warmup import warm_up
+from engine.models.catalogue import LoadedModel, load_model
+from engine.spec import ModelSource, ModelSpec
+from tests.instance.conftest import make_runner
+
+
+class DependsOnItsNeighbours(torch.nn.Module):
+    """Normalises over the batch, as a model left in training mode does."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform[:, :3] * len(waveform)
+
+
+class NeverANumber(torch.nn.Module):
+    """Its logits are NaN as soon as it hears anything."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform[:, :3] / (waveform.abs().sum() == 0)
+
+
+def runner(module: torch.nn.Module) -> ModelRunner:
+    spec = ModelSpec(source=ModelSource.PICKLE, input_shape=(16,))
+    return ModelRunner(load_model(spec, lambda: module), device="cpu", max_batch=4)
+
+
+def test_every_bucket_is_measured() -> None:
+    measured_ms = warm_up(make_runner("loudness"), repeats=2)
+    assert list(measured_ms) == [1, 2, 4] and all(ms > 0 for ms in measured_ms.values())
+
+
+def test_an_answer_that_depends_on_the_batch_is_a_failed_start() -> None:
+    with pytest.raises(BrokenError, match="answers differently in a batch of 2"):
+        warm_up(runner(DependsOnItsNeighbours()), repeats=1)
+
+
+def test_an_answer_that_is_not_finite_is_a_failed_start() -> None:
+    with pytest.raises(BrokenError, match="not finite"):
+        warm_up(runner(NeverANumber()), repeats=1)
+
+
+def test_a_device_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(BrokenError, match="cuda:99"):
+        ModelRunner(_loaded(), device="cuda:99", max_batch=1)
+
+
+def _loaded() -> LoadedModel:
+    return load_model(ModelSpec(source=ModelSource.FACTORY, location="engine.testing.models:loudness"), None)

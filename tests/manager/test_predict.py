@@ -1,0 +1,229 @@
+"""Predictions through the Python API: the published answers and the published failures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import ConfigError
+from engine.manager import OptimizedModelServingManager, SyncModelServingManager
+from engine.spec import ModelSource, ModelSpec
+from tests.client.stage import wait_until
+from tests.manager.conftest import OPTIONS, Deploy
+from tests.manager.models import FRAMES, HELD, broken, echo, gated, softmax
+
+SUCCESS_KEYS = {
+    "top_predictions", "predicted_class", "predicted_label", "confidence", "inference_method", "request_id",
+    "batch_size", "latency", "cache_hit",
+}  # fmt: skip
+
+
+def audio(*numbers: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    made = np.zeros(FRAMES, np.float32)
+    made[: len(numbers)] = numbers
+    return made
+
+
+def held(*numbers: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    made = audio(*numbers)
+    made[-1] = HELD
+    return made
+
+
+def leased(manager: SyncModelServingManager, deployment_id: str) -> int:
+    attachment = manager.core.client.attachment(deployment_id)
+    assert attachment is not None
+    return attachment.statistics().leased
+
+
+def test_the_published_answer(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo(), labels=("frog", "bird", "bat", "fox"))
+    result = manager.predict("m", audio(0, 3, 1, 2), request_id="req_001")
+    assert set(result) == SUCCESS_KEYS
+    assert [each["class_index"] for each in result["top_predictions"]] == [1, 3, 2, 0]
+    assert [each["label"] for each in result["top_predictions"]] == ["bird", "fox", "bat", "frog"]
+    found = [each["probability"] for each in result["top_predictions"]]
+    assert found == pytest.approx(sorted(softmax([0, 3, 1, 2]), reverse=True), abs=1e-6)
+    assert (result["predicted_class"], result["predicted_label"], result["confidence"]) == (1, "bird", found[0])
+    assert (result["inference_method"], result["request_id"], result["cache_hit"]) == ("batch", "req_001", False)
+    assert result["batch_size"] == 1 and result["latency"] > 0
+
+
+def test_kinds_of_arrays(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo())
+    as_double = manager.predict("m", [0.0, 0.5, 0.0], "r")
+    as_samples = manager.predict("m", np.array([0, 16384, 0], np.int16), "r")
+    assert as_double["top_predictions"] == as_samples["top_predictions"]
+    for wrong in (np.zeros(FRAMES + 1), np.zeros((2, 4)), np.zeros(0), "no numbers", [[1], [1, 2]]):
+        refused = manager.predict("m", wrong, "r")
+        assert (refused["code"], refused["request_id"]) == ("INVALID_FIELD", "r")
+
+
+def test_models_of_other_shapes(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    def create() -> object:
+        import torch
+
+        return torch.nn.Flatten()
+
+    deploy("image", create, input_shape=(2, 3))
+    image = np.arange(6, dtype=np.float64).reshape(2, 3)
+    assert manager.predict("image", image, "r")["predicted_class"] == 5
+    assert len(manager.predict("image", image, "r")["top_predictions"]) == 5
+    assert manager.predict("image", np.zeros(6), "r")["code"] == "INVALID_FIELD"
+
+
+def test_unknown_deployment(manager: SyncModelServingManager) -> None:
+    assert manager.predict("nobody", audio(1), "req_9") == {
+        "error": "Failed to submit request for processing",
+        "request_id": "req_9",
+        "code": "UNKNOWN_DEPLOYMENT",
+    }
+    assert not manager.undeploy_optimized_model("nobody")
+
+
+def test_a_timeout_is_told_on_time(manager: SyncModelServingManager, deploy: Deploy, tmp_path: Path) -> None:
+    deploy("m", gated(tmp_path / "gate"))
+    answer = manager.predict("m", held(1), "req_2", timeout=0.2)
+    assert answer == {"error": "Request timeout", "request_id": "req_2", "timeout": 0.2}
+    assert manager.predict("m", audio(1), "req_3", timeout=0.0) == {
+        "error": "Request timeout",
+        "request_id": "req_3",
+        "timeout": 0.0,
+    }
+    (tmp_path / "gate").touch()
+    assert manager.predict("m", audio(1), "req_4")["predicted_class"] == 0
+
+
+def test_a_full_queue(manager: SyncModelServingManager, deploy: Deploy, tmp_path: Path) -> None:
+    deploy("m", gated(tmp_path / "gate"), max_batch_size=1)
+    results: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda k=k: results.append(manager.predict("m", held(k), f"r{k}")))
+        for k in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(results) >= 13, "those who are too many are refused")
+    (tmp_path / "gate").touch()
+    for thread in threads:
+        thread.join()
+    refused = [result for result in results if "error" in result]
+    assert {(result["error"], result["code"]) for result in refused} == {
+        ("Failed to submit request for processing", "QUEUE_FULL")
+    }
+    assert 6 <= len(results) - len(refused) <= 7 and len(results) == 20
+
+
+def test_higher_priority_is_served_first(manager: SyncModelServingManager, deploy: Deploy, tmp_path: Path) -> None:
+    deploy("m", gated(tmp_path / "gate"), max_batch_size=1)
+
+    async def program() -> None:
+        both = OptimizedModelServingManager(core=manager.core)
+
+        async def one(number: int, priority: int) -> None:
+            result = await both.predict_async("m", held(number), f"r{number}", None, priority)
+            assert "error" not in result
+
+        first = asyncio.create_task(one(0, 0))
+        await asyncio.to_thread(wait_until, lambda: leased(manager, "m"), "the instance works")
+        rest = []
+        for number, priority in [(1, 0), (2, -5), (3, 7), (4, 0)]:
+            rest.append(asyncio.create_task(one(number, priority)))
+            await asyncio.sleep(0)
+        (tmp_path / "gate").touch()
+        await asyncio.gather(first, *rest)
+
+    asyncio.run(program())
+    assert (tmp_path / "gate.order").read_text().split() == ["0", "3", "1", "4", "2"]
+
+
+def test_a_swap_under_load_fails_nothing(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo(1.0))
+    stop = threading.Event()
+    results: list[dict[str, Any]] = []
+
+    def load() -> None:
+        while not stop.is_set():
+            results.append(manager.predict("m", audio(0, 1), "r"))
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        deploy("m", echo(5.0))
+        mark = len(results)
+        wait_until(lambda: len(results) > mark + 20, "the new version answers")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not [result for result in results if "error" in result]
+    old, new = softmax([0, 1, 0, 0])[1], softmax([0, 5, 0, 0])[1]
+    confidences = [round(result["confidence"], 4) for result in results]
+    assert set(confidences) == {round(old, 4), round(new, 4)} and confidences[-1] == round(new, 4)
+
+
+def test_killing_the_instance_in_mid_work_loses_nothing(
+    manager: SyncModelServingManager, deploy: Deploy, instance_pids: Callable[[], list[int]], tmp_path: Path
+) -> None:
+    deploy("m", gated(tmp_path / "gate"))
+    results: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: results.append(manager.predict("m", held(0, 2), "r")))
+    thread.start()
+    wait_until(lambda: leased(manager, "m"), "the instance works")
+    for pid in instance_pids():
+        os.kill(pid, signal.SIGKILL)
+    (tmp_path / "gate").touch()
+    thread.join()
+    assert results[0]["predicted_class"] == 1
+
+
+def test_a_failed_deploy_says_why_and_leaves_the_old_one(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo())
+    assert not manager.deploy_optimized_model("m", broken, **OPTIONS)
+    assert "the weights are missing" in manager.deployment_error("m")
+    assert "error" not in manager.predict("m", audio(1), "r")
+
+
+def test_what_is_no_model(manager: SyncModelServingManager, tmp_path: Path) -> None:
+    lock = threading.Lock()
+    for wrong in (7, "/no/such/file.pt", tmp_path / "none.pt", lambda: lock, ModelSpec(source=ModelSource.PICKLE)):
+        with pytest.raises(ConfigError):
+            manager.deploy_optimized_model("m", wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        manager.deploy_optimized_model("m", echo(), no_such_option=1)
+
+
+def test_the_published_statistics(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo(), pool_size=2)
+    for k in range(5):
+        manager.predict("m", audio(k), f"r{k}")
+    manager.predict("m", audio(1), "late", timeout=0.0)
+    wait_until(lambda: _usage(manager) == 5, "the instances have counted what they have answered")
+    stats = manager.get_optimization_stats()
+    assert stats["connection_pools"]["database"] == {"initialized": False, "min_connections": 5, "max_connections": 20}
+    assert stats["connection_pools"]["redis"] == {"initialized": False, "max_connections": 15}
+    pool = stats["model_pools"]["m"]
+    assert pool["deployment_id"] == "m" and pool["warmup_complete"] is True
+    assert pool["pool_size"] == len(pool["usage_per_instance"]) and sum(pool["usage_per_instance"]) == 5
+    assert pool["total_usage"] == 5 and pool["average_usage"] == 5 / pool["pool_size"]
+    batches = stats["batch_processing"]["m"]
+    assert batches["total_requests"] == 5 and batches["average_batch_size"] == 5 / batches["total_batches"]
+    assert batches["average_processing_time"] > 0
+    performance = stats["performance_metrics"]["m"]
+    assert (performance["total_requests"], performance["successful_requests"]) == (5, 5)
+    assert performance["failed_requests"] == 0 and performance["average_latency"] > 0
+    assert 0 < performance["p50_latency"] <= performance["p95_latency"] <= performance["p99_latency"]
+    assert set(stats["system_resources"]) >= {"memory_usage_mb", "cpu_percent", "available_memory_mb"}
+
+
+def _usage(manager: SyncModelServingManager) -> int:
+    return int(manager.get_optimization_stats()["model_pools"]["m"]["total_usage"])

@@ -1,0 +1,54 @@
+"""The files under frontend/deploy: what they must say, and must not."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.config import Settings
+
+DEPLOY = Path(__file__).resolve().parents[2] / "frontend" / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+# The first breaks torch's convolutions, the others hide GPUs.
+FORBIDDEN = {"memorydenywriteexecute", "privatedevices", "protectclock", "deviceallow", "devicepolicy"}
+EXPECTED = {"nonewprivileges", "protectsystem", "protecthome", "privatetmp", "restrictaddressfamilies", "umask"}
+
+
+def service_of(unit: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.read(unit)
+    return dict(parser["Service"])
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_units_are_hardened_but_let_torch_and_gpus_work(unit: Path) -> None:
+    service = service_of(unit)
+    assert EXPECTED <= service.keys()
+    assert not FORBIDDEN & service.keys()
+    assert service["oompolicy"] == "continue"
+
+
+def test_the_engines_unit_lets_instances_live_on() -> None:
+    service = service_of(DEPLOY / "nightscan-engine.service")
+    assert service["killmode"] == "process" and service["runtimedirectorypreserve"] == "yes"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/nightscan/bin/nightscan", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    command = ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("*.service")))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    complaints = [line for line in done.stderr.splitlines() if "nightscan" in line]
+    assert not complaints
+
+
+def test_nginx_lets_through_what_the_api_takes() -> None:
+    main = (DEPLOY / "nginx.conf").read_text()
+    assert "client_max_body_size 100m;" in main and Settings().max_upload_bytes == 100 * 1024 * 1024
+    assert "keepalive 32;" in main and "keepalive_timeout 60s;" in main and Settings().keepalive_s > 60

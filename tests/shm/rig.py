@@ -1,0 +1,141 @@
+"""A segment with everything on it, in one process: as many owners and takers as a test wants, each with a lease."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clock import NS_PER_S, now_ns
+from engine.core.batching import Candidate
+from engine.crash_points import VARIABLE
+from engine.shm.bell import Bell
+from engine.shm.lane import LaneOwner, SlotReply, SlotRequest
+from engine.shm.layout import Geometry
+from engine.shm.lease import Lease
+from engine.shm.segment import Segment
+from engine.shm.steward import Steward
+from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = 3
+
+
+def take_all(candidates: list[Candidate]) -> list[int]:
+    """Everything that is READY, by slot."""
+    return [candidate.slot for candidate in candidates]
+
+
+def take_first(candidates: list[Candidate]) -> list[int]:
+    """One slot."""
+    return [candidates[0].slot]
+
+
+def request(value: int = 1, *, words: int = 8, level: int = 0, deadline_ns: int | None = None) -> SlotRequest:
+    """A request whose payload is `value`, `words` times."""
+    return SlotRequest(
+        payload=np.full(words, value, dtype=np.int16),
+        int16=True,
+        gain=0.5,
+        request_id=f"request-{value}",
+        caller_hash=7,
+        level=level,
+        arrival_ns=now_ns(),
+        deadline_ns=now_ns() + 60 * NS_PER_S if deadline_ns is None else deadline_ns,
+    )
+
+
+def answer(slot: TakenSlot) -> NDArray[np.float32]:
+    """What the rig's instances answer: first sample, size and gain."""
+    samples = slot.payload.view(np.int16)
+    return np.array([samples[0], samples.size, slot.gain], dtype=np.float32)
+
+
+def reply_to(taker: Taker, slots: list[TakenSlot]) -> None:
+    """Answers all of them."""
+    taker.reply([SlotResult(slot, Outcome.OK, answer(slot), batch_size=len(slots)) for slot in slots])
+
+
+def values(replies: list[SlotReply]) -> list[int]:
+    """The first samples that came back, in the order of the replies. All must be OK."""
+    found = []
+    for reply in replies:
+        assert reply.outcome is Outcome.OK and reply.probabilities is not None, reply
+        found.append(int(reply.probabilities[0]))
+    return found
+
+
+class Rig:
+    """One segment."""
+
+    def __init__(self, *, slots: int = 4, payload_bytes: int = 64, classes: int = CLASSES, lanes: int = 2) -> None:
+        self.segment = Segment.create(Geometry(lanes, slots, payload_bytes, 4 * classes, instance_rows=8))
+        self.steward = Steward(self.segment)
+        self.doorbell = Bell.create()
+        self.reply_bells = [Bell.create() for _ in range(lanes)]
+        self.leases: list[Lease] = []
+        self.successors: list[Steward] = []
+
+    def lease(self) -> Lease:
+        """A handle of its own, as another process would have."""
+        self.leases.append(Lease(self.segment.fd))
+        return self.leases[-1]
+
+    def owner(self, lane: int = 0, *, pid: int = 1000) -> LaneOwner:
+        """A frontend that the lane is handed to."""
+        self.steward.assign(lane, pid + lane, 1)
+        return LaneOwner(self.segment, lane, self.lease(), self.doorbell, self.reply_bells[lane])
+
+    def taker(self, *, pid: int = 2000) -> Taker:
+        """An instance with a new name, allowed to take."""
+        name = self.steward.new_name(pid, 1)
+        self.steward.mark_go(name)
+        return Taker(self.segment, name, self.lease(), self.doorbell, self.reply_bells)
+
+    def successor(self) -> Steward:
+        """Another steward, as a supervisor has after its predecessor's death."""
+        self.successors.append(Steward(self.segment))
+        return self.successors[-1]
+
+    def close(self) -> None:
+        for steward in (*self.successors, self.steward):
+            steward.close()
+        for lease in self.leases:
+            lease.close()
+        for bell in (self.doorbell, *self.reply_bells):
+            bell.close()
+        self.segment.close()
+
+
+@contextmanager
+def python_child(code: str, fds: list[int], *, crash_point: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A fresh interpreter that runs `code` with the numbers of `fds` as arguments; killed and reaped at the end."""
+    environment = {**os.environ, VARIABLE: crash_point}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, fds)],
+        pass_fds=fds, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def says(child: subprocess.Popen[bytes]) -> str:
+    """The next line that the child prints."""
+    assert child.stdout is not None
+    return child.stdout.readline().decode().strip()
+
+
+def wait_readable(fd: int, timeout_s: float = 30.0) -> None:
+    """Waits until `fd` is readable: a bell that rang, or the pidfd of a process that died."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    assert poller.poll(timeout_s * 1000), f"nothing on descriptor {fd} for {timeout_s} s"

@@ -1,0 +1,109 @@
+"""Counters: one writer each, seen by all, kept when the writer is gone."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from engine.errors import InternalError
+from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
+from engine.shm.board import (
+    InstanceBoard,
+    LaneBoard,
+    instance_rows,
+    instance_totals,
+    lane_totals,
+    latency_quantile_s,
+    queue_length,
+)
+from tests.shm.rig import Rig, request, take_first
+
+
+def test_lanes_are_summed_whoever_owned_them(rig: Rig) -> None:
+    LaneBoard(rig.segment, 0).add("requests")
+    LaneBoard(rig.segment, 0).add("requests", 4)  # the next owner goes on
+    LaneBoard(rig.segment, 1).add("requests", 10)
+    LaneBoard(rig.segment, 1).add(http_counter("legacy", 200))
+    totals = lane_totals(rig.segment)
+    assert set(totals) == set(LANE_COUNTERS)
+    assert totals["requests"] == 15 and totals["http.legacy.200"] == 1
+    assert sum(totals.values()) == 16
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "name"),
+    [("optimized", 504, "http.optimized.504"), ("legacy", 302, "http.legacy.other"), ("x", 200, "http.other.200")],
+)
+def test_every_answer_has_a_counter(endpoint: str, status: int, name: str) -> None:
+    assert http_counter(endpoint, status) == name
+    assert name in LANE_COUNTERS
+
+
+def test_an_undeclared_counter_is_an_error(rig: Rig) -> None:
+    with pytest.raises(KeyError):
+        LaneBoard(rig.segment, 0).add("made up")
+    with pytest.raises(InternalError, match="called 3"):
+        InstanceBoard(rig.segment, 3)
+
+
+def test_threads_of_one_frontend_lose_no_count(rig: Rig) -> None:
+    board = LaneBoard(rig.segment, 0)
+
+    def count() -> None:
+        for _ in range(5000):
+            board.add("requests")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lane_totals(rig.segment)["requests"] == 20_000
+
+
+def test_instances_keep_their_own_row_and_leave_their_counts(rig: Rig) -> None:
+    names = [rig.steward.new_name(pid, 9) for pid in (11, 12)]
+    for name in names:
+        InstanceBoard(rig.segment, name).add("batches", name)
+        InstanceBoard(rig.segment, name).add("busy_ns", 1000)
+    assert [(row["name"], row["pid"], row["batches"]) for row in instance_rows(rig.segment)] == [(1, 11, 1), (2, 12, 2)]
+    rig.steward.clear_row(names[0])
+    assert [row["name"] for row in instance_rows(rig.segment)] == [2]
+    reused = rig.steward.new_name(13, 9)
+    assert [row["batches"] for row in instance_rows(rig.segment) if row["name"] == reused] == [0]
+    totals = instance_totals(rig.segment)
+    assert set(totals) == set(INSTANCE_COUNTERS)
+    assert (totals["batches"], totals["busy_ns"], totals["failed"]) == (3, 2000, 0)
+
+
+def test_the_queue_is_what_is_ready_and_what_waits_in_frontends(rig: Rig) -> None:
+    lanes = [rig.owner(0), rig.owner(1)]
+    for lane in lanes:
+        lane.try_submit(request(), None)
+        lane.waiting_gauge = 5
+    assert queue_length(rig.segment) == 12
+    rig.taker().take(take_first)
+    assert queue_length(rig.segment) == 11
+    rig.steward.sweep(1, bool)
+    assert queue_length(rig.segment) == 5
+
+
+def test_latencies_fall_into_their_buckets(rig: Rig) -> None:
+    board = LaneBoard(rig.segment, 0)
+    for latency_ns in (1, 500_000, 500_001, 61_000_000_000):
+        board.observe_latency(latency_ns)
+    totals = lane_totals(rig.segment)
+    assert [k for k in range(len(LATENCY_BOUNDS_S) + 1) for _ in range(totals[latency_counter(k)])] == [0, 0, 1, 33]
+
+
+def test_quantiles_are_within_the_bucket(rig: Rig) -> None:
+    assert latency_quantile_s(lane_totals(rig.segment), 0.5) == 0.0
+    board = LaneBoard(rig.segment, 0)
+    for k in range(1, 1001):
+        board.observe_latency(k * 100_000)  # 0.1 ms to 100 ms
+    totals = lane_totals(rig.segment)
+    assert latency_quantile_s(totals, 0.5) == pytest.approx(0.05, rel=0.1)
+    assert latency_quantile_s(totals, 0.99) == pytest.approx(0.099, rel=0.1)
+    board.observe_latency(10**12)
+    assert latency_quantile_s(lane_totals(rig.segment), 1.0) == LATENCY_BOUNDS_S[-1]

@@ -1,0 +1,44 @@
+"""The tables of `engine/README.md`, "The bytes", say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.shm.layout import SLOT_FIELDS, Header, InstanceWord, LaneWord
+
+ENGINE = Path(__file__).resolve().parents[2] / "engine"
+README = (ENGINE / "README.md").read_text()
+
+
+def table_after(heading: str) -> dict[str, int]:
+    """Field -> number, of the first table after `heading`."""
+    text = README.split(heading, 1)[1].split("| word |" if "SLOT_FIELDS" not in heading else "| table |", 1)[1]
+    rows = text.split("\n\n", 1)[0]
+    return {name: int(number) for number, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", rows, re.MULTILINE)}
+
+
+def constants(owner: type) -> dict[str, int]:
+    return {name: value for name, value in vars(owner).items() if name.isupper() and name != "WORDS"}
+
+
+@pytest.mark.parametrize(
+    ("heading", "declared"),
+    [
+        ("Header (`Header`)", constants(Header)),
+        ("Instance row (`InstanceWord`)", constants(InstanceWord)),
+        ("Lane row (`LaneWord`)", constants(LaneWord)),
+        ("Slot tables (`SLOT_FIELDS`)", {name: number for number, name in enumerate(SLOT_FIELDS)}),
+    ],
+)
+def test_every_word_is_documented_where_it_lies(heading: str, declared: dict[str, int]) -> None:
+    assert table_after(heading) == declared
+
+
+def test_every_crash_point_is_named() -> None:
+    source = "".join(path.read_text() for path in (ENGINE / "shm").glob("*.py"))
+    section = README.split("Named places", 1)[1].split("## ", 1)[0]
+    named = set(re.findall(r"`([a-z]+\.[a-z]+)`", section)) - {"crash_points.py"}
+    assert named == set(re.findall(r'reach\("([\w.]+)"\)', source))

@@ -1,0 +1,44 @@
+"""What a reader may rely on without running anything: types, style, and who may import whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.timeout(600)
+def test_types_are_strict() -> None:
+    run(str(BIN / "mypy"))
+
+
+def test_style() -> None:
+    run(str(BIN / "flake8"), "engine", "frontend", "tests", "benchmarks", "gunicorn.conf.py")
+
+
+def test_import_contracts() -> None:
+    run(str(BIN / "lint-imports"), "--config", "setup.cfg", "--no-cache")
+
+
+def test_no_import_cycles_not_even_for_types() -> None:
+    graph = grimp.build_graph("engine", "frontend", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the cycle
+
+
+@pytest.mark.parametrize("package", ["engine", "frontend"])
+def test_no_file_is_a_god_file(package: str) -> None:
+    sizes = {path: len(path.read_text().splitlines()) for path in (ROOT / package).rglob("*.py")}
+    assert not {str(path): size for path, size in sizes.items() if size > 500}

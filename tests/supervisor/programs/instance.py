@@ -1,0 +1,203 @@
+"""An instance without a model: speaks the whole protocol, and behaves as its spec's `location` says.
+
+`echo` answers [version, pid, first number of the payload, batch size]. `fail_load`, `fail_warmup` report and end;
+`die_load`, `die_warmup` end in silence; `unlike` describes another model each time; `slow` takes 20 ms a batch, `stuck`
+a second. `huge` describes a model whose segment no machine can hold. `once:PATH:X` behaves as X until the file PATH
+exists, which it makes, and as `echo` from then on; `while:PATH:X` as X while PATH exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from engine.clock import now_ns
+from engine.core.batching import Candidate, choose
+from engine.core.lifecycle import ExitCode
+from engine.errors import NotReady, PeerGone
+from engine.messages import Connection, connect, process_start_ticks, sealed_memfd
+from engine.shm.bell import Bell
+from engine.shm.lease import Lease
+from engine.shm.segment import Segment
+from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.spec import ModelDescription
+
+INPUT = 8
+CLASSES = 4
+BELT_S = 0.1
+DEADLY = -666.0  # as the first number of a payload: the instance kills itself while it computes this item
+RETURN_WITHIN_S = 10.0
+
+
+class Instance:
+    """One test instance, from hello to its end."""
+
+    def __init__(self, runtime_dir: str, key: str) -> None:
+        self.runtime_dir = runtime_dir
+        self.key = key
+        self.behaviour = "echo"
+        self.fds: list[int] = []
+        self.hold: dict[str, object] = {}
+        self.connection: Connection | None = None
+        self.lost_at_s = 0.0
+
+    def hello(self) -> None:
+        """Connects and says who this is and what it holds. Raises NotReady."""
+        connection = connect(self.runtime_dir)
+        pidfd = os.pidfd_open(os.getpid())
+        message = {
+            "type": "hello",
+            "role": "instance",
+            "pid": os.getpid(),
+            "start_ticks": process_start_ticks(os.getpid()),
+            "key": self.key,
+            "holds": [self.hold] if self.hold else [],
+        }
+        connection.send(message, [pidfd, *self.fds])
+        os.close(pidfd)
+        self.connection = connection
+
+    def expect(self, kind: str) -> tuple[dict[str, object], list[int]]:
+        """The next message, which must be of this kind."""
+        assert self.connection is not None
+        while (received := self.connection.receive()) is None:
+            select.select([self.connection], [], [])
+        assert received[0]["type"] == kind, received
+        return received
+
+    def run(self) -> int:
+        """The exit code."""
+        self.hello()
+        load, fds = self.expect("load")
+        self.behaviour = _behaviour(load, fds)
+        if not self._passes("load"):
+            return ExitCode.LOAD_FAILED
+        self._report_loaded()
+        attach, self.fds = self.expect("attach")
+        self.hold = {name: attach[name] for name in ("deployment", "version", "name")}
+        if not self._passes("warmup"):
+            return ExitCode.WARMUP_FAILED
+        assert self.connection is not None
+        self.connection.send({"type": "ready", "warmup_ms": {"1": 0.5}})
+        self.expect("take")
+        return self._serve()
+
+    def _passes(self, stage: str) -> bool:
+        if self.behaviour == f"die_{stage}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == f"fail_{stage}":
+            assert self.connection is not None
+            self.connection.send({"type": "failed", "stage": stage, "error": f"Traceback: no luck in {stage}"})
+            return False
+        return True
+
+    def _report_loaded(self) -> None:
+        description = ModelDescription(
+            model_version=self.behaviour,
+            input_shape=(self._input_frames(),),
+            classes=CLASSES,
+            labels=tuple("abcd"),
+            sample_rate_hz=8,
+            segment_s=1.0,
+            peak_normalise=False,
+            device="cpu",
+        )
+        memfd = sealed_memfd("description", description.to_bytes())
+        assert self.connection is not None
+        self.connection.send({"type": "loaded"}, [memfd])
+        os.close(memfd)
+
+    def _input_frames(self) -> int:
+        return {"unlike": INPUT + os.getpid(), "huge": 1 << 40}.get(self.behaviour, INPUT)
+
+    def _serve(self) -> int:
+        segment = Segment.attach(self.fds[0])
+        doorbell = Bell(self.fds[1])
+        name = int(str(self.hold["name"]))
+        taker = Taker(segment, name, Lease(segment.fd), doorbell, [Bell(fd) for fd in self.fds[2:]])
+        while True:
+            taken = taker.take(_choose)
+            if taken:
+                self._answer(taker, taken)
+            readable = select.select([doorbell.fileno(), *self._control()], [], [], 0 if taken else BELT_S)[0]
+            if doorbell.fileno() in readable:
+                doorbell.drain()
+            if not self._heed():
+                return ExitCode.CLEAN
+
+    def _answer(self, taker: Taker, taken: list[TakenSlot]) -> None:
+        taker.start(taken)
+        time.sleep({"slow": 0.02, "stuck": 1.0}.get(self.behaviour, 0.0))
+        results = []
+        for slot in taken:
+            first = float(slot.payload.view(np.float32)[0])
+            if first == DEADLY:
+                os.kill(os.getpid(), signal.SIGKILL)
+            values = np.array([int(str(self.hold["version"])), os.getpid(), first, len(taken)], np.float32)
+            results.append(SlotResult(slot, Outcome.OK, values, "", len(taken)))
+        taker.reply(results)
+
+    def _control(self) -> list[int]:
+        return [self.connection.fileno()] if self.connection is not None else []
+
+    def _heed(self) -> bool:
+        """Whether to go on; comes back to the next supervisor when one is lost."""
+        if self.connection is None:
+            try:
+                self.hello()
+            except NotReady:
+                return time.monotonic() - self.lost_at_s < RETURN_WITHIN_S
+            return True
+        try:
+            received = self.connection.receive()
+        except PeerGone:
+            self.connection.close()
+            self.connection = None
+            self.lost_at_s = time.monotonic()
+            return True
+        return received is None or received[0]["type"] != "detach"
+
+
+def _choose(found: list[Candidate]) -> list[int]:
+    return choose(found, max_batch=4, now_ns=now_ns(), aging_ns=10**12)
+
+
+def _behaviour(load: dict[str, object], fds: list[int]) -> str:
+    spec = load["spec"]
+    assert isinstance(spec, dict)
+    if spec["source"] == "pickle":
+        return os.pread(fds[0], 1000, 0).decode()
+    assert not fds
+    location = str(spec["location"]).removeprefix("behaviour:") or "echo"
+    if ":" not in location:
+        return location
+    when, path, behaviour = location.split(":")
+    if when == "while":
+        return behaviour if Path(path).exists() else "echo"
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return "echo"
+    return behaviour
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runtime-dir", required=True)
+    parser.add_argument("--key", required=True)
+    given = parser.parse_args()
+    try:
+        return Instance(given.runtime_dir, given.key).run()
+    except (NotReady, PeerGone):
+        return ExitCode.ORPHANED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

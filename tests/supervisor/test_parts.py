@@ -1,0 +1,236 @@
+"""The supervisor's parts by themselves: loop, ledger, options, children, identities."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.config import load_settings
+from engine.core.restart import RestartPolicy
+from engine.errors import InvalidField, ProtocolError
+from engine.messages import sealed_memfd
+from engine.shm.bell import Bell
+from engine.spec import ModelDescription
+from engine.supervisor import masters
+from engine.supervisor.children import describe_exit, reap, spawn
+from engine.supervisor.identity import Identity, is_dead, pid_of, send_signal, wait_dead
+from engine.supervisor.ledger import DeploymentRecord, Ledger, State
+from engine.supervisor.loop import Loop
+from engine.supervisor.options import PoolOptions, SupervisorOptions
+from engine.supervisor.version import Plan
+
+DESCRIPTION = ModelDescription(
+    model_version="v",
+    input_shape=(8,),
+    classes=2,
+    labels=("a", "b"),
+    sample_rate_hz=8,
+    segment_s=1.0,
+    peak_normalise=True,
+    device="cpu",
+)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+# --- loop -----------------------------------------------------------------------------------------------------------
+
+
+def test_timers_fire_in_order_and_cancelled_ones_never(loop: Loop) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    order = random.Random(seed)
+    fired: list[int] = []
+    delays = [order.randrange(20) for _ in range(200)]
+    timers = [loop.call_after(delay / 1000, functools.partial(fired.append, delay)) for delay in delays]
+    cancelled = order.sample(range(200), 50)
+    for index in cancelled:
+        timers[index].cancel()
+    loop.call_after(0.03, loop.stop)
+    loop.run()
+    assert fired == sorted(delays[index] for index in range(200) if index not in cancelled)
+
+
+def test_a_handler_may_stop_watching_what_is_ready_in_the_same_round(loop: Loop) -> None:
+    bells = [Bell.create(), Bell.create()]
+    rang: list[int] = []
+
+    def handle(index: int) -> None:
+        rang.append(index)
+        for bell in bells:
+            loop.unwatch(bell.fileno())
+
+    for index, bell in enumerate(bells):
+        loop.watch(bell.fileno(), functools.partial(handle, index))
+        bell.ring()
+    loop.run_once(1.0)
+    loop.run_once(0.0)
+    assert len(rang) == 1
+    for bell in bells:
+        bell.close()
+
+
+def test_signals_are_handled_in_the_loop_and_given_back(loop: Loop) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    loop.on_signal(signal.SIGUSR1, loop.stop)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.run()
+    loop.close()
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("pass", "exited with 0 (CLEAN)"),
+        ("import sys; sys.exit(20)", "exited with 20 (LOAD_FAILED)"),
+        ("import sys; sys.exit(77)", "exited with 77"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+    ],
+)
+def test_the_end_of_a_child_in_words(program: str, words: str) -> None:
+    child = spawn([sys.executable, "-S", "-c", program])
+    assert wait_dead(child.pidfd, timeout_s=20)
+    assert describe_exit(reap(child.pidfd)) == words
+    assert reap(child.pidfd) is None
+    os.close(child.pidfd)
+
+
+def test_a_child_has_its_own_session_and_none_of_our_descriptors() -> None:
+    reader, writer = os.pipe()
+    program = f"import os; assert os.getsid(0) == os.getpid(); assert not os.path.exists('/proc/self/fd/{writer}')"
+    child = spawn([sys.executable, "-S", "-c", program])
+    assert wait_dead(child.pidfd, timeout_s=20)
+    assert reap(child.pidfd) == 0
+    for fd in (child.pidfd, reader, writer):
+        os.close(fd)
+
+
+def test_an_identity_is_one_process() -> None:
+    own = Identity.of(os.getpid())
+    assert own.is_living
+    assert not Identity(own.pid, own.start_ticks + 1).is_living
+    assert not Identity(own.pid, 0).is_living
+    child = spawn([sys.executable, "-c", "import signal; signal.pause()"])
+    assert pid_of(child.pidfd) == child.identity.pid
+    assert not is_dead(child.pidfd)
+    send_signal(child.pidfd, signal.SIGKILL)
+    assert wait_dead(child.pidfd, timeout_s=20)
+    assert not child.identity.is_living  # though not yet reaped
+    assert pid_of(0) == 0
+    reap(child.pidfd)
+    send_signal(child.pidfd, signal.SIGKILL)
+    os.close(child.pidfd)
+
+
+def test_masters_that_are_dead_are_forgotten(runtime_dir: Path, loop: Loop) -> None:
+    child = spawn([sys.executable, "-c", "import signal; signal.pause()"])
+    masters.register(runtime_dir, child.identity)
+    masters.register(runtime_dir, Identity(child.identity.pid, 1))
+    (runtime_dir / "masters" / "nonsense").touch()
+    assert masters.living(runtime_dir) == [child.identity]
+    watch = masters.MasterWatch(loop, runtime_dir, loop.stop)
+    watch.look()
+    send_signal(child.pidfd, signal.SIGKILL)
+    loop.run()
+    assert masters.living(runtime_dir) == []
+    watch.close()
+    reap(child.pidfd)
+    os.close(child.pidfd)
+
+
+# --- ledger and options ---------------------------------------------------------------------------------------------
+
+
+def plan(options: PoolOptions, number: int, pickle_path: Path | None = None) -> Plan:
+    return Plan(deployment="d", number=number, spec={"x": [1]}, options=options, pickle_path=pickle_path)
+
+
+def test_what_is_written_is_read_back(runtime_dir: Path) -> None:
+    options = PoolOptions(pool_size=2, max_batch_size=8, warmup_requests=0, devices=("cpu", "cuda:1"))
+    ledger = Ledger(runtime_dir)
+    assert ledger.read() == State()
+    memfd = sealed_memfd("factory", b"x" * 3_000_000)
+    path = ledger.store_factory("d/../..", 2, memfd)
+    os.close(memfd)
+    assert path.parent == runtime_dir / "factories"
+    assert path.read_bytes() == b"x" * 3_000_000
+    state = State(
+        deployments=(
+            DeploymentRecord("d", 3, plan(options, 2, path), plan(options, 3), DESCRIPTION),
+            DeploymentRecord("e", 0, None, None, None),
+        ),
+        instances=(Identity(1, 2),),
+        frontends=(Identity(3, 4), Identity(5, 6)),
+    )
+    ledger.write(state)
+    assert ledger.read() == state
+    ledger.clear()
+    assert ledger.read() == State()
+    assert list(runtime_dir.iterdir()) == []
+    with pytest.raises(ProtocolError):
+        ledger.store_factory("d", 1, 0)
+
+
+def supervisor_options(runtime_dir: Path, **settings: object) -> SupervisorOptions:
+    values = {f"NIGHTSCAN_OPTIMIZED_SERVING__{name.upper()}": str(value) for name, value in settings.items()}
+    return SupervisorOptions.from_settings(load_settings(values), runtime_dir)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_lanes_are_twice_the_workers_and_some(runtime_dir: Path, workers: int) -> None:
+    assert supervisor_options(runtime_dir, workers=workers).lanes == 2 * workers + 4
+
+
+def test_switched_off_means_nothing_is_deployed(runtime_dir: Path) -> None:
+    assert supervisor_options(runtime_dir, enabled="false").default_spec is None
+    assert supervisor_options(runtime_dir).restarts == RestartPolicy()
+
+
+def test_instances_never_exceed_the_cores_on_cpu_alone(runtime_dir: Path) -> None:
+    options = supervisor_options(runtime_dir, model_pool_size=100, instance_threads=1, devices="cpu")
+    assert options.effective_pool_size(options.pool) == options.cores
+    on_gpu = options.pool_options({"devices": "cuda:0,cuda:1", "pool_size": 5})
+    assert options.effective_pool_size(on_gpu) == 5
+    assert on_gpu.devices == ("cuda:0", "cuda:1")
+
+
+@pytest.mark.parametrize(
+    "wished",
+    [
+        {"pool_size": 0},
+        {"pool_size": 2000},
+        {"pool_size": "2"},
+        {"max_batch_size": -1},
+        {"warmup_requests": 1.5},
+        {"devices": []},
+        {"devices": [3]},
+        {"devices": "cuda"},
+        {"devices": 7},
+        {"colour": "red"},
+    ],
+)
+def test_wishes_that_cannot_be_are_refused_by_name(runtime_dir: Path, wished: dict[str, object]) -> None:
+    with pytest.raises(InvalidField, match=next(iter(wished))):
+        supervisor_options(runtime_dir).pool_options(wished)
+
+
+def test_wishes_left_open_are_filled_from_the_settings(runtime_dir: Path) -> None:
+    options = supervisor_options(runtime_dir, max_batch_size=16)
+    assert options.pool_options({"pool_size": None, "devices": None}) == options.pool
+    assert options.pool_options({"pool_size": 7}).max_batch_size == 16

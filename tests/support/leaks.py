@@ -1,0 +1,58 @@
+"""Counts what a process can leave behind, before and after a test."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SETTLE_S = 5.0
+
+
+def open_descriptors() -> dict[int, str]:
+    """Descriptor -> what it points to, of this process."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found[int(entry.name)] = os.readlink(entry)
+        except FileNotFoundError:  # the descriptor of this very listing
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class LeakGuard:
+    """What existed before a test."""
+
+    descriptors: dict[int, str]
+    children: frozenset[int]
+    threads: frozenset[int]
+    shared_names: frozenset[str]
+
+    @classmethod
+    def now(cls) -> LeakGuard:
+        children = frozenset(child.pid for child in psutil.Process().children(recursive=True))
+        threads = frozenset(thread.ident or 0 for thread in threading.enumerate())
+        return cls(open_descriptors(), children, threads, frozenset(os.listdir("/dev/shm")))
+
+    def leaked(self) -> list[str]:
+        """What exists now and did not before, in words."""
+        now = LeakGuard.now()
+        opened = {fd: what for fd, what in now.descriptors.items() if self.descriptors.get(fd) != what}
+        found = [f"descriptor {fd} -> {what}" for fd, what in opened.items()]
+        found += [f"child process {pid}" for pid in now.children - self.children]
+        found += [f"thread {t.name}" for t in threading.enumerate() if (t.ident or 0) not in self.threads]
+        return found + [f"/dev/shm/{name}" for name in now.shared_names - self.shared_names]
+
+    def check(self) -> None:
+        """Fails the test that leaked; what is already on its way out gets a moment to go."""
+        give_up_at = time.monotonic() + SETTLE_S
+        while (found := self.leaked()) and time.monotonic() < give_up_at:
+            gc.collect()  # only now: a full collection at every test would be half the time of the suite
+            time.sleep(0.02)
+        assert not found, "left behind: " + "; ".join(found)

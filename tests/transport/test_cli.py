@@ -1,0 +1,51 @@
+"""The commands that need no running server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ROOT
+
+
+def nightscan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCAN")}
+    command = [sys.executable, "-m", "frontend.cli", *arguments]
+    return subprocess.run(
+        command, env={**environment, **variables}, cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_config_tells_where_each_value_is_from() -> None:
+    shown = nightscan("config", NIGHTSCAN_OPTIMIZED_SERVING__WORKERS="3").stdout
+    [workers] = [line for line in shown.splitlines() if line.startswith("workers ")]
+    assert workers.split()[1] == "3" and "NIGHTSCAN_OPTIMIZED_SERVING__WORKERS" in workers
+
+
+@pytest.mark.parametrize("command", ["config", "serve", "status"])
+def test_a_wrong_setting_is_one_line(command: str) -> None:
+    told = nightscan(command, NIGHTSCAN_OPTIMIZED_SERVING__WORKERS="many")
+    assert told.returncode == 1
+    assert "many" in told.stderr and told.stderr.count("\n") == 1
+
+
+def test_without_an_engine_the_commands_say_so(runtime_dir: Path) -> None:
+    for arguments in (["status"], ["scale", "x", "2"], ["undeploy", "x"], ["deploy"]):
+        told = nightscan("--runtime-dir", str(runtime_dir), *arguments)
+        assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+        assert "no supervisor listens" in told.stderr
+
+
+def test_an_app_that_cannot_be_imported_is_one_line() -> None:
+    told = nightscan("serve", "no_such_module:app")
+    assert told.returncode == 1 and "no_such_module" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_demo_needs_nothing() -> None:
+    shown = nightscan("demo")
+    assert shown.returncode == 0, shown.stderr
+    assert "whole" in shown.stdout and "0.0-3.0 s" in shown.stdout

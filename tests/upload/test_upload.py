@@ -1,0 +1,167 @@
+"""Finding the file in what clients send."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from engine.errors import CallerError, NoFile
+from frontend.upload import RAW_FILENAME, Upload, parse_upload
+from tests.upload.forms import Part, field, file, form
+
+FORM = "multipart/form-data; boundary=XboundaryX"
+DATA = bytes(range(256)) * 8 + b"\r\n--Xbound\r\n\n--XboundaryXYZ\r\n"
+
+
+def parsed(*parts: Part) -> Upload:
+    return parse_upload(FORM, form(*parts))
+
+
+def test_the_file_is_a_view_of_the_body() -> None:
+    body = form(file(DATA))
+    upload = parse_upload(FORM, body)
+    assert (upload.filename, upload.content_type, upload.fields, upload.is_multipart) == (
+        "night.wav", "audio/wav", {}, True
+    )
+    assert upload.data == DATA and upload.data.readonly
+    assert np.shares_memory(np.frombuffer(upload.data, np.uint8), np.frombuffer(body, np.uint8))
+
+
+def test_fields_beside_the_file_before_and_after_it() -> None:
+    after = (field("priority", "hoch ü"), field("top_k", "8"), field("empty", ""))
+    upload = parsed(field("top_k", "7"), file(DATA), *after)
+    assert upload.fields == {"top_k": "7", "priority": "hoch ü", "empty": ""}
+    assert upload.data == DATA
+
+
+@pytest.mark.parametrize("content_type", ["audio/wav", "application/octet-stream", "", "Audio/WAV; rate=1"])
+def test_a_raw_body(content_type: str) -> None:
+    upload = parse_upload(content_type, DATA)
+    assert (upload.filename, upload.fields, upload.is_multipart) == (RAW_FILENAME, {}, False)
+    assert upload.content_type == content_type.partition(";")[0].lower()
+    assert upload.data == DATA
+
+
+@pytest.mark.parametrize("body", [bytearray(form(file(DATA))), memoryview(form(file(DATA))),
+                                  memoryview(b"xx" + form(file(DATA)))[2:]], ids=["bytearray", "memoryview", "slice"])
+def test_other_kinds_of_buffers(body: bytearray | memoryview) -> None:
+    assert parse_upload(FORM, body).data == DATA
+
+
+@pytest.mark.parametrize("body", [
+    form(), form(field("top_k", "7")), form(file(DATA, name="audio")), form(file(DATA, filename="")),
+    form(Part('; name="file"', DATA)), form(Part("", DATA)), form(Part('; name="file; filename=x.wav', DATA)),
+    b"", b"nothing", b"--XboundaryX", b"--XboundaryX--", b"--XboundaryX\r\n", form(file(DATA))[:60],
+], ids=range(13))
+def test_no_file_in_the_form(body: bytes) -> None:
+    with pytest.raises(NoFile):
+        parse_upload(FORM, body)
+
+
+def test_no_file_at_all() -> None:
+    for content_type in ("", "audio/wav", "application/json"):
+        with pytest.raises(NoFile):
+            parse_upload(content_type, b"")
+
+
+@pytest.mark.parametrize("content_type", [
+    "multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary=""', "multipart/form-data;",
+])
+def test_a_form_without_a_boundary(content_type: str) -> None:
+    with pytest.raises(NoFile, match="boundary"):
+        parse_upload(content_type, form(file(DATA)))
+
+
+@pytest.mark.parametrize("content_type, boundary", [
+    ('multipart/form-data; boundary="XboundaryX"', "XboundaryX"),
+    ("Multipart/Form-Data; charset=utf-8; Boundary=XboundaryX", "XboundaryX"),
+    ('multipart/form-data; boundary="a b:c/d"', "a b:c/d"),
+    ("multipart/form-data; boundary=----WebKitFormBoundary7MA4Yxk; x=y", "----WebKitFormBoundary7MA4Yxk"),
+    ("multipart/form-data; boundary=(a+b)*[c]", "(a+b)*[c]"),
+    ("multipart/mixed; boundary=XboundaryX", "XboundaryX"),
+])
+def test_boundaries(content_type: str, boundary: str) -> None:
+    assert parse_upload(content_type, form(file(DATA), boundary=boundary)).data == DATA
+
+
+def test_a_part_without_a_content_type() -> None:
+    assert parsed(file(DATA, content_type=None)).content_type == ""
+
+
+@pytest.mark.parametrize("disposition, expected", [
+    ('; name="file"; filename="night.wav"', "night.wav"),
+    ("; name=file; filename=night.wav", "night.wav"),
+    ('; filename="night.wav"; name="file"', "night.wav"),
+    (';name="file";filename="night.wav"', "night.wav"),
+    ('; Name="file"; FileName="Nacht im Mai.WAV"', "Nacht im Mai.WAV"),
+    ('; name="file"; filename="a;b=c.wav"', "a;b=c.wav"),
+    (r'; name="file"; filename="a \"quoted\" name.wav"', 'a "quoted" name.wav'),
+    ('; name="file"; filename="a %22quoted%22 name.wav"', 'a "quoted" name.wav'),
+    (r'; name="file"; filename="C:\\nights\\1.wav"', "1.wav"),
+    (r'; name="file"; filename="C:\nights\1.wav"', "1.wav"),
+    ('; name="file"; filename="/etc/passwd"', "passwd"),
+    ('; name="file"; filename="../../x/../y.wav"', "y.wav"),
+    ('; name="file"; filename=".."', RAW_FILENAME),
+    ('; name="file"; filename="nights/"', RAW_FILENAME),
+    ('; name="file"; filename="a\x00\x1b[31m.wav"', "a[31m.wav"),
+    ('; name="file"; filename="Käuzchen 🦉.wav"', "Käuzchen 🦉.wav"),
+    ("; name=\"file\"; filename=\"x.wav\"; filename*=UTF-8''K%C3%A4uzchen%20%F0%9F%A6%89.wav", "Käuzchen 🦉.wav"),
+    ("; name=\"file\"; filename*=utf-8'de'a%2Fb.wav", "b.wav"),
+    ("; name=\"file\"; filename*=ISO-8859-1''K%E4uzchen.wav", "Käuzchen.wav"),
+])
+def test_file_names(disposition: str, expected: str) -> None:
+    assert parsed(Part(disposition, DATA)).filename == expected
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+def test_line_ends_preambles_and_ends(line_end: bytes) -> None:
+    preambles = [b"", b"\r\n", b"This is a form.\r\n", b"--Xboundary\n"]
+    endings = [b"--\r\n", b"--", b"--\r\nepilogue", b"", b"-", b"\r\n"]
+    for preamble, closing in product(preambles, endings):
+        body = form(field("top_k", "1"), file(DATA), line_end=line_end, preamble=preamble, closing=closing)
+        upload = parse_upload(FORM, body)
+        assert (bytes(upload.data), upload.fields) == (DATA, {"top_k": "1"}), (preamble, closing)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n", b"\r", b"--", b"\r\n--", b"x\r\n\r\n"])
+def test_data_that_looks_like_the_form_around_it(data: bytes) -> None:
+    assert parsed(file(data), field("after", "yes")).data == data
+
+
+def test_a_body_that_stops_in_the_middle_gives_what_is_there() -> None:
+    body = form(field("top_k", "3"), file(b"0123456789"))
+    start = body.index(b"0123")
+    for end in range(start, start + 11):
+        upload = parse_upload(FORM, body[:end])
+        assert (bytes(upload.data), upload.fields) == (body[start:end][:10], {"top_k": "3"})
+
+
+def test_headers_folded_in_any_case_and_others_are_read() -> None:
+    body = (b"--XboundaryX\r\nX-Other: 1\r\n"
+            b"content-DISPOSITION: form-data;\r\n\tname=\"file\";\r\n filename=\"a.wav\"\r\n"
+            b"CONTENT-TYPE:audio/x-wav; q=1\r\nContent-Transfer-Encoding: binary\r\n\r\nDATA\r\n--XboundaryX--\r\n")
+    upload = parse_upload(FORM, body)
+    assert (upload.filename, upload.content_type, bytes(upload.data)) == ("a.wav", "audio/x-wav", b"DATA")
+
+
+def test_long_fields_are_cut_and_too_many_parts_refused() -> None:
+    assert len(parsed(field("note", "x" * 100_000), file(DATA)).fields["note"]) == 65_536
+    with pytest.raises(CallerError, match="parts"):
+        parsed(*[field(f"f{number}", "") for number in range(1_001)], file(DATA))
+
+
+def test_the_first_file_counts() -> None:
+    assert bytes(parsed(file(b"1", "a.wav"), file(b"2", "b.wav")).data) == b"1"
+    with pytest.raises(NoFile):
+        parsed(file(b"1", ""), file(b"2", "b.wav"))
+
+
+def test_long_runs_of_escapes_take_no_time() -> None:
+    for junk in (b"\\" * 7_000, b'\\"' * 3_500, b';a="' * 2_000, b"; " * 4_000, b'="\\' * 2_500):
+        body = b"--XboundaryX\r\nContent-Disposition: form-data; name=\"file" + junk + b"\r\n\r\nDATA"
+        try:
+            parse_upload(FORM, body)
+        except NoFile:
+            pass
