@@ -1,4 +1,4 @@
-"""The ASGI wrapper around a Flask application: the engine's own routes on the event loop, everything else in threads.
+"""A Flask application on an event loop: the engine's own routes on a lane of their own, everything else in threads.
 
     application = fast_lane(create_app())                     # our own app, unchanged: the lane is open
     application = fast_lane(app, guard=check)                 # any other: `check` runs before a byte of body is read
@@ -17,16 +17,13 @@ from typing import Any
 import flask
 
 from engine.client import EngineClient
-from engine.clock import now_ns
 from engine.config import Settings, effective_fast_lane, load_settings
-from engine.errors import ClientGone
 from frontend.attach import current_client
 from frontend.bridge import Bridge
-from frontend.http_exchange import Exchange, Receive, Send, exchange_of
-from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
+from frontend.http_exchange import Exchange, Receive, Send
+from frontend.http_message import body_limit_bytes
+from frontend.lane_answer import LaneAnswer, LaneLoop
 from frontend.lane_gate import Guard, LaneGate, gate_of
-from frontend.prediction import Pending
-from frontend.routes.table import Handler
 from frontend.thread_pool import ThreadPool
 
 _PATIENCE_S = 10.0  # at start, for an engine that is up; well below any server's own limit for a start
@@ -58,60 +55,39 @@ class FastLane:
         self._bridge = Bridge(app, threads=settings.worker_threads)
         self._pool = ThreadPool(settings.worker_threads, name="decode")
         self._client: EngineClient | None = None
+        self._home: LaneLoop | None = None  # one for the life of a frontend
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = exchange_of(scope)
-            if exchange is not None and (handler := self.gate.handler(scope["method"], scope["path"])) is not None:
-                await self._answer(handler, exchange)
-            else:
-                await self._bridge(scope, receive, send)
+            await self._bridge(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
+
+    def take(self, exchange: Exchange) -> bool:
+        """Whether the lane answers `exchange`, now or later; see `http_exchange.Lane`."""
+        scope = exchange.scope
+        method, path = scope["method"], scope["path"]
+        handler = self.gate.handler(method, path)
+        if handler is None:
+            return False
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self.gate.refusal(method, path, headers, scope["client"][0] if scope["client"] else "")
+        if refusal is not None:
+            exchange.respond(refusal.status, refusal.headers, refusal.body)
+            return True
+        answer = LaneAnswer(self._home_now(), exchange, handler, headers)
+        exchange.collect(self._limit_bytes, lambda body: answer.begin(body, self._current_client()))
+        return True
 
     def close(self) -> None:
         """Ends the threads."""
         self._bridge.close()
         self._pool.close()
 
-    async def _answer(self, handler: Handler, exchange: Exchange) -> None:
-        arrival_ns = now_ns()
-        scope = exchange.scope
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        address = scope["client"][0] if scope["client"] else ""
-        refusal = self.gate.refusal(scope["method"], scope["path"], headers, address)
-        if refusal is not None:
-            exchange.respond(refusal.status, refusal.headers, refusal.body)
-            return
-        try:
-            body = await exchange.collect(self._limit_bytes)
-        except ClientGone:
-            return
-        request = HttpRequest(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=headers,
-            body=body or b"",
-            client_address=address,
-            arrival_ns=arrival_ns,
-            body_too_large=body is None,
-        )
-        response = await self._handle(handler, request, exchange)
-        exchange.respond(response.status, response.headers, response.body)
-
-    async def _handle(self, handler: Handler, request: HttpRequest, exchange: Exchange) -> HttpResponse:
-        client = self._current_client()
-        begin = functools.partial(handler.begin, request, client)
-        begun: Pending | HttpResponse
-        begun = begin() if self.gate.table.cheap(request, client) else await self._pool.submit(begin)
-        if isinstance(begun, HttpResponse):
-            return begun
-        if exchange.disconnected:
-            begun.cancel()
-        else:
-            exchange.on_gone = begun.cancel
-        return await begun.finish_async()
+    def _home_now(self) -> LaneLoop:
+        if self._home is None:
+            self._home = LaneLoop(self._pool)
+        return self._home
 
     def _current_client(self) -> EngineClient | None:
         client = current_client(self._settings)

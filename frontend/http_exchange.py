@@ -2,7 +2,7 @@
 
 Invariants: `response_complete` goes from False to True once; nothing is written after it. Nothing is on the wire before
 the first part of the body is known, so an application that fails in between still gets a clean 500. Whoever waits in
-`receive` or `collect` is woken by every change of `more_body`, `disconnected` and `response_complete`.
+`receive`, and what `collect` was given, is woken by every change of `more_body`, `disconnected`, `response_complete`.
 
 Everything here runs on the event loop; only `disconnected` may be read from another thread.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from engine.errors import ClientGone, InternalError
+from engine.errors import InternalError
 from frontend.http_wire import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, head, refusal, text_head
 from frontend.transport_limits import TransportLimits
 
@@ -58,14 +58,25 @@ class ExchangeKeeper(Protocol):
     def linger(self) -> None:
         """Ends the connection once its peer has seen what was written."""
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` in a task that a server which leaves waits for."""
+
+
+@runtime_checkable
+class Lane(Protocol):
+    """An application that answers some requests by itself, with no task and no ASGI call for each."""
+
+    def take(self, exchange: Exchange) -> bool:
+        """Whether the lane answers `exchange`, now or later. False: it is to be run as any ASGI application."""
+
 
 class Exchange:
     """Made when a request's headers are complete; done when its response is."""
 
     __slots__ = (
-        *("_body_handed_over", "_chunks", "_fields", "_framing", "_left_bytes", "_limit_bytes", "_protocol", "_status"),
-        *("_waiter", "buffered_bytes", "declared_bytes", "disconnected", "expects_continue", "keep_alive", "more_body"),
-        *("on_gone", "response_complete", "response_started", "scope", "too_large"),
+        *("_body_handed_over", "_chunks", "_collector", "_fields", "_framing", "_left_bytes", "_limit_bytes"),
+        *("_protocol", "_status", "_waiter", "buffered_bytes", "declared_bytes", "disconnected", "expects_continue"),
+        *("keep_alive", "more_body", "on_gone", "response_complete", "response_started", "scope", "too_large"),
     )
 
     def __init__(
@@ -87,6 +98,7 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._body_handed_over = False
         self._limit_bytes: int | None = None  # while collecting; None: hand over piece by piece
+        self._collector: Callable[[bytes | None], None] | None = None  # gets the whole body, once it is there
         self._waiter: asyncio.Future[None] | None = None
         self._status = 0
         self._fields: Iterable[tuple[bytes, bytes]] = ()
@@ -100,15 +112,19 @@ class Exchange:
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:  # the application is somebody else's code
-            _LOG.error("Exception in ASGI application", exc_info=error)
-            self._fail()
+            self.fail("Exception in ASGI application", error)
         else:
             if not self.response_complete and not self.disconnected:
-                _LOG.error("ASGI callable returned without completing its response.")
-                self._fail()
+                self.fail("ASGI callable returned without completing its response.")
+
+    def fail(self, text: str, error: BaseException | None = None) -> None:
+        """Logs what went wrong in the application; its client gets a complete 500 or a closed connection."""
+        _LOG.error(text, exc_info=error)
+        if not self.disconnected and not self.response_complete:
+            self.replace(refusal(500, "Internal server error", InternalError.code))
 
     def add_body(self, data: bytes) -> None:
-        """More of the request's body has come."""
+        """More of the request's body has come. Wakes nobody."""
         self.buffered_bytes += len(data)
         limit_bytes = self._limit_bytes
         if self.response_complete or self.too_large:
@@ -117,7 +133,6 @@ class Exchange:
             self._chunks.append(data)
             if self.buffered_bytes > HIGH_WATER_BYTES:
                 self._protocol.flow.pause_reading()
-            self._wake()
         elif self.buffered_bytes > limit_bytes:
             self._chunks.clear()
             self.too_large = True
@@ -125,16 +140,22 @@ class Exchange:
             self._chunks.append(data)
 
     def end_body(self) -> None:
-        """The request's body is complete."""
+        """The request's body is complete. Wakes nobody."""
         self.more_body = False
-        self._wake()
+
+    def wake(self) -> None:
+        """What has come may be what somebody waits for; to be called after `add_body` and `end_body`."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self._collector is not None:
+            self._hand_over()
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: the client is gone, or was given another one."""
         if self.disconnected:
             return
         self.disconnected = True
-        self._wake()
+        self.wake()
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             on_gone()
@@ -161,29 +182,31 @@ class Exchange:
 
     # --- the short way ----------------------------------------------------------------------------------------------
 
-    async def collect(self, limit_bytes: int) -> bytes | None:
-        """The whole body in one piece, or None when it is longer than `limit_bytes` (the rest was drained).
+    def collect(self, limit_bytes: int, collector: Callable[[bytes | None], None]) -> None:
+        """Calls `collector` with the whole body in one piece, or None for one over `limit_bytes` (the rest is drained).
 
-        Raises ClientGone when the client hangs up first.
+        At once if it is there already; never when the client hangs up first.
         """
-        self._limit_bytes = limit_bytes
-        if self.declared_bytes is not None and self.declared_bytes > limit_bytes:
-            self.too_large = True
-        if self.buffered_bytes > limit_bytes:
+        self._limit_bytes, self._collector = limit_bytes, collector
+        declared_bytes = self.declared_bytes
+        if self.buffered_bytes > limit_bytes or (declared_bytes is not None and declared_bytes > limit_bytes):
             self._chunks.clear()
             self.too_large = True
-        if self.too_large and self.expects_continue:
-            return None
-        self._continue()
-        self._protocol.flow.resume_reading()
-        while self.more_body and not self.disconnected and not self._discarded_enough():
-            await self._wait()
-        if self.too_large:
-            return None
-        if self.more_body:
-            raise ClientGone()
-        chunks, self._chunks = self._chunks, []
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if not (self.too_large and self.expects_continue):
+            self._continue()
+            self._protocol.flow.resume_reading()
+        self.wake()
+
+    def attempt(self, step: Callable[..., None], *arguments: object) -> None:
+        """Does a step towards the answer; whatever it raises ends in a complete 500 or a closed connection."""
+        try:
+            step(*arguments)
+        except Exception as error:  # a bug of ours must cost one answer, not the connections of everybody else
+            self.fail("Exception on the fast lane", error)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does the same with steps that wait, in a task."""
+        self._protocol.spawn(self._guarded(work))
 
     def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes) -> None:
         """The whole response in one write. Raises InternalError for headers that are none."""
@@ -288,13 +311,14 @@ class Exchange:
         self._chunks.clear()
         self.buffered_bytes = 0
         self.on_gone = None
-        self._wake()
+        self.wake()
         self._protocol.response_completed(self, self._status)
 
-    def _fail(self) -> None:
-        if self.disconnected or self.response_complete:
-            return
-        self.replace(refusal(500, "Internal server error", InternalError.code))
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # as in `attempt`
+            self.fail("Exception on the fast lane", error)
 
     def _take(self) -> Message:
         chunks, self._chunks = self._chunks, []
@@ -314,11 +338,12 @@ class Exchange:
         self.keep_alive = False
         if self.response_complete:
             self._protocol.linger()
-        else:
-            self._wake()
 
-    def _discarded_enough(self) -> bool:
-        return self.too_large and self.buffered_bytes > self._protocol.limits.discard_bytes
+    def _collected(self) -> bool:
+        if not self.too_large:
+            return not self.more_body
+        # A client that waits to be told to go on is told no; from others some is read, so that they see the answer.
+        return not self.more_body or self.expects_continue or self.buffered_bytes > self._protocol.limits.discard_bytes
 
     async def _wait(self) -> None:
         self._waiter = self._protocol.loop.create_future()
@@ -327,9 +352,15 @@ class Exchange:
         finally:
             self._waiter = None
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _hand_over(self) -> None:
+        collector = self._collector
+        if self.disconnected or self.response_complete:
+            self._collector = None
+        elif collector is not None and self._collected():
+            self._collector = None
+            chunks, self._chunks = self._chunks, []
+            body = None if self.too_large else chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self.attempt(collector, body)
 
 
 def exchange_of(scope: Any) -> Exchange | None:

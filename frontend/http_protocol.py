@@ -14,6 +14,7 @@ import asyncio
 import logging
 import urllib.parse
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 import httptools
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from engine.errors import CallerError
-from frontend.http_exchange import Exchange
+from frontend.http_exchange import Exchange, Lane
 from frontend.http_wire import refusal
 from frontend.transport_limits import TransportLimits
 from frontend.trusted_proxies import TrustedProxies
@@ -69,7 +70,9 @@ class NightScanProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         assert isinstance(server_state, TransportState)
         self.state = server_state
+        self._lane = self.app if isinstance(self.app, Lane) else None
         self._answering: Exchange | None = None  # the oldest exchange without a complete response, else the last one
+        self._started: Exchange | None = None  # the last one that the application or its lane got
         self._receiving: Exchange | None = None  # the exchange whose body is being parsed, or was last
         self._waiting: deque[Exchange] = deque()  # pipelined requests behind `_answering`
         self._deaf = False  # what was parsed last is no HTTP: read on, but into nothing
@@ -145,6 +148,7 @@ class NightScanProtocol(HttpToolsProtocol):
             self._refuse_parsed(_HEADERS_TOO_LARGE if too_large else _BAD_REQUEST)
         if self._in_headers:
             self._count_headers(len(data))
+        self._move_on()
 
     def _refuse_parsed(self, response: bytes) -> None:
         answering = self._answering
@@ -219,8 +223,8 @@ class NightScanProtocol(HttpToolsProtocol):
         )
         exchange.expects_continue = self.expect_100_continue
         self._receiving = exchange
-        if self._answering is None or self._answering.response_complete:
-            self._start(exchange)
+        if not self._waiting and (self._answering is None or self._answering.response_complete):
+            self._answering = exchange
         else:  # a pipelined request: one at a time
             self.flow.pause_reading()
             self._waiting.append(exchange)
@@ -271,9 +275,29 @@ class NightScanProtocol(HttpToolsProtocol):
 
     # --- exchanges --------------------------------------------------------------------------------------------------
 
+    def _move_on(self) -> None:
+        """Starts or wakes what is being answered: never inside a callback of the parser, which is not done yet then."""
+        exchange = self._answering
+        if exchange is None or exchange.response_complete:
+            return
+        if self._started is exchange:
+            exchange.wake()
+        else:
+            self._started = exchange
+            exchange.attempt(self._start, exchange)
+
     def _start(self, exchange: Exchange) -> None:
-        self._answering = exchange
-        task = self.loop.create_task(exchange.run(self.app))
+        if self._lane is None or not self._lane.take(exchange):
+            self.spawn(exchange.run(self.app))
+
+    def _start_next(self) -> None:
+        if self._waiting and not self.is_leaving:
+            self._answering = self._waiting.popleft()
+            self._move_on()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` in a task that a server which leaves waits for."""
+        task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -293,7 +317,8 @@ class NightScanProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._waiting:
-            self._start(self._waiting.popleft())
+            # Not here: a thousand pipelined requests that are each refused at once would be a thousand calls deep.
+            self.loop.call_soon(self._start_next)
 
     def _log_access(self, exchange: Exchange, status: int) -> None:
         scope = exchange.scope
@@ -315,9 +340,8 @@ class NightScanProtocol(HttpToolsProtocol):
     def is_idle(self) -> bool:
         """Whether nothing was begun on this connection that somebody waits for."""
         answering = self._answering
-        return not self._in_headers and (
-            answering is None or (answering.response_complete and not answering.more_body)
-        )
+        busy = answering is not None and (answering.more_body or not answering.response_complete)
+        return not (busy or self._in_headers or self._waiting)
 
     def sweep(self, now_s: float) -> None:
         """Ends this connection if its peer has paused too long. `now_s` is the loop's time."""

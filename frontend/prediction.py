@@ -8,9 +8,8 @@ decoded, so a slow or broken sender holds none.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +18,8 @@ from engine.clock import NS_PER_S, now_ns
 from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 from frontend.answers import server_timing
-from frontend.audio.decode import Recording, decode
-from frontend.audio.segment import Window, is_short_pcm, segment_recording
+from frontend.audio.decode import Recording, decode, decode_in_place
+from frontend.audio.segment import Window, is_quickly_cut, segment_recording
 from frontend.context import RouteContext
 from frontend.dialect import Dialect, Prediction, upload_of
 from frontend.http_message import HttpRequest, HttpResponse
@@ -32,11 +31,15 @@ _LOG = logging.getLogger(__name__)
 class Pending(Protocol):
     """A request that is under way. Whoever drops it without finishing must cancel it."""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether `finish` would return without waiting."""
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Calls back, in any thread, when there is nothing to wait for but what `finish` itself still has to ask."""
+
     def finish(self) -> HttpResponse:
         """Waits in this thread, then formats."""
-
-    async def finish_async(self) -> HttpResponse:
-        """The same on an event loop, which it never blocks."""
 
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
@@ -50,11 +53,17 @@ class PredictionRoute:
         self._context = context
         self._segmentation = context.settings.segmentation or dialect.default_segmentation
 
-    def begin(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse:
-        """Everything up to the submission; takes as long as decoding takes. Never raises."""
+    def begin(
+        self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
+    ) -> Pending | HttpResponse | None:
+        """Everything up to the submission; takes as long as decoding takes. Never raises.
+
+        `quick`: only if that is short enough for an event loop (a refusal, or a short recording that needs no work);
+        else None is returned, and nothing is begun.
+        """
         request_id = request_id_of(request.headers)
         try:
-            return self._submit(request, request_id, client)
+            return self._submit(request, request_id, client, quick)
         except EngineError as error:
             if self.falls_back(error, request):
                 return PendingOriginal(self, request, request_id, client, error)
@@ -62,22 +71,9 @@ class PredictionRoute:
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
             return self.refuse(error, request, request_id, client)
 
-    def is_cheap(self, request: HttpRequest, client: EngineClient | None) -> bool:
-        """Whether `begin` is quick enough for an event loop: a refusal, or a short recording that needs no work."""
-        if client is None:
-            return True
-        try:
-            upload = upload_of(request, self._context.settings.max_upload_bytes)
-            parameters = self._dialect.parameters(request, upload)
-            description = client.description(parameters.deployment)
-            mode = parameters.segmentation or self._segmentation
-            return is_short_pcm(upload.data, sample_rate_hz=description.sample_rate_hz, mode=mode)
-        except EngineError:
-            return True
-        except Exception:  # `begin` meets it again, in a thread, and answers it
-            return False
-
-    def _submit(self, request: HttpRequest, request_id: str, client: EngineClient | None) -> Pending:
+    def _submit(
+        self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
+    ) -> Pending | None:
         settings, dialect = self._context.settings, self._dialect
         upload = upload_of(request, settings.max_upload_bytes)
         dialect.check(request, upload)
@@ -86,12 +82,18 @@ class PredictionRoute:
         if client is None:
             raise NotReady()
         description = _description(client, parameters.deployment)
-        recording = decode(
-            upload.data,
-            max_duration_s=dialect.max_duration_s,
-            max_decoded_bytes=settings.max_decoded_bytes,
-            require_wav=dialect.require_wav,
-        )
+        recording = decode_in_place(upload.data, max_duration_s=dialect.max_duration_s)
+        mode = parameters.segmentation or self._segmentation
+        rate_hz = description.sample_rate_hz
+        if quick and (recording is None or not is_quickly_cut(recording, sample_rate_hz=rate_hz, mode=mode)):
+            return None
+        if recording is None:
+            recording = decode(
+                upload.data,
+                max_duration_s=dialect.max_duration_s,
+                max_decoded_bytes=settings.max_decoded_bytes,
+                require_wav=dialect.require_wav,
+            )
         windows = self._cut(recording, parameters, description)
         decoded_ns = now_ns()
         ticket = client.submit(
@@ -201,17 +203,16 @@ class PendingPrediction:
     prediction: Prediction
     ticket: Ticket
 
+    @property
+    def at_once(self) -> bool:
+        return self.ticket.done and not isinstance(self.ticket.error, NotReady)  # the original API may have to be asked
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        self.ticket.add_done_callback(callback)
+
     def finish(self) -> HttpResponse:
         try:
             return self.route.answer(self.prediction, self.ticket.wait(), self.request, self.client)
-        except Exception as error:  # an answer for everything, see `begin`
-            return self._failed(error)
-
-    async def finish_async(self) -> HttpResponse:
-        try:
-            return self.route.answer(self.prediction, await self.ticket.wait_async(), self.request, self.client)
-        except NotReady as error:
-            return await asyncio.to_thread(self._failed, error)
         except Exception as error:  # an answer for everything, see `begin`
             return self._failed(error)
 
@@ -235,11 +236,15 @@ class PendingOriginal:
     client: EngineClient | None
     error: EngineError
 
+    @property
+    def at_once(self) -> bool:
+        return False
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        callback(self)
+
     def finish(self) -> HttpResponse:
         return self.route.ask_original(self.error, self.request, self.request_id, self.client)
-
-    async def finish_async(self) -> HttpResponse:
-        return await asyncio.to_thread(self.finish)
 
     def cancel(self) -> None:
         """Nothing is held."""

@@ -47,6 +47,7 @@ def view_of(handler: Handler, settings: Settings, *, has_original: bool = False)
 def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) -> HttpResponse:
     """The whole exchange in this thread; must run inside a Flask request."""
     begun = handler.begin(request, client)
+    assert begun is not None  # nobody asked it to be quick
     if isinstance(begun, HttpResponse):
         return begun
     _wait_for_either(begun, flask.request.environ.get("gunicorn.socket"))

@@ -66,6 +66,17 @@ def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes
     return _decode_by_library(repaired(body, header) if header.sizes_lie else body, limits)
 
 
+def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recording | None:
+    """`decode` in some microseconds for a 16-bit PCM WAV file; None for all others, which take longer.
+
+    Raises UndecodableAudio and AudioTooLong as `decode` does.
+    """
+    if not is_wave(body):
+        return None
+    header = parse_wav(body)
+    return _view_pcm16(body, header, _Limits(max_duration_s, 0)) if header.is_pcm16 else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Limits:
     max_duration_s: float

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.errors import AudioTooLong, InvalidField, SilentAudio, UndecodableAudio
+from engine.errors import AudioTooLong, InvalidField, SilentAudio
 from frontend.audio.decode import Recording
 from frontend.audio.resample import Float32Array, fitted, frames_after, resample
 from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
 from frontend.audio.sndfile import Samples
-from frontend.audio.wav import is_wave, parse_wav
 
 SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
 DEFAULT_MAX_DECODED_BYTES = 1 << 30
@@ -98,19 +97,14 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     return windows
 
 
-def is_short_pcm(body: bytes | memoryview, *, sample_rate_hz: int, mode: str,
-                 max_bytes: int = SHORT_PCM_BYTES) -> bool:
-    """Whether decoding and segmenting this body is so cheap that it may run on an event loop; looks at its header only.
+def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, mode: str, max_bytes: int = SHORT_PCM_BYTES) -> bool:
+    """Whether `segment_recording` is so cheap here that it may run on an event loop.
 
-    True for a mono 16-bit PCM WAV of at most `max_bytes` at the model's rate, cut into fixed windows.
+    True for at most `max_bytes` of mono int16 at the model's rate, cut into fixed windows.
     """
-    if mode != "fixed" or len(body) > max_bytes or not is_wave(body):
-        return False
-    try:
-        header = parse_wav(body)
-    except UndecodableAudio:
-        return False
-    return header.is_pcm16 and header.channels == 1 and header.sample_rate_hz == sample_rate_hz
+    samples = recording.samples
+    as_it_lies = recording.sample_rate_hz == sample_rate_hz and recording.channels == 1 and samples.dtype == np.int16
+    return mode == "fixed" and as_it_lies and samples.nbytes <= max_bytes
 
 
 def _fixed(recording: Recording, plan: _Plan) -> Iterator[Window]:

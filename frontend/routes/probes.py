@@ -31,11 +31,17 @@ _MIN_FREE_MEMORY_BYTES = 100 * 1024 * 1024
 class _Probe:
     """A GET without input. Subclasses give `_answer`."""
 
+    is_quick = False  # whether an event loop may wait for the answer
+
     def __init__(self, context: RouteContext) -> None:
         self._context = context
 
-    def begin(self, request: HttpRequest, client: EngineClient | None) -> HttpResponse:
-        """Never raises."""
+    def begin(
+        self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
+    ) -> HttpResponse | None:
+        """Never raises. None: not quick."""
+        if quick and not self.is_quick:
+            return None
         try:
             response = self._answer(client)
         except EngineError as error:
@@ -49,6 +55,8 @@ class _Probe:
 
 class Health(_Probe):
     """`GET /health`: this process is up."""
+
+    is_quick = True
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         value = {"status": "healthy", "service": "prediction-api", "timestamp": iso_now(), "version": _VERSION}
@@ -81,6 +89,8 @@ class Ready(_Probe):
 
 class OptimizedHealth(_Probe):
     """`GET /api/optimized/health`: the engine as its users see it."""
+
+    is_quick = True
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         now_s = wall_clock_s()

@@ -1,7 +1,7 @@
 """Which handler answers which method and path; one table for both ways in.
 
 All handlers have `begin(request, client)`, where `client` may be None (not attached): they never raise and give a
-response or something pending.
+response or something pending, or nothing where they were asked to be quick and cannot be.
 """
 
 from __future__ import annotations
@@ -26,23 +26,18 @@ LEGACY_PREDICT = ("/api/predict", "/predict", "/api/predict/predict", "/")
 class Handler(Protocol):
     """One route's work."""
 
-    def begin(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse:
-        """Never raises."""
+    def begin(
+        self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
+    ) -> Pending | HttpResponse | None:
+        """Never raises. None, and nothing is begun, only where `quick` is set and it would hold up an event loop."""
 
 
 @dataclass(frozen=True)
 class RouteTable:
-    """Handlers by (method, path), and which requests are quick enough for an event loop."""
+    """Handlers by (method, path)."""
 
     routes: Mapping[tuple[str, str], Handler]
     context: RouteContext
-
-    def cheap(self, request: HttpRequest, client: EngineClient | None) -> bool:
-        """Whether `begin` may run on an event loop."""
-        handler = self.routes.get((request.method, request.path))
-        if isinstance(handler, PredictionRoute):
-            return handler.is_cheap(request, client)
-        return isinstance(handler, (Health, OptimizedHealth))
 
 
 def optimized_routes(context: RouteContext) -> dict[tuple[str, str], Handler]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CallerError
-from frontend.audio.decode import decode
-from frontend.audio.segment import is_short_pcm, segment_recording
+from frontend.audio.decode import decode, decode_in_place
+from frontend.audio.segment import segment_recording
 from tests.audio.sounds import Array, encoded, flac_claiming, noise, wav
 
 MAX_DURATION_S = 60.0
@@ -37,9 +37,10 @@ FILES.append(flac_claiming(FILES[7], 1 << 35))
 def answer(body: bytes) -> None:
     """Decodes and cuts; lets nothing but a refusal of ours pass."""
     try:
-        is_short_pcm(body, sample_rate_hz=22_050, mode="fixed")
+        in_place = decode_in_place(body, max_duration_s=MAX_DURATION_S)
         recording = decode(body, max_duration_s=MAX_DURATION_S, max_decoded_bytes=MAX_DECODED_BYTES)
         check(recording.samples, recording.channels)
+        assert in_place is None or np.array_equal(in_place.samples, recording.samples)
         for mode in ("fixed", "silence"):
             windows = segment_recording(recording, sample_rate_hz=22_050, segment_s=8.0, mode=mode, max_segments=50,
                                         max_decoded_bytes=MAX_DECODED_BYTES)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import AudioTooLong, InvalidField, SilentAudio
-from frontend.audio.decode import Recording, decode
+from engine.errors import AudioTooLong, InvalidField, SilentAudio, UndecodableAudio
+from frontend.audio.decode import Recording, decode, decode_in_place
 from frontend.audio.resample import frames_after, resample
-from frontend.audio.segment import Window, is_short_pcm, segment_recording
+from frontend.audio.segment import Window, is_quickly_cut, segment_recording
 from tests.audio.sounds import Array, encoded, noise, tone, wav
 from tests.support.shared import recordings
 
@@ -198,7 +198,9 @@ def test_an_unknown_way_of_cutting() -> None:
 
 def test_what_may_run_on_the_event_loop() -> None:
     def short(body: bytes, **changes: Any) -> bool:
-        return is_short_pcm(memoryview(body), **{"sample_rate_hz": RATE_HZ, "mode": "fixed", **changes})
+        recording = decode_in_place(memoryview(body), max_duration_s=0)
+        how: dict[str, Any] = {"sample_rate_hz": RATE_HZ, "mode": "fixed", **changes}
+        return recording is not None and is_quickly_cut(recording, **how)
 
     ten_seconds = noise(RATE_HZ * 10)
     assert short(wav(ten_seconds, RATE_HZ))
@@ -208,7 +210,11 @@ def test_what_may_run_on_the_event_loop() -> None:
     assert not short(wav(noise(1_000, channels=2), RATE_HZ))
     assert not short(encoded(ten_seconds, RATE_HZ, "FLAC", "PCM_16"))
     assert not short(encoded(ten_seconds, RATE_HZ, "WAV", "PCM_24"))
-    assert not short(b"") and not short(b"RIFF\0\0\0\0WAVE")
+    assert not short(b"")
+    with pytest.raises(UndecodableAudio):
+        short(b"RIFF\0\0\0\0WAVE")
+    with pytest.raises(AudioTooLong):
+        decode_in_place(wav(ten_seconds, RATE_HZ), max_duration_s=9)
 
 
 @pytest.mark.parametrize("from_hz, to_hz", [(22_000, 22_050), (1, 22_050), (768_000, 8_000), (44_099, 44_100)])

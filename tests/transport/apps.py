@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -12,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from frontend.bridge import Bridge
-from frontend.http_exchange import Receive, Send, exchange_of
+from frontend.http_exchange import Exchange, Receive, Send
 
 StartResponse = Callable[..., Callable[[bytes], None]]
 LIMIT_BYTES = 1_000_000
@@ -184,20 +186,34 @@ class Bridged:
 
 
 class Short:
-    """The short way: collects the body, answers in one write."""
+    """A lane: collects the body, answers in one write; two paths fail in place of it."""
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await _live(receive, send)
-            return
-        exchange = exchange_of(scope)
-        assert exchange is not None
-        body = await exchange.collect(LIMIT_BYTES)
-        if body is None:
-            exchange.respond(413, [("Content-Type", "text/plain")], b"too large")
-        else:
-            answer = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "client": scope["client"]}
-            exchange.respond(200, [("Content-Type", "application/json")], json.dumps(answer).encode())
+        assert scope["type"] == "lifespan"
+        await _live(receive, send)
+
+    def take(self, exchange: Exchange) -> bool:
+        exchange.collect(LIMIT_BYTES, functools.partial(_answer_shortly, exchange))
+        return True
+
+
+def _answer_shortly(exchange: Exchange, body: bytes | None) -> None:
+    path = exchange.scope["path"]
+    if path.startswith("/boom"):
+        raise OSError("the lane is broken")
+    if path.startswith("/later-boom"):
+        exchange.spawn(_boom_later())
+    elif body is None:
+        exchange.respond(413, [("Content-Type", "text/plain")], b"too large")
+    else:
+        client = exchange.scope["client"]
+        answer = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "client": client}
+        exchange.respond(200, [("Content-Type", "application/json")], json.dumps(answer).encode())
+
+
+async def _boom_later() -> None:
+    await asyncio.sleep(0)
+    raise OSError("the lane is broken")
 
 
 async def _live(receive: Receive, send: Send) -> None:

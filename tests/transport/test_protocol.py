@@ -51,6 +51,21 @@ def test_pipelined_requests_are_answered_in_order(short: ServerProcess) -> None:
         assert [connection.read_response().json()["bytes"] for _ in range(3)] == [7, 100_000, 9]
 
 
+def test_many_pipelined_requests_do_not_pile_up_calls(short: ServerProcess) -> None:
+    requests = 3000  # three times the interpreter's limit on nested calls
+    with short.connect() as connection:
+        connection.send(request_bytes("POST", "/", b"x") * requests)
+        assert [connection.read_response().json()["bytes"] for _ in range(requests)] == [1] * requests
+
+
+@pytest.mark.parametrize("path", ["/boom", "/later-boom"])
+def test_a_lane_that_fails_answers_500_and_harms_nobody_else(short: ServerProcess, path: str) -> None:
+    with short.connect() as connection, short.connect() as other:
+        response = connection.request("POST", path, b"x")
+        assert (response.status, response.json()["code"], response.closes) == (500, "INTERNAL", True)
+        assert other.request("POST", "/", b"four").json()["bytes"] == 4
+
+
 @pytest.mark.parametrize(
     "headers",
     [
