@@ -12,8 +12,9 @@ A file name is a label for the answer and never a path: only its last component 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from engine.errors import CallerError, NoFile
@@ -33,19 +34,20 @@ _FOLD = re.compile(r"\r?\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
+class Upload(NamedTuple):
     """The file of a request, and what came with it."""
 
     data: memoryview
     filename: str  # last component only, without control characters, never empty
     content_type: str  # of the file part, or of a raw body; lower case without parameters; "" where none was given
-    fields: dict[str, str] = field(default_factory=dict)  # the other parts; the first one of a name counts
+    fields: Mapping[str, str] = _NO_FIELDS  # the other parts; the first one of a name counts
     is_multipart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     name: str
     filename: str | None
     content_type: str

@@ -114,10 +114,7 @@ class Attachment:
         if not self._enter():
             return False
         try:
-            for name, n in counts:
-                self._board.add(name, n)
-                if name == "latency_ns":
-                    self._board.observe_latency(n)
+            self._board.add_all(counts)
         finally:
             self._leave()
         return True

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ from engine.shm.lane import SlotTicket
 NO_PROBABILITIES: NDArray[np.float32] = np.empty(0, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One input of the model: C-contiguous, float32 in the model's input shape, or int16 for waveform models.
 
     The instance computes `payload * gain` (int16: `* gain / 32768`) and fills a shorter waveform up with zeros.

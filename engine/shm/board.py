@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,11 +39,17 @@ class LaneBoard:
         with self._lock:
             self._words[word] = (self._words[word] + n) & _WORD_MASK
 
-    def observe_latency(self, latency_ns: int) -> None:
-        """Counts one request into its bucket of the histogram; `latency_ns` of LANE_COUNTERS is left to `add`."""
-        word = _LATENCY_WORDS[bisect_left(_BOUNDS_NS, latency_ns)]
+    def add_all(self, counts: Sequence[tuple[str, int]]) -> None:
+        """Adds to several counters, all or none by KeyError; `latency_ns` of one request counts into its histogram too.
+        """
+        additions = [(_LANE_WORD[name], n) for name, n in counts]
+        additions += [
+            (_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)], 1) for name, n in counts if name == "latency_ns"
+        ]
+        words = self._words
         with self._lock:
-            self._words[word] += 1
+            for word, n in additions:
+                words[word] = (words[word] + n) & _WORD_MASK
 
 
 class InstanceBoard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ KIND_INT16 = 0
 KIND_FLOAT32 = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SlotRequest:
+class SlotRequest(NamedTuple):
     """One item, ready to be copied into a slot."""
 
     payload: memoryview | NDArray[Any]  # contiguous, of int16 or float32 in native byte order

@@ -9,7 +9,7 @@ that are there. No path, no temporary file, no other input than the body.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -26,8 +26,7 @@ _MAGICS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff", b"RIFX"
            b"NIST_1A")
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(NamedTuple):
     """A decoded recording.
 
     `samples` is `[frames, channels]`, at least one frame: int16 in [-32768, 32767] (a read-only view of the body,
@@ -77,8 +76,7 @@ def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recor
     return _view_pcm16(body, header, _Limits(max_duration_s, 0)) if header.is_pcm16 else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
+class _Limits(NamedTuple):
     max_duration_s: float
     max_decoded_bytes: int
 

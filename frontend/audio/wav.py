@@ -11,7 +11,7 @@ EBU Tech 3306 for RF64 with its `ds64` chunk.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.errors import UndecodableAudio
 
@@ -28,8 +28,7 @@ _CHUNK = struct.Struct("<4sI")
 _FMT = struct.Struct("<HHIIHH")
 
 
-@dataclass(frozen=True, slots=True)
-class WavHeader:
+class WavHeader(NamedTuple):
     """What a WAVE header says, with the data range cut to the bytes that exist."""
 
     format_tag: int  # for the extensible form: the tag inside the sub-format
