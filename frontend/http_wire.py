@@ -43,11 +43,15 @@ def head(status: int, fields: Iterable[tuple[bytes, bytes]], *extra: bytes) -> b
 
 def text_head(status: int, fields: Iterable[tuple[str, str]], *extra: bytes) -> bytes:
     """`head` for fields given as text; they must be Latin-1. Raises InternalError."""
+    lines = [f"{name}: {value}\r\n" for name, value in fields]
+    text = "".join(lines)
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+        raise InternalError("a response header contains a line break")
     try:
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        encoded = text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise InternalError("a response header is not Latin-1") from error
-    return head(status, encoded, *extra)
+    return b"".join((STATUS_LINES[status], encoded, *extra, b"\r\n"))
 
 
 def refusal(status: int, text: str, code: str, *, retry_after_s: int | None = None) -> bytes:

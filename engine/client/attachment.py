@@ -111,13 +111,10 @@ class Attachment:
 
     def count(self, *counts: tuple[str, int]) -> bool:
         """Adds to counters of this lane; False when this version is gone already."""
-        if not self._enter():
-            return False
-        try:
-            self._board.add_all(counts)
-        finally:
-            self._leave()
-        return True
+        with self._users_lock:
+            if not self._closed:
+                self._board.add_all(counts)
+            return not self._closed
 
     def _enter(self) -> bool:
         """Keeps the segment mapped until `_leave`; False when it is gone."""

@@ -46,12 +46,13 @@ class Deployment:
     ) -> Ticket:
         """Lets a request in. Raises InvalidField, QueueFull, DeadlineExceeded, or why nothing serves."""
         self.versions.check_serving()
-        _check_items(items, self.versions.active())
+        attachment = self.versions.active()
+        _check_items(items, attachment)
         arrival_ns = now_ns()
         if deadline.at_ns <= arrival_ns:
             self.count(("refused", 1))
             raise DeadlineExceeded("the deadline passed before the request was complete")
-        self._admit(arrival_ns)
+        self._admit(arrival_ns, attachment)
         ticket = Ticket(
             items,
             self,
@@ -78,9 +79,8 @@ class Deployment:
             with self._count_lock:
                 self._uncounted.update(dict(counts))
 
-    def _admit(self, now: int) -> None:
+    def _admit(self, now: int, attachment: Attachment | None) -> None:
         """Raises QueueFull when as many requests wait, on the whole machine, as may."""
-        attachment = self.versions.active()
         waiting = self.dispatcher.waiting if attachment is None else attachment.census.waiting(now)
         if waiting >= self._queue_size and attachment is not None:
             waiting = attachment.census.count_anew(now)

@@ -40,16 +40,14 @@ class LaneBoard:
             self._words[word] = (self._words[word] + n) & _WORD_MASK
 
     def add_all(self, counts: Sequence[tuple[str, int]]) -> None:
-        """Adds to several counters, all or none by KeyError; `latency_ns` of one request counts into its histogram too.
-        """
-        additions = [(_LANE_WORD[name], n) for name, n in counts]
-        additions += [
-            (_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)], 1) for name, n in counts if name == "latency_ns"
-        ]
+        """`add` for several; the `latency_ns` of one request counts into its bucket of the histogram too."""
         words = self._words
         with self._lock:
-            for word, n in additions:
+            for name, n in counts:
+                word = _LANE_WORD[name]
                 words[word] = (words[word] + n) & _WORD_MASK
+                if name == "latency_ns":
+                    words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)]] += 1
 
 
 class InstanceBoard:

@@ -90,12 +90,12 @@ class _Limits(NamedTuple):
 
 
 def _view_pcm16(body: bytes | memoryview, header: WavHeader, limits: _Limits) -> Recording:
-    if not header.frames:
+    frames, channels, rate_hz = header.frames, header.channels, header.sample_rate_hz
+    if not frames:
         raise UndecodableAudio("the WAV file holds no frame")
-    limits.check_duration(header.frames, header.sample_rate_hz)
-    flat = np.frombuffer(body, "<i2", header.frames * header.channels, header.data_start)
-    flat.flags.writeable = False
-    return Recording(flat.reshape(-1, header.channels), header.sample_rate_hz, header.channels, "WAV")
+    limits.check_duration(frames, rate_hz)
+    flat = np.frombuffer(memoryview(body).toreadonly(), "<i2", frames * channels, header.data_start)
+    return Recording(flat.reshape(frames, channels), rate_hz, channels, "WAV")
 
 
 def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:

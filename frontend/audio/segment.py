@@ -50,18 +50,11 @@ class _Plan(NamedTuple):
 
     rate_hz: int
     segment_s: float
-    overlap_s: float
+    segment_frames: int
+    hop_frames: int
     peak_normalise: bool
     max_segments: int
     max_decoded_bytes: int
-
-    @property
-    def segment_frames(self) -> int:
-        return max(1, round(self.segment_s * self.rate_hz))
-
-    @property
-    def hop_frames(self) -> int:
-        return max(1, round((self.segment_s - self.overlap_s) * self.rate_hz))
 
     def check_count(self, count: int) -> None:
         if count > self.max_segments:
@@ -85,9 +78,13 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     """
     if not 0.0 <= overlap_s < segment_s:
         raise InvalidField(f"overlap_s is {overlap_s:g}, allowed is 0 up to, but not, {segment_s:g}", field="overlap_s")
-    plan = _Plan(sample_rate_hz, segment_s, overlap_s, peak_normalise, max_segments, max_decoded_bytes)
+    frames = round(segment_s * sample_rate_hz) or 1
+    hop_frames = round((segment_s - overlap_s) * sample_rate_hz) or 1
+    plan = _Plan(
+        sample_rate_hz, segment_s, frames, hop_frames, peak_normalise, max_segments, max_decoded_bytes
+    )
     if mode == "fixed":
-        windows = list(_fixed(recording, plan))
+        windows = _fixed(recording, plan)
     elif mode == "silence":
         windows = list(_by_silence(recording, plan))
     else:
@@ -107,27 +104,34 @@ def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, mode: str, max_
     return mode == "fixed" and as_it_lies and samples.nbytes <= max_bytes
 
 
-def _fixed(recording: Recording, plan: _Plan) -> Iterator[Window]:
+def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
     frames = frames_after(len(recording.samples), recording.sample_rate_hz, plan.rate_hz)
-    count = 1 + max(0, -(-(frames - plan.segment_frames) // plan.hop_frames))
+    count = 1
+    if frames > plan.segment_frames:
+        count -= (plan.segment_frames - frames) // plan.hop_frames
     plan.check_count(count)
     gain = 1.0
     if plan.peak_normalise:
         peak = _relative_peak(recording.samples)
         if peak < _LEAST_SIGNAL:
-            return
+            return []
         gain = 1.0 / peak
     source = _mono(recording.samples)
     track = source
     if recording.sample_rate_hz != plan.rate_hz:
         plan.check_bytes(4 * frames)
         track = resample(_as_float(source), from_hz=recording.sample_rate_hz, to_hz=plan.rate_hz)
+    if count == 1:
+        end_s = min(frames / plan.rate_hz, recording.duration_s)
+        return [Window(0, 0.0, end_s, track, gain)] if _has_signal(source) else []
+    windows = []
     for index in range(count):
         start = index * plan.hop_frames
         end = min(start + plan.segment_frames, frames)
         if _has_signal(source[start * len(source) // frames:-(-end * len(source) // frames)]):
             end_s = min(end / plan.rate_hz, recording.duration_s)
-            yield Window(index, start / plan.rate_hz, end_s, track[start:end], gain)
+            windows.append(Window(index, start / plan.rate_hz, end_s, track[start:end], gain))
+    return windows
 
 
 def _by_silence(recording: Recording, plan: _Plan) -> Iterator[Window]:

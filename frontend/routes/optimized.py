@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ class OptimizedDialect:
         best, confidence = whole[0]
         text = (  # the two ids have been checked for their characters, so that they need no escapes
             f'{{"request_id":"{prediction.request_id}","deployment_id":"{parameters.deployment}",'
-            f'"model_version":{json.dumps(description.model_version)},'
+            f'"model_version":{_quoted(description.model_version)},'
             f'"predicted_class":{best},"predicted_label":{wording.names[best]},"confidence":{confidence!r},'
             f'"top_predictions":{top},"segments":[{segments}],"audio":{_audio(prediction.recording)},'
             f'"inference_method":"batch","batch_size":{max([answer.batch_size for answer in answers])},'
@@ -71,6 +72,12 @@ class OptimizedDialect:
         return optimized_error(error, request_id)
 
 
+@functools.lru_cache(maxsize=64)
+def _quoted(text: str) -> str:
+    """JSON of one of a few texts: formats of audio, versions of models."""
+    return json.dumps(text)
+
+
 def _segment(window: Window, top_predictions: str) -> str:
     return (
         f'{{"index":{window.index},"start_s":{window.start_s!r},"end_s":{window.end_s!r},'
@@ -81,5 +88,5 @@ def _segment(window: Window, top_predictions: str) -> str:
 def _audio(recording: Recording) -> str:
     return (
         f'{{"duration_s":{recording.duration_s!r},"sample_rate_hz":{recording.sample_rate_hz},'
-        f'"channels":{recording.channels},"format":{json.dumps(recording.format)}}}'
+        f'"channels":{recording.channels},"format":{_quoted(recording.format)}}}'
     )
