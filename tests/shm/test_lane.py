@@ -95,8 +95,7 @@ def test_slots_are_claimed_in_turn_and_busy_ones_skipped(rig: Rig) -> None:
 )
 def test_a_payload_that_does_not_fit_takes_no_slot(rig: Rig, payload: NDArray[np.int16], text: str) -> None:
     lane = rig.owner()
-    spoilt = request()
-    object.__setattr__(spoilt, "payload", payload)
+    spoilt = request()._replace(payload=payload)
     with pytest.raises(InvalidField, match=text):
         lane.try_submit(spoilt, None)
     assert lane.free == 4
@@ -104,8 +103,7 @@ def test_a_payload_that_does_not_fit_takes_no_slot(rig: Rig, payload: NDArray[np
 
 def test_a_request_that_cannot_be_written_gives_its_slot_back(rig: Rig) -> None:
     lane = rig.owner()
-    spoilt = request()
-    object.__setattr__(spoilt, "deadline_ns", -1)
+    spoilt = request()._replace(deadline_ns=-1)
     with pytest.raises(ValueError, match="invalid value"):
         lane.try_submit(spoilt, None)
     assert lane.statistics() == LaneStatistics(free=4) and lane.free == 4

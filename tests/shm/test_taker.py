@@ -50,9 +50,7 @@ def test_nothing_ready_means_nothing_asked(rig: Rig) -> None:
 def test_the_kind_of_payload_is_the_key(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
     lane.try_submit(request(), None)
-    floats = request()
-    object.__setattr__(floats, "payload", np.full(4, 2.5, dtype=np.float32))
-    object.__setattr__(floats, "int16", False)
+    floats = request()._replace(payload=np.full(4, 2.5, dtype=np.float32), int16=False)
     lane.try_submit(floats, None)
     keys: list[int] = []
 
@@ -202,8 +200,7 @@ def test_out_of_very_many_the_oldest_of_each_level_are_looked_at() -> None:
     random_ = random.Random(5)
     sent: list[tuple[int, int, int]] = []  # level, arrival, slot
     for arrival_ns in random_.sample(range(100_000), 600):
-        waiting = request(level=random_.choice((-1, 0, 0, 0, 0)))
-        object.__setattr__(waiting, "arrival_ns", arrival_ns)
+        waiting = request(level=random_.choice((-1, 0, 0, 0, 0)))._replace(arrival_ns=arrival_ns)
         ticket = lanes[arrival_ns % 2].try_submit(waiting, None) or lanes[1 - arrival_ns % 2].try_submit(waiting, None)
         assert ticket is not None
         sent.append((waiting.level, arrival_ns, ticket.index))
