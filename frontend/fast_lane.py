@@ -55,7 +55,7 @@ class FastLane:
         self._bridge = Bridge(app, threads=settings.worker_threads)
         self._pool = ThreadPool(settings.worker_threads, name="decode")
         self._client: EngineClient | None = None
-        self._home: LaneLoop | None = None  # one for the life of a frontend
+        self._home: LaneLoop | None = None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -85,7 +85,7 @@ class FastLane:
         self._pool.close()
 
     def _home_now(self) -> LaneLoop:
-        if self._home is None:
+        if self._home is None or self._home.loop is not asyncio.get_running_loop():
             self._home = LaneLoop(self._pool)
         return self._home
 

@@ -84,7 +84,6 @@ class Exchange:
     ) -> None:
         self._protocol = protocol
         self.scope = scope
-        scope["extensions"][EXTENSION] = self
         self.keep_alive = keep_alive
         self.declared_bytes = declared_bytes  # by Content-Length; None: not declared
         self.expects_continue = False
@@ -109,6 +108,7 @@ class Exchange:
 
     async def run(self, app: AsgiApp) -> None:
         """Runs the application; whatever it does wrong ends in a complete 500 or a closed connection."""
+        self.scope["extensions"][EXTENSION] = self  # only here: the circle would be work for the garbage collector
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:  # the application is somebody else's code
