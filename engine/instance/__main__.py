@@ -19,6 +19,7 @@ import torch
 
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, NotReady, PeerGone
+from engine.instance.allocator import keep_freed_memory
 from engine.instance.attachment import Attachment
 from engine.instance.control import ControlChannel, Message
 from engine.instance.loading import load
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--key", required=True)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     control = ControlChannel(options.runtime_dir, options.key)
     try:
         control.open()

@@ -1,11 +1,13 @@
 """Warm every batch size before the first request, and check that the model means the same at each.
 
-A model is ready when, for every bucket, its output is finite, has the right shape, and agrees with batch size 1
-within `TOLERANCE`; anything else is a failed start, never a logged warning.
+A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within `TOLERANCE` with
+one item through the model as it was given; anything else is a failed start, never a logged warning. The one thing that
+is tried and may fail is another layout of the weights.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from engine.errors import BrokenError
 from engine.instance.runner import ModelRunner
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
+_LOG = logging.getLogger(__name__)
 BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
 
 
@@ -33,6 +36,18 @@ def warm_up(runner: ModelRunner, *, repeats: int) -> dict[int, float]:
     """Milliseconds of the fastest pass by batch size. Raises BrokenError when a check fails."""
     item = _made_up_item(runner.description.input_shape)
     reference = _checked(runner, [item])
+    if runner.try_channels_last():
+        try:
+            return _warm_buckets(runner, item, reference, repeats)
+        except (RuntimeError, BrokenError) as error:
+            _LOG.info("the model keeps the layout it was given: %s", error)
+            runner.lay_out_as_given()
+    return _warm_buckets(runner, item, reference, repeats)
+
+
+def _warm_buckets(
+    runner: ModelRunner, item: WarmupItem, reference: npt.NDArray[np.float32], repeats: int
+) -> dict[int, float]:
     return {size: _warm_bucket(runner, [item] * size, reference, repeats) for size in buckets(runner.max_batch)}
 
 

@@ -27,6 +27,21 @@ class NeverANumber(torch.nn.Module):
         return waveform[:, :3] / (waveform.abs().sum() == 0)
 
 
+class Convolves(torch.nn.Module):
+    """Two convolutions over the waveform as an image; `by_view` as many models end, which needs channels first."""
+
+    def __init__(self, *, by_view: bool) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 3, 1))
+        self.by_view = by_view
+        self.seen: list[bool] = []
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.body(waveform.reshape(-1, 1, 4, 4))
+        self.seen.append(found.is_contiguous())
+        return found.view(len(found), -1)[:, :3] if self.by_view else found.mean(dim=(2, 3))
+
+
 def runner(module: torch.nn.Module) -> ModelRunner:
     spec = ModelSpec(source=ModelSource.PICKLE, input_shape=(16,))
     return ModelRunner(load_model(spec, lambda: module), device="cpu", max_batch=4)
@@ -35,6 +50,20 @@ def runner(module: torch.nn.Module) -> ModelRunner:
 def test_every_bucket_is_measured() -> None:
     measured_ms = warm_up(make_runner("loudness"), repeats=2)
     assert list(measured_ms) == [1, 2, 4] and all(ms > 0 for ms in measured_ms.values())
+
+
+def test_convolutions_run_with_their_channels_last() -> None:
+    module = Convolves(by_view=False)
+    assert list(warm_up(runner(module), repeats=1)) == [1, 2, 4]
+    assert module.seen[-4:] == [True, False, False, False]  # the reference, then every bucket
+
+
+def test_a_model_that_needs_its_channels_first_keeps_them() -> None:
+    module = Convolves(by_view=True)
+    given = [parameter.clone() for parameter in module.parameters()]
+    assert list(warm_up(runner(module), repeats=1)) == [1, 2, 4]
+    assert module.seen[-3:] == [True, True, True]
+    assert all(now.equal(then) and now.is_contiguous() for now, then in zip(module.parameters(), given))
 
 
 def test_an_answer_that_depends_on_the_batch_is_a_failed_start() -> None:
