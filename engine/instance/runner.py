@@ -48,7 +48,7 @@ class ModelRunner:
         """Whether there are weights of convolutions to lay out."""
         weights = [parameter for parameter in self._module.parameters() if parameter.dim() == 4]
         for weight in weights:
-            weight.data = weight.data.contiguous(memory_format=layout)
+            weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
 
     @torch.inference_mode()

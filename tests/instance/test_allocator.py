@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 BATCHES = 5
-PAGES_OF_A_BATCH = 16 * 1024 * 1024 // 4096
+PAGES_OF_A_BATCH = 48 * 1024 * 1024 // 4096
 
 PROGRAM = f"""
 import resource, sys
@@ -18,9 +18,10 @@ if sys.argv[1] == "kept":
 torch.set_num_threads(1)
 
 def batch():
-    return (torch.ones(4 * 1024 * 1024) * 2.0).sum()  # 16 MB, twice
+    return (torch.ones(12 * 1024 * 1024) * 2.0).sum()  # 48 MB, twice: more than glibc ever keeps by itself
 
-batch(), batch()
+for _ in range(10):
+    batch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range({BATCHES}):
     batch()
