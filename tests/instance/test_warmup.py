@@ -67,7 +67,7 @@ def test_a_model_that_needs_its_channels_first_keeps_them() -> None:
 
 
 def test_an_answer_that_depends_on_the_batch_is_a_failed_start() -> None:
-    with pytest.raises(BrokenError, match="answers differently in a batch of 2"):
+    with pytest.raises(BrokenError, match="answers differently in a batch of 4"):
         warm_up(runner(DependsOnItsNeighbours()), repeats=1)
 
 
