@@ -7,7 +7,7 @@ it; an output that is not finite is an error of its item, never an answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
 ERROR_TEXT_CHARS = 400
 
 
-@dataclass(frozen=True)
-class BatchCounts:
+class BatchCounts(NamedTuple):
     """What became of one batch: items computed, items that failed, nanoseconds on the device."""
 
     computed: int

@@ -74,11 +74,15 @@ class InstanceLoop:
         batch = self._taker.take(lambda candidates: self._choose(candidates, now_ns=now_ns()))
         if batch:
             counts = self._processor.process(batch)
-            self._board.add("batches", 1)
-            self._board.add("requests", counts.computed)
-            self._board.add("failed", counts.failed)
-            self._board.add("busy_ns", counts.busy_ns)
-            self._board.add("progress", 1)
+            self._board.add_all(
+                (
+                    ("batches", 1),
+                    ("requests", counts.computed),
+                    ("failed", counts.failed),
+                    ("busy_ns", counts.busy_ns),
+                    ("progress", 1),
+                )
+            )
             self._handle_events(timeout_s=0)
         else:
             self._sleep()

@@ -63,8 +63,14 @@ class InstanceBoard:
 
     def add(self, name: str, n: int = 1) -> None:
         """Adds to a counter of INSTANCE_COUNTERS; KeyError for any other name."""
-        word = _INSTANCE_WORD[name]
-        self._words[word] = (self._words[word] + n) & _WORD_MASK
+        self.add_all(((name, n),))
+
+    def add_all(self, counts: Sequence[tuple[str, int]]) -> None:
+        """`add` for several."""
+        words = self._words
+        for name, n in counts:
+            word = _INSTANCE_WORD[name]
+            words[word] = (words[word] + n) & _WORD_MASK
 
 
 def lane_totals(segment: Segment) -> dict[str, int]:

@@ -7,7 +7,7 @@ word; after the REPLIED word the instance does not touch it. Payloads are read-o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,10 @@ class TakenSlot:
     @property
     def frontend_dead(self) -> bool:
         """Whether the supervisor has seen the death of the frontend that this slot belongs to, as of now."""
-        return bool(self._taker.segment.lane_row(self.lane)[LaneWord.ORPHANED])
+        return bool(self._taker.lane_rows[self.lane][LaneWord.ORPHANED])
 
 
-@dataclass(frozen=True, slots=True)
-class SlotResult:
+class SlotResult(NamedTuple):
     """What to reply for one taken slot."""
 
     slot: TakenSlot
@@ -114,6 +113,7 @@ class Taker:
             raise InternalError(f"{len(reply_bells)} reply bells for {geometry.lanes} lanes")
         self.segment = segment
         self.name = name
+        self.lane_rows = [segment.lane_row(lane) for lane in range(geometry.lanes)]
         self._lease = lease
         self._doorbell = doorbell
         self._reply_bells = reply_bells
@@ -144,7 +144,7 @@ class Taker:
         try:
             self.segment.header[Header.HOLDER] = self.name
             reach("take.lease")
-            ready = np.flatnonzero(self._states == READY)
+            ready = (self._states == READY).nonzero()[0]
             chosen = self._lease_slots(self._oldest(ready), choose) if ready.size else []
         finally:
             self.segment.header[Header.HOLDER] = 0
