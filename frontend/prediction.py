@@ -154,8 +154,8 @@ class PredictionRoute:
         self._log(response)
         timing = server_timing(
             decode_s=(prediction.decoded_ns - prediction.arrival_ns) / NS_PER_S,
-            queue_s=max(answer.queue_s for answer in answers),
-            compute_s=max(answer.compute_s for answer in answers),
+            queue_s=max([answer.queue_s for answer in answers]),
+            compute_s=max([answer.compute_s for answer in answers]),
             total_s=total_s,
         )
         response.headers.append(("Server-Timing", timing))

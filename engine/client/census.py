@@ -1,8 +1,9 @@
 """How many requests wait for an instance of one deployment version, over the lanes of all frontends.
 
 Waiting are the slots that are READY and the requests that wait in their frontend for a slot (each lane's gauge).
-Counting takes a few microseconds, so a count is kept for `FRESH_NS` and raised by what this process has added since:
-too high at worst, and therefore counted anew before anybody is refused.
+Counting takes a few microseconds, so a count is kept for a moment and raised by what this process has added since. It
+may be too high, and is therefore taken anew before anybody is refused; and too low by what other frontends have added,
+and is therefore kept for a shorter moment where the bound is near.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from engine.shm.segment import Segment
 from engine.shm.words import READY, WORD_BYTES
 
 FRESH_NS = 1_000_000  # in this time other frontends add a handful of requests at most
+FAR_FACTOR = 10  # with less than half of the bound waiting: nobody adds the other half in ten times that
 
 
 class Census:
@@ -23,11 +25,12 @@ class Census:
         self._states = np.frombuffer(segment.tables.word, np.uint8)[::WORD_BYTES]  # the low byte of a word
         self._lanes = [segment.lane_row(lane) for lane in range(segment.geometry.lanes)]
         self._count = 0
-        self._stale_at_ns = 0
+        self._counted_ns = -FAR_FACTOR * FRESH_NS
 
-    def waiting(self, now_ns: int) -> int:
-        """Requests that wait, exact to what has been added in the last millisecond elsewhere."""
-        if now_ns >= self._stale_at_ns:
+    def waiting(self, now_ns: int, bound: int) -> int:
+        """Requests that wait; near `bound` exact to what has been added in the last millisecond elsewhere."""
+        fresh_ns = FRESH_NS if 2 * self._count >= bound else FAR_FACTOR * FRESH_NS
+        if now_ns - self._counted_ns >= fresh_ns:
             self.count_anew(now_ns)
         return self._count
 
@@ -35,7 +38,7 @@ class Census:
         """Requests that wait just now."""
         ready = int(np.count_nonzero(self._states == READY))
         self._count = ready + sum(lane[LaneWord.WAITING] for lane in self._lanes)
-        self._stale_at_ns = now_ns + FRESH_NS
+        self._counted_ns = now_ns
         return self._count
 
     def added(self) -> None:

@@ -45,8 +45,7 @@ class Deployment:
         self, items: Sequence[Item], *, request_id: str, level: int, deadline: Deadline, caller_hash: int
     ) -> Ticket:
         """Lets a request in. Raises InvalidField, QueueFull, DeadlineExceeded, or why nothing serves."""
-        self.versions.check_serving()
-        attachment = self.versions.active()
+        attachment = self.versions.serving()
         _check_items(items, attachment)
         arrival_ns = now_ns()
         if deadline.at_ns <= arrival_ns:
@@ -81,7 +80,7 @@ class Deployment:
 
     def _admit(self, now: int, attachment: Attachment | None) -> None:
         """Raises QueueFull when as many requests wait, on the whole machine, as may."""
-        waiting = self.dispatcher.waiting if attachment is None else attachment.census.waiting(now)
+        waiting = self.dispatcher.waiting if attachment is None else attachment.census.waiting(now, self._queue_size)
         if waiting >= self._queue_size and attachment is not None:
             waiting = attachment.census.count_anew(now)
         verdict = admit(waiting=waiting, bound=self._queue_size, drain_per_s=self._drain_per_s)

@@ -109,10 +109,12 @@ class Dispatcher:
             if flight is None:
                 return True
             if self._has_sent(flight, attachment):
-                continue
-            ticket.turn_back(flight)
-            if not attachment.closing:
-                return False
+                if len(ticket.answers) == 1:  # nearly every request: no second look
+                    return True
+            else:
+                ticket.turn_back(flight)
+                if not attachment.closing:
+                    return False
         return not ticket.unsent
 
     def _has_sent(self, flight: Flight, attachment: Attachment) -> bool:

@@ -197,9 +197,7 @@ class EngineClient:
 
     def description(self, deployment_id: str) -> ModelDescription:
         """The model that serves. Raises UnknownDeployment, DeploymentFailed, EngineClosed, NotReady."""
-        versions = self._find(deployment_id).versions
-        versions.check_serving()
-        attachment = versions.active()
+        attachment = self._find(deployment_id).versions.serving()
         if attachment is None:
             raise NotReady(f"deployment {deployment_id} is between two versions")
         return attachment.description

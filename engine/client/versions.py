@@ -37,15 +37,19 @@ class Versions:
         """Whether a request sent now is computed, as far as this process knows."""
         return self.state == "ready" and self.active() is not None
 
-    def check_serving(self) -> None:
-        """Raises what a caller is told unless an instance serves or will; passes in the moment between two versions.
+    def serving(self) -> Attachment | None:
+        """`active`, or what a caller is told raised unless an instance serves or will.
 
-        While the first instance still warms up, work with a slot waits for it: sooner than the caller would try again.
+        None in the moment between two versions. While the first instance still warms up, work with a slot waits for
+        it: sooner than the caller would try again.
         """
+        if self.state == "ready" and (found := self.active()) is not None:
+            return found
         if self.state not in ("ready", "starting") or (self.state == "starting" and not self.attachments):
             raise self.refusal()
         if not self.attachments:
             raise NotReady(f"deployment {self.deployment_id} has no lane for this process yet")
+        return self.active()
 
     def refusal(self) -> EngineError:
         """Why nothing serves just now."""

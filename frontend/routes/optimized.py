@@ -10,7 +10,6 @@ from engine.client import ItemAnswer
 from engine.config import Settings
 from engine.spec import ModelDescription
 from frontend.answers import Wording, combine, rank
-from frontend.audio.decode import Recording
 from frontend.audio.segment import Window
 from frontend.dialect import Prediction
 from frontend.errors import optimized_error
@@ -51,11 +50,13 @@ class OptimizedDialect:
                 for window, answer in zip(prediction.windows, answers)
             )
         best, confidence = whole[0]
+        recording = prediction.recording
+        audio = _audio(recording.duration_s, recording.sample_rate_hz, recording.channels, recording.format)
         text = (  # the two ids have been checked for their characters, so that they need no escapes
             f'{{"request_id":"{prediction.request_id}","deployment_id":"{parameters.deployment}",'
             f'"model_version":{_quoted(description.model_version)},'
             f'"predicted_class":{best},"predicted_label":{wording.names[best]},"confidence":{confidence!r},'
-            f'"top_predictions":{top},"segments":[{segments}],"audio":{_audio(prediction.recording)},'
+            f'"top_predictions":{top},"segments":[{segments}],"audio":{audio},'
             f'"inference_method":"batch","batch_size":{max([answer.batch_size for answer in answers])},'
             f'"latency":{latency_s!r},"cache_hit":false}}'
         )
@@ -74,19 +75,23 @@ class OptimizedDialect:
 
 @functools.lru_cache(maxsize=64)
 def _quoted(text: str) -> str:
-    """JSON of one of a few texts: formats of audio, versions of models."""
+    """JSON of one of a few texts: versions of models."""
     return json.dumps(text)
 
 
 def _segment(window: Window, top_predictions: str) -> str:
-    return (
-        f'{{"index":{window.index},"start_s":{window.start_s!r},"end_s":{window.end_s!r},'
-        f'"top_predictions":{top_predictions}}}'
-    )
+    return f'{_place(window.index, window.start_s, window.end_s)}"top_predictions":{top_predictions}}}'
 
 
-def _audio(recording: Recording) -> str:
+@functools.lru_cache(maxsize=1024)
+def _place(index: int, start_s: float, end_s: float) -> str:
+    """How a segment begins. Recorders cut their nights into pieces of one length, so that a few texts serve most."""
+    return f'{{"index":{index},"start_s":{start_s!r},"end_s":{end_s!r},'
+
+
+@functools.lru_cache(maxsize=64)
+def _audio(duration_s: float, sample_rate_hz: int, channels: int, format_name: str) -> str:
     return (
-        f'{{"duration_s":{recording.duration_s!r},"sample_rate_hz":{recording.sample_rate_hz},'
-        f'"channels":{recording.channels},"format":{_quoted(recording.format)}}}'
+        f'{{"duration_s":{duration_s!r},"sample_rate_hz":{sample_rate_hz},'
+        f'"channels":{channels},"format":{json.dumps(format_name)}}}'
     )
