@@ -56,7 +56,7 @@ def _write_prefix(prefix: Path, site: str, port: int, upstream: Address) -> None
 @contextmanager
 def nginx(prefix: Path, site: str, upstream: Address) -> Iterator[Address]:
     """nginx with `site` in front of `upstream`, until the block ends."""
-    assert NGINX
+    assert NGINX, "nginx is not installed; tests/run installs it"
     front = Address(free_port())
     _write_prefix(prefix, site, front.port, upstream)
     command = [NGINX, "-p", str(prefix), "-e", str(prefix / "error.log"), "-c", str(prefix / "nginx.conf")]

@@ -10,10 +10,8 @@ import requests
 
 from tests.conformance import sounds
 from tests.conformance.conftest import Served
-from tests.conformance.nginx import NGINX, nginx
+from tests.conformance.nginx import nginx
 from tests.conformance.wire import Address, multipart
-
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 OPTIMIZED = "/api/optimized/predict"
 
