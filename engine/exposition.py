@@ -112,7 +112,7 @@ def _slots(attachments: list[Attachment]) -> Iterator[Metric]:
     for attachment in attachments:
         try:
             counted = count_states(attachment.segment.tables.word.tolist())
-            waiting += attachment.census.waiting(now_ns())
+            waiting += attachment.census.count_anew(now_ns())
         except ValueError:  # unmapped between two looks: this version is gone, and its requests with it
             continue
         for state in states:
