@@ -1,4 +1,4 @@
-"""The servers that are compared: ours through the fast lane, ours inside a guarded host app, a plain inline app."""
+"""The servers that are compared: ours through the fast lane, a plain inline app, and each inside a guarded host app."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Server:
     environment: Callable[[Workload, int, str], dict[str, str]]
 
 
-def _inline_command(port: int) -> list[str]:
+def _inline_command(port: int, application: str = "app:app") -> list[str]:
     threads = ["-k", "gthread", "-w", "2", "--threads", "8", "--keep-alive", "30"]
-    return [str(BIN / "gunicorn"), *threads, "-b", f"127.0.0.1:{port}", "--log-level", "warning", "app:app"]
+    return [str(BIN / "gunicorn"), *threads, "-b", f"127.0.0.1:{port}", "--log-level", "warning", application]
 
 
 def _inline_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    paths = f"{PEERS_DIR / 'common'}:{PEERS_DIR / 'flask-inline'}"
+    paths = f"{PEERS_DIR / 'common'}:{PEERS_DIR / 'flask-inline'}:{ROOT}"
     return {**one_thread, "PEER_MODEL": workload.name, "PEERS_HOME": str(DATA_HOME), "PYTHONPATH": paths}
 
 
@@ -52,6 +52,12 @@ def _engine_environment(workload: Workload, port: int, scratch: str) -> dict[str
 
 SERVERS = (
     Server("inline", "/predict", _inline_command, _inline_environment),
+    Server(
+        "inline, host app",
+        "/predict",
+        lambda port: _inline_command(port, "benchmarks.inline_host_app:application"),
+        _inline_environment,
+    ),
     Server("engine", "/api/optimized/predict", lambda port: [str(BIN / "nightscan"), "serve"], _engine_environment),
     Server(
         "engine, host app",

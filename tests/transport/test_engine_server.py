@@ -103,7 +103,17 @@ def test_reload_under_load_fails_no_request(tmp_path: Path) -> None:
     assert (answers.failures, set(answers.statuses)) == ([], {200})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_recycling_by_max_requests_under_load_fails_no_request(tmp_path: Path) -> None:
+    with engine_server(tmp_path / "open", workers=2, max_requests=100) as server:
+        before = set(server.workers())
+        with load(server, PREDICT, recording()) as answers:
+            wait_for(lambda: answers.failures or not before & set(server.workers()), "frontends replaced")
+            seen = len(answers.statuses)
+            wait_for(lambda: answers.failures or len(answers.statuses) > seen + 100, "the load goes on")
+    assert (answers.failures, set(answers.statuses)) == ([], {200})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("group", [False, True], ids=["master", "group"])
 def test_leaving_answers_who_can_be_answered_and_ends_the_engine(number: int, group: bool, tmp_path: Path) -> None:
     gate = tmp_path / "open"
