@@ -53,14 +53,14 @@ def test_timers_fire_in_order_and_cancelled_ones_never(loop: Loop) -> None:
     print("seed", seed)
     order = random.Random(seed)
     fired: list[int] = []
-    delays = [order.randrange(20) for _ in range(200)]
-    timers = [loop.call_after(delay / 1000, functools.partial(fired.append, delay)) for delay in delays]
+    timers = [loop.call_after(order.randrange(20) / 1000, functools.partial(fired.append, k)) for k in range(200)]
     cancelled = order.sample(range(200), 50)
     for index in cancelled:
         timers[index].cancel()
     loop.call_after(0.03, loop.stop)
     loop.run()
-    assert fired == sorted(delays[index] for index in range(200) if index not in cancelled)
+    # By the moment, not by the delay: between two calls of `call_after` a busy machine may let milliseconds pass.
+    assert fired == sorted(set(range(200)) - set(cancelled), key=lambda index: (timers[index].at_ns, index))
 
 
 def test_a_handler_may_stop_watching_what_is_ready_in_the_same_round(loop: Loop) -> None:
