@@ -1,7 +1,7 @@
 """Memory of a model's intermediate results, kept from one batch to the next.
 
 glibc takes every large block from the kernel and gives it back when it is freed. A batch of eight through a ResNet18
-then faults in some 17,000 fresh pages each time: a tenth of its time on a CPU (`benchmarks/README.md`). An instance
+then faults in some 17,000 fresh pages each time: 7 % of its time on a CPU (`benchmarks/README.md`). An instance
 runs the same shapes for as long as it lives, so it keeps what it has once needed.
 """
 

@@ -36,12 +36,12 @@ class ModelRunner:
 
         On a CPU oneDNN then computes on activations as they lie instead of reordering them around each convolution: a
         tenth of the time of a ResNet18 (`benchmarks/README.md`). A model that insists on the other layout, by `view`
-        for instance, raises RuntimeError when it is run; `lay_out_as_given` undoes it.
+        for instance, raises RuntimeError when it is run; `channels_first` undoes it.
         """
         return self.device.type == "cpu" and self._lay_out(torch.channels_last)
 
-    def lay_out_as_given(self) -> None:
-        """The weights as they were before `try_channels_last`, to the bit."""
+    def channels_first(self) -> None:
+        """Lays the same weights out as torch makes them; no value changes by a bit."""
         self._lay_out(torch.contiguous_format)
 
     def _lay_out(self, layout: torch.memory_format) -> bool:

@@ -19,8 +19,9 @@ from engine.errors import BrokenError
 from engine.instance.runner import ModelRunner
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
-_LOG = logging.getLogger(__name__)
 BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def warm_up(runner: ModelRunner, *, repeats: int) -> dict[int, float]:
         try:
             return _warm_buckets(runner, item, reference, repeats)
         except (RuntimeError, BrokenError) as error:
-            _LOG.info("the model keeps the layout it was given: %s", error)
-            runner.lay_out_as_given()
+            _LOG.info("the model keeps its channels first: %s", error)
+            runner.channels_first()
     return _warm_buckets(runner, item, reference, repeats)
 
 
