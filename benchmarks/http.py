@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 from collections import defaultdict
+from pathlib import Path
 
 from benchmarks.load import Measurement, measure
-from benchmarks.peer_models import DATA_HOME, WORKLOADS, Workload, ensure_data
 from benchmarks.processes import adopt_orphans
 from benchmarks.servers import SERVERS, Server, running
+from benchmarks.workloads import WORKLOADS, Workload
 
 Results = dict[tuple[str, str, int], list[Measurement]]
 WARM_S = 2
@@ -25,7 +27,6 @@ WARM_S = 2
 def main() -> int:
     options = parse_arguments()
     adopt_orphans()
-    ensure_data()
     results: Results = defaultdict(list)
     first_200_s: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(options.rounds):
@@ -39,11 +40,13 @@ def main() -> int:
 
 
 def run_one(server: Server, workload: Workload, options: argparse.Namespace, results: Results) -> float:
-    body_file = DATA_HOME / "data" / f"{workload.name}.wav"
-    with running(server, workload) as (url, first_s):
-        measure(url, body_file, concurrency=16, seconds=WARM_S)
+    with tempfile.TemporaryDirectory(prefix="ns-bench-") as folder, running(server, workload) as (url, first_s):
+        files = [Path(folder) / f"{number}.wav" for number in range(len(workload.bodies))]
+        for file, body in zip(files, workload.bodies, strict=True):
+            file.write_bytes(body)
+        measure(url, files, concurrency=16, seconds=WARM_S)
         for concurrency in options.concurrency:
-            measured = measure(url, body_file, concurrency=concurrency, seconds=options.seconds)
+            measured = measure(url, files, concurrency=concurrency, seconds=options.seconds)
             results[workload.name, server.name, concurrency].append(measured)
     return first_s
 
@@ -69,9 +72,10 @@ def print_table(results: Results, first_200_s: dict[tuple[str, str], list[float]
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=(__doc__ or "").splitlines()[0])
+    there = [workload.name for workload in WORKLOADS.values() if workload.bodies]
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--workload", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
+    parser.add_argument("--workload", nargs="+", default=there, choices=there)
     parser.add_argument("--server", nargs="+", default=[s.name for s in SERVERS], choices=[s.name for s in SERVERS])
     parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 16, 64])
     return parser.parse_args()

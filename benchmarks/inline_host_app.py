@@ -1,9 +1,8 @@
-"""The plain inline app of the rivals' comparison kit behind the same guards as `host_app`."""
+"""The plain inline app behind the same guards as `host_app`."""
 
 from __future__ import annotations
 
-import importlib
-
 from benchmarks.guards import guard
+from benchmarks.inline_app import application as inline
 
-application = guard(importlib.import_module("app").app)  # the kit's folder is on the path where this is served
+application = guard(inline)

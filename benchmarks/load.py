@@ -1,17 +1,18 @@
-"""Drives one server with wrk and reads what it cost."""
+"""Drives one server with the generator, in a process of its own, and reads what it cost."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.generator import Load
 from benchmarks.processes import cpu_s, descendants, pss_mb
 
-SCRIPT = Path(__file__).with_name("post.lua")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,21 @@ class Measurement:
     pss_mb: float
 
 
-def measure(url: str, body_file: Path, *, concurrency: int, seconds: int) -> Measurement:
-    """Runs wrk for `seconds` against `url`, which everything below this process serves."""
-    command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), url]
-    wrk = subprocess.Popen(command, env={**os.environ, "WRK_BODY": str(body_file)}, stdout=subprocess.PIPE, text=True)
-    servers = descendants(but=wrk.pid)
+def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> Measurement:
+    """Loads `url`, which everything below this process serves, for `seconds`."""
+    options = ["--connections", str(concurrency), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.generator", url, *map(str, body_files), *options]
+    generator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    servers = descendants(but=generator.pid)
     before_s = cpu_s(servers)
-    output, _ = wrk.communicate()
+    output, _ = generator.communicate()
     used_s = cpu_s(servers) - before_s
-    found = re.search(r"WRKJSON (\{.*\})", output)
-    assert found, f"wrk printed no figures: {output}"
-    row = json.loads(found[1])
-    good = row["requests"] - row["status"]
+    load = Load(**json.loads(output))
     return Measurement(
-        requests_per_s=good / (row["duration_us"] / 1e6),
-        p50_ms=row["p50_us"] / 1e3,
-        p99_ms=row["p99_us"] / 1e3,
-        errors=sum(row[kind] for kind in ("connect", "read", "write", "status", "timeout")),
-        cpu_ms_per_request=1e3 * used_s / max(1, good),
+        requests_per_s=load.answers / load.duration_s,
+        p50_ms=load.p50_ms,
+        p99_ms=load.p99_ms,
+        errors=sum(load.errors.values()),
+        cpu_ms_per_request=1e3 * used_s / max(1, load.answers),
         pss_mb=pss_mb(servers),
     )

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peer_models import DATA_HOME, PEERS_DIR, Workload
 from benchmarks.processes import end_all
+from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -33,21 +33,20 @@ class Server:
     environment: Callable[[Workload, int, str], dict[str, str]]
 
 
-def _inline_command(port: int, application: str = "app:app") -> list[str]:
+def _inline_command(port: int, application: str = "benchmarks.inline_app:application") -> list[str]:
     threads = ["-k", "gthread", "-w", "2", "--threads", "8", "--keep-alive", "30"]
     return [str(BIN / "gunicorn"), *threads, "-b", f"127.0.0.1:{port}", "--log-level", "warning", application]
 
 
 def _inline_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    paths = f"{PEERS_DIR / 'common'}:{PEERS_DIR / 'flask-inline'}:{ROOT}"
-    return {**one_thread, "PEER_MODEL": workload.name, "PEERS_HOME": str(DATA_HOME), "PYTHONPATH": paths}
+    return {**one_thread, WORKLOAD_VARIABLE: workload.name, "PYTHONPATH": str(ROOT)}
 
 
 def _engine_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
     own = {"PORT": str(port), "RUNTIME_DIR": scratch}
     prefixed = {f"NIGHTSCAN_OPTIMIZED_SERVING__{name}": value for name, value in own.items()}
-    return {**workload.environment(), **prefixed, "PYTHONPATH": str(ROOT)}
+    return {**workload.environment(Path(scratch)), **prefixed, "PYTHONPATH": str(ROOT)}
 
 
 SERVERS = (
@@ -81,7 +80,7 @@ def running(server: Server, workload: Workload) -> Iterator[tuple[str, float]]:
             server.command(port), env=environment, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        _wait_for_200(process, port, server.path, workload.body, log)
+        _wait_for_200(process, port, server.path, workload.bodies[0], log)
         yield f"http://127.0.0.1:{port}{server.path}", time.monotonic() - start
     finally:
         end_all(process)

@@ -105,7 +105,8 @@ class SpectrogramFront(nn.Module):
         """Mel power in dB of an item, none more than top_db below its highest.
 
         [B, frames] -> [B, n_mels, 1 + frames // hop_frames]. A waveform must be longer than half a window, which the
-        reflection at its ends takes. float32 is exact to 0.01 dB down to 80 dB under the highest level.
+        reflection at its ends takes. float32 is exact to 0.01 dB down to 80 dB under the highest level, but for single
+        cells beside a loud tone, which are to 0.1 dB.
         """
         spectrum = torch.stft(
             waveforms, self.settings.n_fft, hop_length=self.settings.hop_frames, window=self.window,

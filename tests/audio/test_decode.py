@@ -10,7 +10,7 @@ import pytest
 from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
 from frontend.audio.decode import Recording, decode
 from tests.audio.sounds import encoded, flac_claiming, noise, tone, wav
-from tests.support.shared import recordings
+from tests.support.shared import NIGHTS, Night
 
 RATE_HZ = 48_000
 SOUND = tone(RATE_HZ, rate_hz=RATE_HZ, tone_hz=1_000)
@@ -54,10 +54,10 @@ def test_reading_in_blocks_changes_nothing(file_format: str, subtype: str, monke
     np.testing.assert_array_equal(read(body).samples, whole.samples)
 
 
-def test_real_recordings() -> None:
-    for path in recordings():
-        recording = read(path.read_bytes(), require_wav=True)
-        assert (recording.samples.shape, recording.sample_rate_hz, recording.duration_s) == ((220_000, 1), 22_000, 10.0)
+@pytest.mark.parametrize("night", NIGHTS)
+def test_a_night_is_read_whole(night: Night) -> None:
+    recording = read(night.content, require_wav=True)
+    assert (recording.samples.shape, recording.sample_rate_hz, recording.duration_s) == ((220_000, 1), 22_000, 10.0)
 
 
 @pytest.mark.parametrize("file_format, subtype", [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16")])

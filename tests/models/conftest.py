@@ -1,8 +1,9 @@
-"""One thread for torch, as an instance has; and real recordings as the engine would hand them to a model."""
+"""One thread for torch, as an instance has; and nights as the engine would hand them to a model."""
 
 from __future__ import annotations
 
 import gc
+import io
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from engine.models.catalogue import LoadedModel, load_model
 from engine.spec import ModelSpec
-from tests.support.shared import recordings
+from tests.support.shared import COLLECTIONS, Night
 
 FRAMES = 176_400
 
@@ -29,12 +30,13 @@ def quiet_process() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
-def night_windows() -> Tensor:
-    """The first 8 s of every real recording at 22,050 Hz, peak 1: float32 [15, 176400]."""
+@pytest.fixture(scope="session", params=COLLECTIONS)
+def night_windows(request: pytest.FixtureRequest) -> Tensor:
+    """The first 8 s of every night at 22,050 Hz, peak 1: float32 [nights, 176400]."""
+    nights: list[Night] = request.param
     windows = []
-    for path in recordings():
-        samples, rate_hz = soundfile.read(path, dtype="float32")
+    for night in nights:
+        samples, rate_hz = soundfile.read(io.BytesIO(night.content), dtype="float32")
         resampled = soxr.resample(samples, rate_hz, 22_050)[:FRAMES]
         windows.append(resampled / np.abs(samples).max())
     return torch.from_numpy(np.stack(windows).astype(np.float32))

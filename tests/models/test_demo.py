@@ -35,7 +35,7 @@ def test_it_knows_sounds_that_it_was_not_trained_on(demo: LoadedModel) -> None:
     assert right / (SOUNDS_EACH * len(PUBLISHED_LABELS)) >= 0.95
 
 
-def test_it_answers_real_nights_with_numbers(demo: LoadedModel, night_windows: Tensor) -> None:
+def test_it_answers_nights_with_numbers(demo: LoadedModel, night_windows: Tensor) -> None:
     with torch.inference_mode():
         probabilities = demo.module(night_windows).softmax(dim=1)
     assert probabilities.shape == (len(night_windows), 6) and bool(probabilities.isfinite().all())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_models import Workload
+from benchmarks.workloads import Workload
 from engine.admin import ask
 from tests.conformance.wire import Address, Answer
 from tests.support.server import ServerProcess
@@ -28,9 +28,9 @@ def server(settings: Mapping[str, object], *, ready: str = "/ready", **others: s
     return ServerProcess(GUNICORN, environment={**as_environment(settings), **others}, ready=ready)
 
 
-def rival_server(workload: Workload, data_home: Path, settings: Mapping[str, object]) -> ServerProcess:
-    """A rival's model behind our application, with further settings."""
-    environment = {**workload.environment(), **as_environment(settings), "NIGHTSCAN_BENCH_DATA": str(data_home)}
+def workload_server(workload: Workload, folder: Path, settings: Mapping[str, object]) -> ServerProcess:
+    """A benchmark's model behind our application, with further settings; `folder` must outlive the server."""
+    environment = {**workload.environment(folder), **as_environment(settings)}
     return ServerProcess(GUNICORN, environment=environment, ready="/ready")
 
 

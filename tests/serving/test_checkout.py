@@ -1,4 +1,4 @@
-"""What a newcomer does first: plain `gunicorn` in a checkout, and real night recordings to both routes."""
+"""What a newcomer does first: plain `gunicorn` in a checkout, and night recordings to both routes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.wire import Address
 from tests.serving.servers import ROUTES
 from tests.support.server import ROOT, ServerProcess
-from tests.support.shared import recordings
+from tests.support.shared import NIGHTS, REAL, Night
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,13 @@ def test_the_start_says_where_to_send_and_where_to_look(checkout: ServerProcess)
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", [path.name for path in recordings()])
-def test_a_real_night_is_answered(checkout: ServerProcess, name: str, route: str) -> None:
-    body = next(path for path in recordings() if path.name == name).read_bytes()
-    answer = Address(checkout.port).post(route, body, "audio/wav")
+@pytest.mark.parametrize("night", NIGHTS)
+def test_a_night_is_answered(checkout: ServerProcess, night: Night, route: str) -> None:
+    answer = Address(checkout.port).post(route, night.content, "audio/wav")
     assert answer.status == 200, answer.body
     value = answer.value
     segments = value["segments"] if isinstance(value, dict) else value
-    assert [segment["start_s" if "start_s" in segment else "time"] for segment in segments][0] == 0.0
+    begins_s = [segment["start_s" if "start_s" in segment else "time"] for segment in segments]
+    if isinstance(value, dict) or night in REAL:  # a made night may begin in silence, which the original route cuts off
+        assert begins_s[0] == 0.0
+    assert begins_s == sorted(begins_s)

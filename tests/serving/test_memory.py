@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peer_models import WORKLOADS
+from benchmarks.workloads import WORKLOADS
 from tests.conformance import sounds
 from tests.conformance.wire import answer_on, multipart
-from tests.serving.servers import ROUTES, processes_of, rival_server, server
+from tests.serving.servers import ROUTES, processes_of, server, workload_server
 from tests.support.http import request_bytes
 from tests.support.server import ServerProcess, has_torch
 
@@ -21,11 +21,11 @@ FEW = {"model_pool_size": 1, "model_warmup_requests": 1, "max_batch_size": 2, "w
 
 
 @pytest.fixture(params=["tiny", "demo"])
-def worked(request: pytest.FixtureRequest, data_home: Path) -> Iterator[ServerProcess]:
+def worked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that has answered requests over both routes."""
     if request.param == "tiny":
         workload = WORKLOADS["tiny"]
-        starting, content = rival_server(workload, data_home, FEW), workload.body
+        starting, content = workload_server(workload, tmp_path, FEW), workload.bodies[0]
     else:
         starting = server(FEW)
         content = sounds.wav(sounds.tone(1.5, rate_hz=22_050, pitch_hz=2500), rate_hz=22_050)

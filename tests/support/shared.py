@@ -1,17 +1,59 @@
-"""Where the real recordings and the rival servers' models lie: beside the checkout, never inside it."""
+"""Nights for the tests: synthesised ones, and real recordings where they lie beside the checkout.
+
+Real ones carry the marker `recorded`, so that what they add can be run by itself.
+"""
 
 from __future__ import annotations
 
-import os
+import functools
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
-SHARED = Path(os.environ.get("NIGHTSCAN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-AUDIO_DIR = SHARED / "audio"
-PEERS_DIR = SHARED / "peers"
+import numpy as np
+import pytest
+import soundfile
+
+from benchmarks.workloads import real_recordings
+from engine.models.labels import PUBLISHED_LABELS
+from engine.models.synthesise import synthesise
+
+RATE_HZ = 22_000  # of common recorders, and not the models' own
+DURATION_S = 10
+_HISS = 0.003
 
 
-def recordings() -> list[Path]:
-    """The fifteen ten-second night recordings (22,000 Hz, mono, int16), sorted by name."""
-    found = sorted(AUDIO_DIR.glob("*.wav"))
-    assert found, f"no recordings under {AUDIO_DIR}; set NIGHTSCAN_SHARED to the folder that holds audio/"
-    return found
+@dataclass(frozen=True)
+class Night:
+    """Ten seconds of one: 22,000 Hz, mono, 16 bits. Without a path it is synthesised."""
+
+    name: str
+    path: Path | None = None
+    label: str = ""
+    seed: int = 0
+
+    @property
+    def content(self) -> bytes:
+        """The WAV file."""
+        return _synthesised(self.label, self.seed) if self.path is None else self.path.read_bytes()
+
+
+MADE = [Night(f"{label}-{seed}", None, label, seed) for seed in (1, 3) for label in PUBLISHED_LABELS][:8]
+REAL = [Night(path.stem, path) for path in real_recordings()]
+NIGHTS = [
+    *(pytest.param(night, id=night.name) for night in MADE),
+    *(pytest.param(night, id=night.name, marks=pytest.mark.recorded) for night in REAL),
+]
+COLLECTIONS = [
+    pytest.param(MADE, id="synthesised"),
+    *([pytest.param(REAL, id="real", marks=pytest.mark.recorded)] if REAL else []),
+]
+
+
+@functools.lru_cache(maxsize=None)
+def _synthesised(label: str, seed: int) -> bytes:
+    sounds = np.concatenate((synthesise(label, seed), synthesise(label, seed + 1)))[: RATE_HZ * DURATION_S]
+    hiss = np.random.default_rng(seed).normal(0.0, _HISS, len(sounds))  # no night is digitally silent
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(sounds + hiss, -1.0, 1.0), RATE_HZ, "PCM_16", format="WAV")
+    return file.getvalue()
