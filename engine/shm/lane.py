@@ -253,7 +253,8 @@ class LaneOwner:
     def _inherit(self, ticket: SlotTicket, name: int) -> Iterator[SlotReply]:
         """Decides on a slot LEASED by the dead `name`. Caller holds the local lock."""
         index, tables = ticket.index, self._tables
-        started = tables.started[index] == name
+        # A death that was ordered says nothing about the work: only an instance that died of itself counts against it.
+        started = tables.started[index] == name and not self.segment.was_ordered(name)
         if ticket.abandoned:
             self._free_slot(ticket)
         elif started and tables.attempt[index] == 1:

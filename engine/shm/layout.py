@@ -17,6 +17,7 @@ from engine.shm.words import WORD_BYTES
 MAGIC = int.from_bytes(b"NIGHTSCN", "little")
 HEADER_BYTES = 4096
 REQUEST_ID_BYTES = 128
+ORDERED_WORDS = 256  # a name is forgotten when one 256 younger is ordered to die; its death is long over then
 ERROR_TEXT_BYTES = 512  # the reply area holds at least this much text of an error in place of probabilities
 
 # One table per field, over the slots of all lanes (index = lane * S + slot).
@@ -30,16 +31,18 @@ class Header:
     """Word numbers in the header."""
 
     MAGIC, VERSION, LANES, SLOTS, PAYLOAD_BYTES, REPLY_BYTES, INSTANCE_ROWS, TOTAL_BYTES = range(8)
-    CLOSING, NAME_COUNTER, HOLDER, FOLDING = range(8, 12)
+    CLOSING, NAME_COUNTER, HOLDER, FOLDING, FOLDS = range(8, 13)
     FOLDED = 16  # totals of the instances that are gone, one word per instance counter
     FOLD_TARGET = 32  # what the totals become once FOLDING names the row that is being folded in
+    CARRIED = 64  # what earlier versions counted, one word per lane counter and then per instance counter
+    ORDERED = 256  # names whose death was ordered, each at its number modulo ORDERED_WORDS
 
 
 class InstanceWord:
     """Word numbers in the row of an instance."""
 
-    NAME, PID, START_TICKS, GO = range(4)
-    COUNTERS = 4
+    NAME, PID, START_TICKS, GO, SEAT, DEVICE = range(6)
+    COUNTERS = 6
     WORDS = 16
 
 
@@ -52,7 +55,7 @@ class LaneWord:
 
 
 # The names of the fields are part of the version: a process with other counters must not attach.
-LAYOUT_VERSION = 1 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
+LAYOUT_VERSION = 2 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
 
 
 def _aligned(size_bytes: int) -> int:
@@ -74,6 +77,8 @@ class Geometry:
             raise InternalError(f"every size of a segment must be at least 1: {self}")
         if len(INSTANCE_COUNTERS) > InstanceWord.WORDS - InstanceWord.COUNTERS:
             raise InternalError(f"{len(INSTANCE_COUNTERS)} instance counters do not fit into their row")
+        if len(LANE_COUNTERS) + len(INSTANCE_COUNTERS) > Header.ORDERED - Header.CARRIED:
+            raise InternalError("the carried counters do not fit into the header")
 
     @cached_property
     def slot_count(self) -> int:

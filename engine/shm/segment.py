@@ -22,6 +22,7 @@ from engine.shm.layout import (
     HEADER_BYTES,
     LAYOUT_VERSION,
     MAGIC,
+    ORDERED_WORDS,
     SLOT_FIELDS,
     Geometry,
     Header,
@@ -140,6 +141,10 @@ class Segment:
     def name_counter(self) -> int:
         """The newest name given to an instance; names from 1 up to here are in use or spent."""
         return int(self.header[Header.NAME_COUNTER])
+
+    def was_ordered(self, name: int) -> bool:
+        """Whether the supervisor ordered the death of instance `name`. To be asked once that one is dead."""
+        return bool(self.header[Header.ORDERED + name % ORDERED_WORDS] == name)
 
     @property
     def holder(self) -> int:

@@ -13,7 +13,7 @@ from engine.crash_points import reach
 from engine.errors import InternalError, OutOfMemory
 from engine.metrics import INSTANCE_COUNTERS
 from engine.shm.lane import count_states
-from engine.shm.layout import Header, InstanceWord, LaneWord
+from engine.shm.layout import ORDERED_WORDS, Header, InstanceWord, LaneWord
 from engine.shm.lease import Lease
 from engine.shm.records import LaneStatistics
 from engine.shm.segment import Segment
@@ -30,6 +30,8 @@ class InstanceRow:
     pid: int
     start_ticks: int  # field 22 of /proc/PID/stat: tells a process from a later one of the same pid
     go: bool  # whether its pidfd was queued to every frontend
+    seat: int = 0  # its place in the pool
+    device: str = ""  # what it runs on; empty if that was not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Steward:
 
     # --- instances --------------------------------------------------------------------------------------------------
 
-    def new_name(self, pid: int, start_ticks: int) -> int:
+    def new_name(self, pid: int, start_ticks: int, *, seat: int = 0, device: str = "") -> int:
         """A name never used before, with its row stored. The instance must not take before `mark_go`.
 
         Raises OutOfMemory if all rows are taken, InternalError once all 16 million names are spent.
@@ -70,6 +72,8 @@ class Steward:
             row[word] = 0
         row[InstanceWord.PID] = pid
         row[InstanceWord.START_TICKS] = start_ticks
+        row[InstanceWord.SEAT] = seat
+        row[InstanceWord.DEVICE] = _device_number(device)
         reach("name.half")
         row[InstanceWord.NAME] = name  # the row counts from here on; partner: `rows` of a successor
         return name
@@ -77,6 +81,28 @@ class Steward:
     def mark_go(self, name: int) -> None:
         """Every frontend has been sent the pidfd of `name`. Idempotent; raises InternalError for an unknown name."""
         self._known_row(name)[InstanceWord.GO] = 1
+
+    def mark_ordered(self, name: int) -> None:
+        """The instance `name` is about to be killed by order. Before the kill, which is what orders this store.
+
+        Partner: LaneOwner._inherit, after the pidfd of `name` has become readable. What it had started is innocent.
+        """
+        self.segment.header[Header.ORDERED + name % ORDERED_WORDS] = name
+
+    def latest_deadline_ns(self, name: int, *, arrived_by_ns: int) -> int | None:
+        """Until when somebody waits for what `name` has LEASED; None if nobody does.
+
+        Requests that arrived after `arrived_by_ns` do not count: an instance that has not heard that it is to leave
+        would be waited for as long as work comes in.
+        """
+        tables = self.segment.tables
+        leased = pack(0, name, LEASED)
+        found = [
+            tables.deadline[index]
+            for index, word in enumerate(tables.word.tolist())
+            if word & 0xFFFF_FFFF == leased and not tables.cancel[index] and tables.arrival[index] <= arrived_by_ns
+        ]
+        return max(found, default=None)
 
     def clear_row(self, name: int) -> None:
         """Frees the row of a dead instance; its counters go into the totals of the gone. Idempotent."""
@@ -101,13 +127,19 @@ class Steward:
         row = self._row_of(name)
         if row is not None:
             row[InstanceWord.NAME] = 0
+        header[Header.FOLDS] += 1
         header[Header.FOLDING] = 0
 
     def rows(self) -> list[InstanceRow]:
         """The instances that have a row, by name."""
         found = [
             InstanceRow(
-                row[InstanceWord.NAME], row[InstanceWord.PID], row[InstanceWord.START_TICKS], row[InstanceWord.GO] == 1
+                row[InstanceWord.NAME],
+                row[InstanceWord.PID],
+                row[InstanceWord.START_TICKS],
+                row[InstanceWord.GO] == 1,
+                row[InstanceWord.SEAT],
+                _device_name(row[InstanceWord.DEVICE]),
             )
             for row in self._rows()
             if row[InstanceWord.NAME]
@@ -190,3 +222,14 @@ class Steward:
     def close(self) -> None:
         """Closes the lease handle. Idempotent."""
         self._lease.close()
+
+
+def _device_number(device: str) -> int:
+    """One word for a device: 0 not said, 1 cpu, N + 2 for cuda:N."""
+    if device in ("", "cpu"):
+        return int(device == "cpu")
+    return int(device.removeprefix("cuda:")) + 2
+
+
+def _device_name(number: int) -> str:
+    return ("", "cpu")[number] if number < 2 else f"cuda:{number - 2}"

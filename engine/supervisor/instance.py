@@ -28,6 +28,7 @@ class Instance:
         self.warmup_ms: dict[str, float] = {}
         self.started_at_ns = now_ns()
         self.ready_at_ns = 0
+        self.leaves_since_ns = 0  # when it was told to leave, or said that it would
 
     @classmethod
     def adopted(cls, *, seat: int, device: str, identity: Identity, pidfd: int, name: int) -> Instance:

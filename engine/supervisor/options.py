@@ -17,6 +17,7 @@ from engine.config import (
     effective_pool_size,
     spec_from_settings,
 )
+from engine.core.leaving import LeavePolicy
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField
 from engine.spec import ModelSpec
@@ -55,6 +56,7 @@ class SupervisorOptions:
     default_spec: ModelSpec | None  # None: nothing is deployed at the start
     instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
     restarts: RestartPolicy = RestartPolicy()
+    leaving: LeavePolicy = LeavePolicy()
 
     @classmethod
     def from_settings(cls, settings: Settings, runtime_dir: Path) -> SupervisorOptions:

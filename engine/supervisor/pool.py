@@ -23,7 +23,7 @@ from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
 
-LEAVE_WITHIN_S = 5.0  # a batch of the slowest model; whoever stays longer is killed
+LONGEST_LOOK_AWAY_S = 60.0  # between two looks at what a leaving instance still holds
 UNDRESS_WITHIN_S = 0.1  # from the last reply to the end of the process
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class PoolOwner(Protocol):
     def instance_loaded(self, instance: Instance, parcel: Parcel) -> None: ...
     def instance_ready(self, instance: Instance) -> None: ...
     def instance_died(self, instance: Instance) -> None: ...
+    def latest_deadline_ns(self, instance: Instance, *, arrived_by_ns: int) -> int | None: ...
+    def death_ordered(self, instance: Instance) -> None: ...
     def pool_changed(self) -> None: ...
 
 
@@ -75,10 +77,17 @@ class Pool:
         while len(self.seats) > size:
             self._vacate(self.seats.pop())
         while len(self.seats) < size:
-            self.seats.append(Seat(len(self.seats), devices[len(self.seats) % len(devices)]))
+            taken = {seat.index for seat in self.seats}
+            index = next(number for number in range(size) if number not in taken)
+            self._add(Seat(index, devices[index % len(devices)]))
         for seat in self.seats:
             if seat.instance is None and seat.timer is None and not seat.hopeless:
                 self._start(seat)
+
+    def _add(self, seat: Seat) -> None:
+        """In order, so that the last seats are the first to go."""
+        self.seats.append(seat)
+        self.seats.sort(key=lambda each: each.index)
 
     def empty(self) -> None:
         """Everybody leaves: those that take work finish it, those that are still booting are killed."""
@@ -97,6 +106,12 @@ class Pool:
     def kill(self) -> None:
         """Ends every process at once."""
         for instance in self.instances():
+            self.end(instance)
+
+    def end(self, instance: Instance) -> None:
+        """Kills it, by order: its death counts against none of the requests that it was computing."""
+        if instance.state is not InstanceState.DEAD:
+            self._owner.death_ordered(instance)
             instance.kill()
 
     # --- what there is ----------------------------------------------------------------------------------------------
@@ -135,10 +150,17 @@ class Pool:
 
     # --- a life -----------------------------------------------------------------------------------------------------
 
-    def adopt(self, identity: Identity, pidfd: int, name: int, devices: tuple[str, ...]) -> Instance:
-        """A seat for an instance of a predecessor."""
-        seat = Seat(len(self.seats), devices[len(self.seats) % len(devices)])
-        self.seats.append(seat)
+    def adopt(self, identity: Identity, pidfd: int, name: int, *, seat: int, device: str) -> Instance:
+        """The seat of an instance of a predecessor, as its row in the segment has it.
+
+        Two may have had the same: one that was leaving and the one that took its place.
+        """
+        taken = {each.index for each in self.seats}
+        index = seat if seat not in taken else max(taken) + 1
+        return self._seated(Seat(index, device), identity, pidfd, name)
+
+    def _seated(self, seat: Seat, identity: Identity, pidfd: int, name: int) -> Instance:
+        self._add(seat)
         found = Instance.adopted(seat=seat.index, device=seat.device, identity=identity, pidfd=pidfd, name=name)
         seat.instance = found
         seat.record = SeatRecord(has_run=True)
@@ -181,7 +203,7 @@ class Pool:
         if parcel.type == "detached":
             # It has replied to everything and stores nothing any more. What is left is an interpreter with torch in it
             # taking itself apart, which takes most of a second.
-            self._loop.call_after(UNDRESS_WITHIN_S, functools.partial(self._end, instance))
+            self._loop.call_after(UNDRESS_WITHIN_S, functools.partial(self.end, instance))
             return
         event = _EVENTS.get(parcel.type)
         if event is None:
@@ -190,7 +212,7 @@ class Pool:
             return  # on its way out, or its news crossed an order of ours
         if event is InstanceEvent.REPORTED_FAILURE:
             instance.error = parcel.text("error")
-            self._loop.call_after(LEAVE_WITHIN_S, functools.partial(self._insist, instance))
+            self._see_off(instance)
         instance.advance(event)
         if event is InstanceEvent.LOADED:
             self._owner.instance_loaded(instance, parcel)
@@ -205,7 +227,7 @@ class Pool:
         """An instance that cannot be used is treated as if it had said so itself."""
         instance.error = reason
         instance.advance(InstanceEvent.REPORTED_FAILURE)
-        instance.kill()
+        self.end(instance)
 
     def _vacate(self, seat: Seat) -> None:
         if seat.timer is not None:
@@ -221,18 +243,28 @@ class Pool:
         instance.advance(InstanceEvent.TOLD_TO_LEAVE)
         if was_ready:
             instance.send({"type": "detach"})
-            self._loop.call_after(LEAVE_WITHIN_S, functools.partial(self._insist, instance))
+            self._see_off(instance)
         else:
-            instance.kill()  # it holds no work, and would not read an order before it has booted
+            self.end(instance)  # it holds no work, and would not read an order before it has booted
+
+    def _see_off(self, instance: Instance) -> None:
+        """From now on it is on its way out."""
+        instance.leaves_since_ns = now_ns()
+        self._loop.call_after(self._options.leaving.idle_ns / NS_PER_S, functools.partial(self._insist, instance))
 
     def _insist(self, instance: Instance) -> None:
-        if instance.state is not InstanceState.DEAD:
-            _log.warning("instance %d does not leave; killed", instance.identity.pid)
-            self._end(instance)
-
-    def _end(self, instance: Instance) -> None:
-        if instance.state is not InstanceState.DEAD:
-            instance.kill()
+        """Kills an instance that is still there although nobody waits for its work, else looks again later."""
+        if instance.state is InstanceState.DEAD:
+            return
+        policy, told_ns, now = self._options.leaving, instance.leaves_since_ns, now_ns()
+        latest_ns = self._owner.latest_deadline_ns(instance, arrived_by_ns=told_ns + policy.idle_ns)
+        until_ns = policy.stays_until_ns(told_ns=told_ns, latest_deadline_ns=latest_ns)
+        if until_ns > now:
+            again_s = min((until_ns - now) / NS_PER_S, LONGEST_LOOK_AWAY_S)
+            self._loop.call_after(again_s, functools.partial(self._insist, instance))
+            return
+        _log.warning("instance %d does not leave; killed", instance.identity.pid)
+        self.end(instance)
 
     def _died(self, instance: Instance) -> None:
         death, ran_s = classify(instance.state), instance.ran_s

@@ -107,9 +107,10 @@ class Version:
             if pidfd is None:
                 plane.steward.clear_row(row.name)
                 continue
-            instance = self.pool.adopt(identity, pidfd, row.name, self.plan.options.devices)
+            device = row.device or self.plan.options.devices[0]
+            instance = self.pool.adopt(identity, pidfd, row.name, seat=row.seat, device=device)
             if not row.go:
-                instance.kill()  # no frontend may know of it, and it has taken nothing
+                self.pool.end(instance)  # no frontend may know of it, and it has taken nothing
         plane.lanes.adopt(self._context.stand_in)
         for frontend in set(plane.lanes.owners.values()):
             self._knows[frontend] = set()
@@ -265,6 +266,17 @@ class Version:
         plane.lanes.look_again()
         plane.doorbell.ring()  # the dead may have drained it and taken nothing
 
+    def latest_deadline_ns(self, instance: Instance, *, arrived_by_ns: int) -> int | None:
+        """Until when somebody waits for what it has in hand; None if nobody does."""
+        if self.plane is None or not instance.name:
+            return None
+        return self.plane.steward.latest_deadline_ns(instance.name, arrived_by_ns=arrived_by_ns)
+
+    def death_ordered(self, instance: Instance) -> None:
+        """It is about to be killed by us."""
+        if self.plane is not None and instance.name:
+            self.plane.steward.mark_ordered(instance.name)
+
     def pool_changed(self) -> None:
         if self.plane is not None and not self.plane.complete and not self.pool.named():
             self.plane.fill_bells(absent_too=self._context.everybody_back())
@@ -291,7 +303,10 @@ class Version:
         plane = self.plane
         while plane is not None and plane.complete and self._unattached:
             instance = self._unattached.pop(0)
-            instance.name = plane.steward.new_name(instance.identity.pid, instance.identity.start_ticks)
+            who = instance.identity
+            instance.name = plane.steward.new_name(
+                who.pid, who.start_ticks, seat=instance.seat, device=instance.device
+            )
             reach("attach.named")
             instance.send({"type": "attach", **self._label(), "name": instance.name}, plane.attach_fds())
 

@@ -108,6 +108,18 @@ DROPS = {
         bounds=Bounds(instances=1, instance_kills=2),
         damage="convicts request 1, started in [01] deaths",
     ),
+    "ordered-is-innocent": Drop(
+        rule="a death that was ordered does not count",
+        rules=Rules(ordered_is_innocent=False),
+        bounds=Bounds(instances=1, requests=1, instance_kills=1, orders=1),
+        damage="convicts request 1, started in [01] deaths",
+    ),
+    "order-before-kill": Drop(
+        rule="the order is written before the kill",
+        rules=Rules(order_before_kill=False),
+        bounds=Bounds(instances=1, requests=1, instance_kills=1, orders=1),
+        damage="convicts request 1, started in [01] deaths",
+    ),
     "isolated-alone": Drop(
         rule="a suspect runs alone",
         rules=Rules(isolated_alone=False),

@@ -10,13 +10,14 @@ from tests.model.state import LEASED, Fate, State, Supervisor
 from tests.model.steps import Step, may
 
 
-def without_instance(s: State, index: int) -> State:
+def without_instance(s: State, index: int, *, by_order: bool = False) -> State:
     """The instance is gone, by a kill or by leaving: its pidfd becomes readable to every frontend."""
     gone = s.instances[index]
     deaths = list(s.deaths)
     for slot_index, _ in gone.taken:
         slot = s.slots[slot_index]
-        if slot.state == LEASED and slot.name == gone.name and slot.started == gone.name:
+        ordered = by_order or gone.name in s.ordered
+        if slot.state == LEASED and slot.name == gone.name and slot.started == gone.name and not ordered:
             deaths[slot.payload] += 1
     corpse = gone._replace(alive=False, at="dead", taken=(), work=(), cursor=0, left=False, checked=False)
     dead = s._replace(deaths=tuple(deaths), instances=replaced(s.instances, index, corpse))
@@ -39,7 +40,7 @@ def steps(m: Machine, s: State) -> Iterator[Step]:
         yield from _frontend_kills(m, s)
     if s.budget.supervisor_kills and s.supervisor.at != "idle":  # idle, it has nothing to lose
         left = s.budget._replace(supervisor_kills=s.budget.supervisor_kills - 1)
-        dead = _kernel_releases(s, m.supervisor_number)
+        dead = kernel_releases(s, m.supervisor_number)
         yield may("the supervisor is killed, another starts", dead._replace(supervisor=Supervisor(), budget=left))
 
 
@@ -48,7 +49,7 @@ def _instance_kills(m: Machine, s: State) -> Iterator[Step]:
     for index, instance in enumerate(s.instances):
         if not instance.alive:
             continue
-        dead = without_instance(_kernel_releases(left, m.instance_number(index)), index)
+        dead = without_instance(kernel_releases(left, m.instance_number(index)), index)
         yield may(f"I{index} (name {instance.name}) is killed", dead)
         if not m.rules.act_on_pidfd_only:
             told = f"I{index} (name {instance.name}) is announced dead and still runs"
@@ -60,7 +61,7 @@ def _frontend_kills(m: Machine, s: State) -> Iterator[Step]:
     for lane, frontend in enumerate(s.frontends):
         if frontend.alive:
             corpse = m.new_frontend(0, frontend.sent)._replace(alive=False, at="dead")
-            dead = _kernel_releases(left, m.frontend_number(lane))
+            dead = kernel_releases(left, m.frontend_number(lane))
             fates = tuple(
                 Fate.ORPHANED if fate == Fate.OUTSTANDING and request in frontend.tickets else fate
                 for request, fate in enumerate(s.fates)
@@ -68,6 +69,6 @@ def _frontend_kills(m: Machine, s: State) -> Iterator[Step]:
             yield may(f"F{lane} is killed", dead._replace(fates=fates, frontends=replaced(s.frontends, lane, corpse)))
 
 
-def _kernel_releases(s: State, process: int) -> State:
+def kernel_releases(s: State, process: int) -> State:
     """A dead holder's lock is free."""
     return s._replace(lease=0) if s.lease == process else s

@@ -219,7 +219,8 @@ def death(m: Machine, s: State, lane: int) -> Steps:
 def _redispatch(m: Machine, s: State, lane: int, position: int) -> Step:
     me, index = s.frontends[lane], m.lane_slots(lane)[position]
     slot, request = s.slots[index], me.tickets[position]
-    suspect = slot.started == me.dead_name or not m.rules.count_started_only
+    ordered = me.dead_name in s.ordered and m.rules.ordered_is_innocent
+    suspect = (slot.started == me.dead_name or not m.rules.count_started_only) and not ordered
     if me.withdrawals[position]:
         return must(f"F{lane} frees abandoned slot {index}", _end(m, s, lane, position, Fate.CANCELLED))
     if suspect and slot.attempt:

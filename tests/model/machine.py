@@ -21,6 +21,7 @@ class Bounds:
     frontend_kills: int = 0
     supervisor_kills: int = 0
     cancels: int = 0
+    orders: int = 0  # instances that the supervisor kills
     undeploy: bool = False
 
     @property
@@ -51,6 +52,8 @@ class Rules:
     hand_over_when_free: bool = True
     act_on_pidfd_only: bool = True
     count_started_only: bool = True
+    ordered_is_innocent: bool = True
+    order_before_kill: bool = True
     isolated_alone: bool = True
     refuse_when_closing: bool = True
     generation_check: bool = False  # not a rule: a substitute for hand_over_when_free that does not suffice
@@ -94,11 +97,12 @@ class Machine:
             closing=False,
             detaching=False,
             names=b.instances,
+            ordered=frozenset(),
             slots=(Slot(),) * (b.frontends * b.slots),
             frontends=tuple(self.new_frontend(b.requests, 0) for _ in range(b.frontends)),
             instances=tuple(self.new_instance(1 + j) for j in range(b.instances)),
             supervisor=Supervisor(),
             fates=(Fate.UNBORN,) * requests,
             deaths=(0,) * requests,
-            budget=Budget(b.instance_kills, b.frontend_kills, b.supervisor_kills, b.cancels),
+            budget=Budget(b.instance_kills, b.frontend_kills, b.supervisor_kills, b.cancels, b.orders),
         )

@@ -90,6 +90,7 @@ class Budget(NamedTuple):
     frontend_kills: int
     supervisor_kills: int
     cancels: int
+    orders: int = 0
 
 
 class State(NamedTuple):
@@ -101,12 +102,13 @@ class State(NamedTuple):
     closing: bool
     detaching: bool  # instances were told to leave
     names: int  # the name counter
+    ordered: frozenset[int]  # names that the supervisor was about to kill
     slots: tuple[Slot, ...]  # lane * slots_per_lane + index
     frontends: tuple[Frontend, ...]
     instances: tuple[Instance, ...]
     supervisor: Supervisor
     fates: tuple[int, ...]  # by request number
-    deaths: tuple[int, ...]  # by request number: instances that died with it started
+    deaths: tuple[int, ...]  # by request number: instances that died of themselves with it started
     budget: Budget
 
 

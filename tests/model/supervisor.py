@@ -1,10 +1,11 @@
-"""The supervisor: restarts instances, sweeps and hands over lanes of dead frontends, closes."""
+"""The supervisor: restarts and kills instances, sweeps and hands over lanes of dead frontends, closes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from tests.model.changes import free_slot, living_names, replaced
+from tests.model.faults import kernel_releases, without_instance
 from tests.model.machine import Machine
 from tests.model.state import FREE, LEASED, STATE_NAMES, Slot, State, Supervisor
 from tests.model.steps import Kind, Step, may, must
@@ -22,6 +23,7 @@ def idle(m: Machine, s: State) -> Steps:
         yield from _undeploys(s)
     if not s.closing:
         yield from _restarts(m, s)
+    yield from _orders(m, s)
     for lane, frontend in enumerate(s.frontends):
         if not frontend.alive:
             yield from _lane_of_the_dead(m, s, lane)
@@ -45,6 +47,30 @@ def _restarts(m: Machine, s: State) -> Steps:
             name = names if m.rules.fresh_names else instance.name
             born = s._replace(names=names, instances=replaced(s.instances, index, m.new_instance(name)))
             yield Step(Kind.MAY if somebody else Kind.MUST, f"I{index} is restarted as {name}", born)
+
+
+def _orders(m: Machine, s: State) -> Steps:
+    """Two steps, the order and the kill; the supervisor may die in between."""
+    for index, instance in enumerate(s.instances):
+        if s.budget.orders and instance.alive:
+            left = s._replace(budget=s.budget._replace(orders=s.budget.orders - 1))
+            if m.rules.order_before_kill:
+                written = left._replace(ordered=s.ordered | {instance.name}, supervisor=Supervisor("kill", index))
+                yield may(f"the supervisor writes: the death of {instance.name} is ordered", written)
+            else:
+                yield may(f"the supervisor kills {instance.name}", _killed(m, left, index))
+
+
+def kill(m: Machine, s: State) -> Steps:
+    """The one whose death it has just ordered, which may be dead by now."""
+    index, done = s.supervisor.lane, s._replace(supervisor=Supervisor())
+    if s.instances[index].alive and s.instances[index].name in s.ordered:
+        done = _killed(m, done, index)
+    yield must(f"the supervisor kills I{index}", done)
+
+
+def _killed(m: Machine, s: State, index: int) -> State:
+    return without_instance(kernel_releases(s, m.instance_number(index)), index, by_order=True)
 
 
 def _lane_of_the_dead(m: Machine, s: State, lane: int) -> Steps:
@@ -87,4 +113,4 @@ def sweep(m: Machine, s: State) -> Steps:
         yield must(f"the supervisor leaves slot {index}, {STATE_NAMES[slot.state]}", moved)
 
 
-PLACES: dict[str, Callable[[Machine, State], Steps]] = {"idle": idle, "lease": lease, "sweep": sweep}
+PLACES: dict[str, Callable[[Machine, State], Steps]] = {"idle": idle, "kill": kill, "lease": lease, "sweep": sweep}

@@ -47,6 +47,7 @@ def test_nothing_of_the_model_is_dead() -> None:
         Bounds(frontend_kills=1, requests=1),
         Bounds(undeploy=True, requests=1, instances=1),
         Bounds(batch=1),
+        Bounds(orders=1, requests=1, instances=1),
     ):
         explore(bounds, Rules(), visit=note)
     of_dropped_rules = {"I sign", "I drain"}

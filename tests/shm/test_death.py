@@ -173,3 +173,35 @@ def test_refusing_delivers_what_is_there(rig: Rig) -> None:
     rig.segment.set_closing()
     assert [reply.outcome for reply in lane.refuse_ready()] == [Outcome.OK, Outcome.REFUSED]
     assert lane.statistics() == LaneStatistics(free=4)
+
+
+def test_a_death_that_was_ordered_counts_against_nobody(rig: Rig) -> None:
+    lane = rig.owner()
+    submit(lane, 5)
+    for _ in range(3):
+        killed = rig.taker()
+        killed.start(killed.take(take_all))
+        rig.steward.mark_ordered(killed.name)
+        assert lane.instance_died(killed.name, alive=1) == []
+        rig.steward.clear_row(killed.name)
+    assert lane.instance_died(die_with(rig, started=True).name, alive=1) == []  # the first that counts
+    killed = rig.taker()
+    killed.start(killed.take(take_all))
+    rig.steward.mark_ordered(killed.name)
+    assert lane.instance_died(killed.name, alive=1) == []  # between two that count, too
+    (reply,) = lane.instance_died(die_with(rig, started=True).name, alive=1)
+    assert reply.outcome is Outcome.CRASHED
+
+
+def test_an_order_is_found_after_its_row_is_given_away(rig: Rig) -> None:
+    """A frontend may hear of the death last: the row then belongs to another instance already."""
+    lane = rig.owner()
+    submit(lane, 5)
+    killed = rig.taker()
+    killed.start(killed.take(take_all))
+    rig.steward.mark_ordered(killed.name)
+    rig.steward.clear_row(killed.name)
+    heir = rig.taker()
+    assert lane.instance_died(killed.name, alive=1) == []
+    assert [slot.isolate for slot in heir.take(take_all)] == [False]
+    assert not rig.segment.was_ordered(heir.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.clock import NS_PER_S, now_ns
 from engine.errors import InternalError, OutOfMemory
 from engine.shm.board import InstanceBoard, instance_totals
 from engine.shm.lane import LaneOwner, LaneStatistics
@@ -60,6 +61,29 @@ def test_no_name_left(rig: Rig) -> None:
     rig.segment.header[Header.NAME_COUNTER] = MAX_NAME
     with pytest.raises(InternalError, match="spent"):
         rig.steward.new_name(1, 1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0", "cuda:7", ""])
+def test_the_row_says_what_the_instance_runs_on(rig: Rig, device: str) -> None:
+    name = rig.steward.new_name(1, 2, seat=3, device=device)
+    assert rig.successor().rows() == [InstanceRow(name, 1, 2, go=False, seat=3, device=device)]
+
+
+def test_the_latest_deadline_is_that_of_work_somebody_waits_for(rig: Rig) -> None:
+    lane, taker = rig.owner(), rig.taker()
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=now_ns()) is None
+    due_ns = [now_ns() + second * NS_PER_S for second in (50, 70, 90)]
+    tickets = [lane.try_submit(request(deadline_ns=due), None) for due in due_ns]
+    slots = taker.take(take_all)
+    late_ns = now_ns()
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) == due_ns[2]
+    assert rig.steward.latest_deadline_ns(taker.name + 1, arrived_by_ns=late_ns) is None
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=slots[1].arrival_ns) == due_ns[1]
+    assert tickets[2] is not None
+    lane.abandon(tickets[2])
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) == due_ns[1]
+    reply_to(taker, slots)
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) is None
 
 
 def test_an_unknown_name_does_not_go(rig: Rig) -> None:
