@@ -33,7 +33,7 @@ def serve_command(settings: Settings, app: str | None, arguments: Sequence[str])
     found = _imported(app)
     if isinstance(found, FastLane):
         return {}, [*base, *arguments, app]
-    if lane == "on" or (lane == "auto" and seal_of(found) is not None):
+    if lane != "off" and seal_of(found) is not None:
         return {APP_VARIABLE: app}, [*base, *arguments, ASGI_TARGET]
     return {}, [*base, "-k", "gthread", *arguments, app]
 

@@ -34,13 +34,14 @@ def fast_lane(
 ) -> FastLane:
     """`app` as an ASGI application. Raises ConfigError for wrong settings, or an `app` that is no Flask application.
 
-    `enabled`: None follows the setting `fast_lane`; True opens the lane for an application of your own, whose checks
-    the engine's routes then skip; False closes it. `guard(method, path, headers, address)` opens it too: it returns
-    None, or the response that is sent in place of an answer. It runs on the event loop, so it must not block.
+    `enabled`: True opens the lane for an application of your own, whose checks the engine's routes then skip; False
+    closes it. `guard(method, path, headers, address)` opens it too: it returns None, or the response that is sent in
+    place of an answer. It runs on the event loop, so it must not block. The setting `fast_lane` can only close it:
+    whether an application's checks may be skipped is known to its code and to nobody who sets a variable.
     """
     settings = settings or load_settings()
-    if enabled is None:
-        enabled = {"auto": None, "on": True, "off": False}[effective_fast_lane(settings)]
+    if effective_fast_lane(settings) == "off":
+        enabled = False
     return FastLane(app, gate_of(app, enabled=enabled, guard=guard, settings=settings), settings)
 
 

@@ -27,7 +27,7 @@ def effective_pool_size(settings: Settings, cores: int, *, on_cpu: bool = True) 
 
 
 def effective_fast_lane(settings: Settings) -> str:
-    """`auto`, `on` or `off`."""
+    """`auto` or `off`."""
     return settings.fast_lane if settings.enabled and settings.enable_async_inference else "off"
 
 

@@ -47,8 +47,9 @@ class ServerSettings:
     fast_lane: str = setting(
         "auto",
         Rule(
-            text="Answer on the event loop; auto: only for an unchanged app made by create_app().",
-            choices=("auto", "on", "off"),
+            text="Answer on the event loop; auto: for an unchanged app made by create_app(), or as the app's code says.",
+            pattern="auto|off",
+            allowed="auto or off; only code opens the lane of another app: fast_lane(app, guard=...) or enabled=True",
         ),
     )
     graceful_timeout_s: float = setting(4.0, _seconds("Longest a leaving frontend waits for unfinished requests."))

@@ -120,7 +120,7 @@ def test_words_for_false(text: str) -> None:
     ("name", "good", "bad"),
     [
         ("devices", ["auto", "cpu", "cuda:0", "cpu,cuda:1", "cuda:0, cuda:1"], ["", "gpu", "cuda", "cpu,", "cuda:x"]),
-        ("fast_lane", ["auto", "on", "off"], ["", "true", "Auto"]),
+        ("fast_lane", ["auto", "off"], ["", "true", "Auto", "on"]),
         ("segmentation", ["", "silence", "fixed"], ["none", "Silence"]),
         ("model_factory", ["", "a.b:make", "m:C.make"], ["a.b", ":f", "a:", "a b:c", "../x:y"]),
         ("original_api_url", ["", "http://h", "https://u:p@h:1/x"], ["h", "ftp://h", "http://", "http:// h"]),
@@ -135,6 +135,14 @@ def test_texts_with_a_form(name: str, good: list[str], bad: list[str]) -> None:
     for text in bad:
         with pytest.raises(ConfigError, match=f"^{name}="):
             load_settings({PREFIX + name.upper(): text})
+
+
+def test_no_setting_opens_the_lane_round_an_applications_checks(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"optimized_serving": {"fast_lane": "on"}}))
+    for environ, path in (({PREFIX + "FAST_LANE": "on"}, None), ({}, file)):
+        with pytest.raises(ConfigError, match=r"^fast_lane=on .*only code opens.*fast_lane\(app, guard=\.\.\.\)"):
+            load_settings(environ, path)
 
 
 def test_values_given_in_code_are_checked_too() -> None:

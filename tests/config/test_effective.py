@@ -43,9 +43,9 @@ def test_pool_elsewhere_is_not_bound_to_cores() -> None:
 
 def test_switches_turn_the_fast_lane_off() -> None:
     assert effective_fast_lane(Settings()) == "auto"
-    assert effective_fast_lane(Settings(fast_lane="on")) == "on"
-    assert effective_fast_lane(Settings(fast_lane="on", enable_async_inference=False)) == "off"
-    assert effective_fast_lane(Settings(fast_lane="on", enabled=False)) == "off"
+    assert effective_fast_lane(Settings(fast_lane="off")) == "off"
+    assert effective_fast_lane(Settings(enable_async_inference=False)) == "off"
+    assert effective_fast_lane(Settings(enabled=False)) == "off"
 
 
 def test_devices() -> None:

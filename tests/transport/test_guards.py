@@ -127,6 +127,14 @@ def test_enabled_false_closes_even_our_own() -> None:
         assert not lane.gate.is_open
 
 
+@pytest.mark.parametrize("switch", [{"fast_lane": "off"}, {"enable_async_inference": False}, {"enabled": False}])
+@pytest.mark.parametrize("word", [{"enabled": True}, {"guard": lambda *_: None}, {}])
+def test_the_settings_can_close_the_lane_whatever_the_code_says(switch: dict[str, Any], word: dict[str, Any]) -> None:
+    lane = fast_lane(host_app(), settings=Settings(**switch), **word)
+    assert not lane.gate.is_open
+    lane.close()
+
+
 def test_only_a_flask_application_is_taken() -> None:
     app: Any = create_app(SETTINGS).wsgi_app
     with pytest.raises(ConfigError, match="Flask"):
