@@ -53,10 +53,18 @@ def prepare_runtime_dir(runtime_dir: str | os.PathLike[str]) -> Path:
     return path
 
 
-def start_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> int:
+def register_user(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
+    """The engine that runs here, or will, stays for as long as the process `master_pid` lives; none is started."""
+    masters.register(prepare_runtime_dir(runtime_dir), Identity.of(master_pid))
+
+
+def start_keeper(
+    runtime_dir: str | os.PathLike[str], master_pid: int, environment: Mapping[str, str] | None = None
+) -> int:
     """Has the engine run for as long as the process `master_pid` lives; the keeper's pid.
 
-    0 if a supervisor of its own (systemd's) runs here and needs no keeper. A keeper that is there already is used.
+    `environment` is put over this process's own for an engine that is started. 0 if a supervisor of its own (systemd's)
+    runs here and needs no keeper. A keeper that is there already is used.
     """
     check_platform()
     path = prepare_runtime_dir(runtime_dir)
@@ -65,10 +73,12 @@ def start_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> int:
     if supervisor is not None and not supervisor.embedded:
         return 0
     keeper = living_holder(path / KEEPER_LOCK)
-    return keeper.pid if keeper is not None else _spawn_keeper(path, master_pid)
+    return keeper.pid if keeper is not None else _spawn_keeper(path, master_pid, environment)
 
 
-def ensure_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
+def ensure_keeper(
+    runtime_dir: str | os.PathLike[str], master_pid: int, environment: Mapping[str, str] | None = None
+) -> None:
     """For a frontend that finds no supervisor: starts the keeper again if it is gone, whoever asks first.
 
     Nothing happens where the supervisor was not a keeper's in the first place, or the master is gone.
@@ -78,7 +88,7 @@ def ensure_keeper(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
         supervisor = last_holder(path / SUPERVISOR_LOCK)
         foreign = supervisor is not None and not supervisor.embedded
         if not foreign and living_holder(path / KEEPER_LOCK) is None and Identity.of(master_pid).is_living:
-            start_keeper(path, master_pid)
+            start_keeper(path, master_pid, environment)
 
 
 def stop_keeper(runtime_dir: str | os.PathLike[str], timeout_s: float) -> bool:
@@ -118,7 +128,7 @@ def start_supervisor(
     )
 
 
-def _spawn_keeper(path: Path, master_pid: int) -> int:
+def _spawn_keeper(path: Path, master_pid: int, environment: Mapping[str, str] | None) -> int:
     """Starts the keeper as nobody's child: gunicorn's master takes every child of its for a worker.
 
     Raises NotReady if it did not come up.
@@ -129,6 +139,7 @@ def _spawn_keeper(path: Path, master_pid: int) -> int:
         try:
             starter = subprocess.Popen(
                 module_command("engine.supervisor.keeper", *arguments),
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[writer],
                 start_new_session=True,

@@ -1,6 +1,7 @@
 """HTTP frontends of the engine: public names only; nothing inside the package imports them from here."""
 
 from frontend.app import create_app
+from frontend.extension import NightScan
 from frontend.fast_lane import fast_lane
 from frontend.integration import (
     enhance_existing_api_server,
@@ -9,6 +10,7 @@ from frontend.integration import (
 )
 
 __all__ = [
+    "NightScan",
     "create_app",
     "enhance_existing_api_server",
     "fast_lane",

@@ -1,46 +1,80 @@
-"""The one engine client of this process.
+"""The engine clients of this process: one for each runtime directory, which is one for nearly everybody.
 
 Our own gunicorn worker calls `attach_now` before it accepts connections. Inside somebody else's server nobody calls it:
 there the first request starts a keeper if none runs and attaches in a thread of its own, so that requests can be
-answered by the fallback, or refused, meanwhile. A client is never carried over a fork: the child attaches anew.
+answered by the fallback, or refused, meanwhile. A client is never carried over a fork: the child attaches anew, and
+what it has inherited it leaves alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from engine.client import EngineClient
-from engine.clock import NS_PER_S, now_ns
+from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
 from engine.errors import EngineError
-from engine.launch import ensure_keeper
+from engine.launch import ensure_keeper, register_user
+from frontend.host_server import server_pid
+
+# How long a request may wait for an attempt to attach. All of them a moment, which is enough where the engine is up;
+# one at a time for long: a start takes seconds, and a host whose threads all wait serves none of its own pages.
+SHORT_WAIT_S = 0.25
+LONG_WAIT_S = 10.0
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 5.0  # between attempts to attach that failed; arbitrary
 _ATTEMPT_S = 120.0  # one attempt: a model's load and warm-up is part of it
+_TELL_EVERY_S = 10.0  # a frontend that waits says so in the log
 
 
-class _Process:
-    """What this process has. Sole mutators: the functions of this module, under `lock`."""
+class _Engine:
+    """One engine as this process sees it. Sole mutators: the functions of this module, under `lock`."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.lock = threading.Lock()
         self.settled = threading.Event()  # an attempt has ended, well or not
+        self.long_wait = threading.Lock()  # held by the one request that waits for long
         self.client: EngineClient | None = None
         self.attempt: threading.Thread | None = None
+        self.began_at_ns = 0
         self.retry_at_ns = 0
 
+    def set_out(self) -> None:
+        """Begins an attempt, unless one is under way or has just failed."""
+        with self.lock:
+            if self.client is None and self.attempt is None and now_ns() >= self.retry_at_ns:
+                self.settled.clear()
+                self.began_at_ns = now_ns()
+                self.attempt = threading.Thread(target=_attempt, args=(self,), name="nightscan-attach", daemon=True)
+                self.attempt.start()
 
-_process = _Process()
+    def await_attempt(self, wait_s: float) -> None:
+        """Waits for the attempt under way: a moment after its begin, or as the one that may wait longer."""
+        left_s = SHORT_WAIT_S - (now_ns() - self.began_at_ns) / NS_PER_S
+        if self.settled.wait(max(0.0, min(wait_s, left_s))) or wait_s <= SHORT_WAIT_S:
+            return
+        if self.long_wait.acquire(blocking=False):
+            try:
+                self.settled.wait(wait_s)
+            finally:
+                self.long_wait.release()
+
+
+_engines: dict[str, _Engine] = {}
+_engines_lock = threading.Lock()
+_stand_in: EngineClient | None = None
 
 
 def _start_afresh() -> None:
-    """In a forked child: the parent's client, lock and thread are not ours."""
-    global _process
-    _process = _Process()
+    """In a forked child: the parent's clients, locks and threads are not ours."""
+    global _engines, _engines_lock
+    _engines, _engines_lock = {}, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_start_afresh)
@@ -48,65 +82,97 @@ os.register_at_fork(after_in_child=_start_afresh)
 
 def attach_now(settings: Settings, on_wait: Callable[[], None] | None = None) -> EngineClient:
     """Attaches and waits for as long as it takes; `on_wait` is called at least every 0.5 s. Raises EngineError."""
-    with _process.lock:
-        if _process.client is None:
-            _process.client = _attach(settings, None, on_wait)
-        return _process.client
+    engine = _engine_of(settings)
+    with engine.lock:
+        if engine.client is None:
+            engine.client = _attach(settings, None, on_wait)
+        return engine.client
 
 
 def current_client(settings: Settings, *, wait_s: float = 0.0) -> EngineClient | None:
-    """The client, or None while there is none; the first call sets out to get one and waits up to `wait_s` seconds."""
-    process = _process
-    client = process.client
+    """The client, or None while there is none; the first call sets out to get one and may wait up to `wait_s` seconds.
+
+    More than SHORT_WAIT_S only one thread of the process waits at a time; the others get None.
+    """
+    if _stand_in is not None:
+        return _stand_in
+    engine = _engines.get(settings.runtime_dir) or _engine_of(settings)
+    client = engine.client
     if client is not None or not settings.enabled:
         return client
-    with process.lock:
-        if process.client is None and process.attempt is None and now_ns() >= process.retry_at_ns:
-            process.settled.clear()
-            process.attempt = threading.Thread(
-                target=_attempt, args=(process, settings), name="nightscan-attach", daemon=True
-            )
-            process.attempt.start()
-    process.settled.wait(wait_s)
-    return process.client
+    engine.set_out()
+    if wait_s > 0:
+        engine.await_attempt(wait_s)
+    return engine.client
 
 
 def detach() -> None:
-    """Closes the client, once an attempt under way has ended; the next request attaches anew."""
-    process = _process
-    if (attempt := process.attempt) is not None:
-        attempt.join()
-    with process.lock:
-        client, process.client = process.client, None
-    if client is not None:
-        client.close()
+    """Closes every client, once attempts under way have ended; the next request attaches anew."""
+    for engine in list(_engines.values()):
+        if (attempt := engine.attempt) is not None:
+            attempt.join()
+        with engine.lock:
+            client, engine.client = engine.client, None
+        if client is not None:
+            client.close()
 
 
-def _attempt(process: _Process, settings: Settings) -> None:
+@contextlib.contextmanager
+def in_place_of_engines(client: EngineClient) -> Iterator[None]:
+    """Inside, `client` answers for every engine in this process; for tests of an application."""
+    global _stand_in
+    before, _stand_in = _stand_in, client
+    try:
+        yield
+    finally:
+        _stand_in = before
+
+
+def _engine_of(settings: Settings) -> _Engine:
+    with _engines_lock:
+        return _engines.setdefault(settings.runtime_dir, _Engine(settings))
+
+
+def _attempt(engine: _Engine) -> None:
     client = None
     try:
-        client = _attach(settings, _ATTEMPT_S, None)
+        client = _attach(engine.settings, _ATTEMPT_S, None)
     except EngineError as error:
         _LOG.warning("not attached to the engine: %s", error)
     finally:
-        with process.lock:
-            process.client = client
-            process.attempt = None
-            process.retry_at_ns = now_ns() + int(_RETRY_S * NS_PER_S)
-        process.settled.set()
+        with engine.lock:
+            engine.client = client
+            engine.attempt = None
+            engine.retry_at_ns = now_ns() + int(_RETRY_S * NS_PER_S)
+        engine.settled.set()
 
 
 def _attach(settings: Settings, wait_s: float | None, on_wait: Callable[[], None] | None) -> EngineClient:
-    master_pid = _master_pid()
+    master_pid = server_pid()
+    runtime_dir, environment = settings.runtime_dir, settings.to_environment()
+    register_user(runtime_dir, master_pid)
     return EngineClient.attach(
-        runtime_dir=settings.runtime_dir,
+        runtime_dir=runtime_dir,
         wait_s=wait_s,
         settings=settings,
-        on_wait=on_wait,
-        ensure=lambda: ensure_keeper(settings.runtime_dir, master_pid),
+        on_wait=_Waiting(runtime_dir, on_wait),
+        ensure=lambda: ensure_keeper(runtime_dir, master_pid, environment),
     )
 
 
-def _master_pid() -> int:
-    """Whose end is the engine's end: gunicorn's master, which outlives its workers, or else this process."""
-    return os.getppid() if os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/") else os.getpid()
+class _Waiting:
+    """Called while a client waits for its lanes; says so from time to time."""
+
+    def __init__(self, runtime_dir: str, also: Callable[[], None] | None) -> None:
+        self._runtime_dir = runtime_dir
+        self._also = also
+        self._began_at_ns = now_ns()
+        self._tell = Deadline.after_s(_TELL_EVERY_S)
+
+    def __call__(self) -> None:
+        if self._also is not None:
+            self._also()
+        if self._tell.expired:
+            self._tell = Deadline.after_s(_TELL_EVERY_S)
+            waited_s = (now_ns() - self._began_at_ns) / NS_PER_S
+            _LOG.warning("waiting for the engine in %s for %.0f s", self._runtime_dir, waited_s)

@@ -18,15 +18,15 @@ import flask
 
 from engine.client import EngineClient
 from engine.config import Settings, effective_fast_lane, load_settings
-from frontend.attach import current_client
+from frontend.attach import LONG_WAIT_S, current_client
 from frontend.bridge import Bridge
 from frontend.http_exchange import Exchange, Receive, Send
 from frontend.http_message import body_limit_bytes
 from frontend.lane_answer import LaneAnswer, LaneLoop
-from frontend.lane_gate import Guard, LaneGate, gate_of
+from frontend.host_guard import Guard
+from frontend.lane_gate import LaneGate, gate_of
+from frontend.request_head import address_of_scope, headers_of_scope
 from frontend.thread_pool import ThreadPool
-
-_PATIENCE_S = 10.0  # at start, for an engine that is up; well below any server's own limit for a start
 
 
 def fast_lane(
@@ -36,7 +36,8 @@ def fast_lane(
 
     `enabled`: True opens the lane for an application of your own, whose checks the engine's routes then skip; False
     closes it. `guard(method, path, headers, address)` opens it too: it returns None, or the response that is sent in
-    place of an answer. It runs on the event loop, so it must not block. The setting `fast_lane` can only close it:
+    place of an answer. It runs on the event loop, so it must not block, and before the views of these routes too,
+    whatever a request comes by. The setting `fast_lane` can only close it:
     whether an application's checks may be skipped is known to its code and to nobody who sets a variable.
     """
     settings = settings or load_settings()
@@ -71,12 +72,12 @@ class FastLane:
         handler = self.gate.handler(method, path)
         if handler is None:
             return False
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self.gate.refusal(method, path, headers, scope["client"][0] if scope["client"] else "")
+        headers, address = headers_of_scope(scope["headers"]), address_of_scope(scope)
+        refusal = self.gate.refusal(method, path, headers, address)
         if refusal is not None:
             exchange.respond(refusal.status, refusal.headers, refusal.body)
             return True
-        answer = LaneAnswer(self._home_now(), exchange, handler, headers)
+        answer = LaneAnswer(self._home_now(), exchange, handler, headers, address)
         exchange.collect(self._limit_bytes, lambda body: answer.begin(body, self._current_client()))
         return True
 
@@ -103,7 +104,7 @@ class FastLane:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 # Where our own gunicorn hooks have not attached already, the first request should not find nothing.
-                await self._pool.submit(functools.partial(current_client, self._settings, wait_s=_PATIENCE_S))
+                await self._pool.submit(functools.partial(current_client, self._settings, wait_s=LONG_WAIT_S))
                 self._current_client()
                 await send({"type": "lifespan.startup.complete"})
             else:

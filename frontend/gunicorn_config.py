@@ -23,6 +23,7 @@ from engine.launch import check_platform, start_keeper, stop_keeper
 from frontend.attach import attach_now, detach
 from frontend.banner import banner
 from frontend.quick_exit import skip_teardown
+from frontend.trusted_proxies import FORWARDED_ALLOW_IPS, trust
 
 _STOP_ENGINE_S = 3.0  # for the keeper to end the engine; when it is over, the keeper goes on by itself
 _DETACH_S = 0.2
@@ -46,7 +47,7 @@ keepalive = _SETTINGS.keepalive_s
 graceful_timeout = int(_SETTINGS.graceful_timeout_s) + _BELT_S
 max_requests = _SETTINGS.max_requests
 max_requests_jitter = _SETTINGS.max_requests // 10  # not all frontends at the same moment
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+forwarded_allow_ips = FORWARDED_ALLOW_IPS
 limit_request_fields = 100
 limit_request_field_size = 65_535
 control_socket_disable = True
@@ -76,6 +77,7 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """A frontend without a lane does not listen: attach first, however long the model takes to load."""
+    trust(worker.cfg.forwarded_allow_ips)
     if not _SETTINGS.enabled:
         return
     try:

@@ -6,26 +6,27 @@ application, and a view is only replaced when nothing is wrapped around it.
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import flask
+from flask.sansio.scaffold import Scaffold
 
 from engine.config import Settings, load_settings
 from engine.errors import ConfigError
-from frontend.attach import current_client
-from frontend.context import Original, RouteContext
-from frontend.fallback import SERVED_BY_ORIGINAL, OriginalApi
-from frontend.http_message import HttpRequest, HttpResponse
-from frontend.lane_gate import Guard
-from frontend.predict_log import PredictLog
-from frontend.prediction import PredictionRoute
-from frontend.routes.table import legacy_route, optimized_routes
-from frontend.views import answer, methods_by_path, replay_body, request_from_flask, to_flask, view_of
+from frontend.context import RouteContext
+from frontend.enhanced_view import enhanced_view, is_enhanced
+from frontend.fallback import OriginalApi
+from frontend.host_guard import Guard, guarded_view
+from frontend.host_settings import settings_of
+from frontend.lane_guard import handler_of_view, seal_of
+from frontend.routes.table import optimized_routes
+from frontend.views import methods_by_path, view_of
 
 LEGACY_PATH = "/api/predict"
+_MOST_TOLD = 10  # paths in an error's text
 
 _REFUSAL = """\
 the view {name!r} of {path} is decorated ({why}); replacing it would skip what the decorator checks. Either put
@@ -39,35 +40,62 @@ the view {name!r} of {path} is decorated ({why}); replacing it would skip what t
 or give guard=callable(method, path, headers, address) that does the same checks, or trust_view=True when the
 decorator checks nothing."""
 
+# Where the optimized routes are already, and by which settings: prefix -> settings.
+_registered: WeakKeyDictionary[Scaffold, dict[str, Settings]] = WeakKeyDictionary()
 
-def register_optimized_endpoints(app: flask.Flask, settings: Settings | None = None) -> None:
-    """Adds `/api/optimized/predict`, `/health` and `/stats` to `app`. Raises ConfigError."""
-    settings = settings or load_settings()
-    context = RouteContext(settings, original_of(settings))
-    routes = optimized_routes(context)
-    blueprint = flask.Blueprint("nightscan_optimized", __name__)
-    for path, methods in methods_by_path(routes).items():
-        for method in methods:
-            view = view_of(routes[method, path], settings, has_original=context.original is not None)
-            blueprint.add_url_rule(path, endpoint=path.rpartition("/")[2], view_func=view, methods=[method])
-    app.register_blueprint(blueprint)
+
+def register_optimized_endpoints(
+    app: flask.Flask | flask.Blueprint, settings: Settings | None = None, *, url_prefix: str = ""
+) -> None:
+    """Adds `<url_prefix>/api/optimized/predict`, `/health` and `/stats` to an application, or to a blueprint of one.
+
+    `settings`: by default those of environment, file and `app.config` (a blueprint has none). Doing the same twice
+    changes nothing. Raises ConfigError, also after the first request.
+    """
+    prefix = "/" + url_prefix.strip("/") if url_prefix.strip("/") else ""
+    known = _registered.setdefault(app, {})
+    if prefix in known or (not prefix and isinstance(app, flask.Flask) and seal_of(app) is not None):
+        if settings is not None and settings != known.get(prefix, settings):
+            raise ConfigError(f"the optimized endpoints are registered at {prefix or '/'} already, by other settings")
+        return
+    found = settings_of(app, settings) if isinstance(app, flask.Flask) else settings or load_settings()
+    name = "_".join(["nightscan_optimized", *prefix.replace(".", "_").strip("/").split("/")]).rstrip("_")
+    try:
+        app.register_blueprint(_optimized_blueprint(name, found), url_prefix=prefix or None)
+    except AssertionError as error:  # Flask's word for a table that must not change any more
+        raise ConfigError(
+            f"register_optimized_endpoints came too late: register before {app.name!r} is served or tested, "
+            "in the function or module that makes it"
+        ) from error
+    known[prefix] = found
 
 
 def enhance_existing_api_server(
-    app: flask.Flask, guard: Guard | None = None, trust_view: bool = False, settings: Settings | None = None
+    app: flask.Flask,
+    guard: Guard | None = None,
+    trust_view: bool = False,
+    settings: Settings | None = None,
+    *,
+    path: str | Sequence[str] = LEGACY_PATH,
 ) -> None:
-    """Lets the engine answer the application's own `/api/predict`, in its format; its view becomes the fallback.
+    """Lets the engine answer the application's own views of `path`, in the original format; they become the fallback.
 
-    Raises ConfigError when there is no such view, and for a decorated view unless `guard` or `trust_view` is given.
+    `path`: one or several, as they stand in the application's rules; only POST is answered. A view that the engine
+    answers already stays as it is. Raises ConfigError when there is no such view, and for a decorated view unless
+    `guard` or `trust_view` is given.
     """
-    endpoint = _endpoint_of(app)
-    view = app.view_functions[endpoint]
-    why = _decoration_of(view)
-    if why and guard is None and not trust_view:
-        name = getattr(view, "__name__", endpoint)
-        raise ConfigError(_REFUSAL.format(name=name, path=LEGACY_PATH, why=why))
-    enhanced = _enhanced(view, settings or load_settings(), fallback=True)
-    app.view_functions[endpoint] = _guarded(enhanced, guard) if guard else enhanced
+    found = settings_of(app, settings)
+    for each in [path] if isinstance(path, str) else path:
+        for endpoint in _endpoints_of(app, each):
+            view = app.view_functions[endpoint]
+            if is_enhanced(view) or handler_of_view(view, view_of) is not None:
+                continue
+            why = _decoration_of(view)
+            if why and guard is None and not trust_view:
+                name = getattr(view, "__name__", endpoint)
+                raise ConfigError(_REFUSAL.format(name=name, path=each, why=why))
+            enhanced = enhanced_view(view, found, fallback=True)
+            app.view_functions[endpoint] = guarded_view(enhanced, guard) if guard else enhanced
 
 
 def optimized_prediction_endpoint(
@@ -76,10 +104,13 @@ def optimized_prediction_endpoint(
     """Decorator for a prediction view: the engine answers in the original format, the view while it cannot.
 
     Must be the innermost decorator, so that the others go on checking. `fallback_to_original=False`: 503 instead.
+    Without `settings` those of the application count that serves the view. Raises ConfigError for wrong ones.
     """
+    if settings is None:
+        load_settings()  # what is wrong in the environment is to be known at the start
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-        return _enhanced(view, settings or load_settings(), fallback=fallback_to_original)
+        return enhanced_view(view, settings, fallback=fallback_to_original)
 
     return decorate
 
@@ -90,55 +121,28 @@ def original_of(settings: Settings) -> OriginalApi | None:
     return OriginalApi(settings) if wanted else None
 
 
-def _enhanced(view: Callable[..., Any], settings: Settings, *, fallback: bool) -> Callable[..., Any]:
-    @functools.wraps(view)
-    def enhanced(*args: Any, **kwargs: Any) -> flask.Response:
-        request = request_from_flask(settings.max_upload_bytes)
-        client = current_client(settings, wait_s=0.0 if original else _PATIENCE_S)
-        return to_flask(answer(route, request, client))
-
-    original: Original | None = None
-    if fallback and settings.fallback_to_original:
-        original = functools.partial(_ask_view, view)
-    context = RouteContext(settings, original, predict_log=PredictLog(settings.predict_log_file))
-    route: PredictionRoute = legacy_route(context)
-    return enhanced
+def _optimized_blueprint(name: str, settings: Settings) -> flask.Blueprint:
+    context = RouteContext(settings, original_of(settings))
+    routes = optimized_routes(context)
+    blueprint = flask.Blueprint(name, __name__)
+    for path, methods in methods_by_path(routes).items():
+        for method in methods:
+            view = view_of(routes[method, path], settings, has_original=context.original is not None)
+            blueprint.add_url_rule(path, endpoint=path.rpartition("/")[2], view_func=view, methods=[method])
+    return blueprint
 
 
-_PATIENCE_S = 10.0
+def _endpoints_of(app: flask.Flask, path: str) -> list[str]:
+    found = [endpoint for rule, endpoint in _post_rules(app) if rule == path]
+    if not found:
+        known = sorted({rule for rule, _ in _post_rules(app)})[:_MOST_TOLD]
+        told = f"it has views for POST {', '.join(known)}" if known else "it has no view for any POST"
+        raise ConfigError(f"the application has no view for POST {path}; register it before enhancing it ({told})")
+    return list(dict.fromkeys(found))
 
 
-def _ask_view(view: Callable[..., Any], request: HttpRequest) -> HttpResponse:
-    """The wrapped view's own answer. Runs in the Flask request of `request`."""
-    replay_body(request)
-    app = flask.current_app
-    try:
-        returned = app.ensure_sync(view)(**(flask.request.view_args or {}))
-    except Exception as error:  # the view's errors are for the host's own handlers; what they let pass is raised again
-        returned = app.handle_user_exception(error)
-    response = flask.make_response(returned)
-    headers = [*response.headers.items(), SERVED_BY_ORIGINAL]
-    return HttpResponse(response.status_code, headers, response.get_data())
-
-
-def _guarded(view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    @functools.wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        request = flask.request
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        refusal = guard(request.method, request.path, headers, request.remote_addr or "")
-        if refusal is None:
-            return view(*args, **kwargs)
-        return to_flask(refusal) if isinstance(refusal, HttpResponse) else refusal
-
-    return guarded
-
-
-def _endpoint_of(app: flask.Flask) -> str:
-    for rule in app.url_map.iter_rules():
-        if rule.rule == LEGACY_PATH and "POST" in (rule.methods or ()):
-            return str(rule.endpoint)
-    raise ConfigError(f"the application has no view for POST {LEGACY_PATH}; register it before enhancing it")
+def _post_rules(app: flask.Flask) -> Iterator[tuple[str, str]]:
+    return ((rule.rule, rule.endpoint) for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ()))
 
 
 def _decoration_of(view: object) -> str:

@@ -42,13 +42,16 @@ class LaneLoop:
 class LaneAnswer:
     """Every step runs on the event loop; what raises in one of them is answered by `Exchange.attempt`."""
 
-    __slots__ = ("_arrival_ns", "_begun", "_exchange", "_handler", "_headers", "_home")
+    __slots__ = ("_address", "_arrival_ns", "_begun", "_exchange", "_handler", "_headers", "_home")
 
-    def __init__(self, home: LaneLoop, exchange: Exchange, handler: Handler, headers: dict[str, str]) -> None:
+    def __init__(
+        self, home: LaneLoop, exchange: Exchange, handler: Handler, headers: dict[str, str], address: str
+    ) -> None:
         self._home = home
         self._exchange = exchange
         self._handler = handler
         self._headers = headers
+        self._address = address
         self._arrival_ns = now_ns()
         self._begun: Pending | None = None
 
@@ -61,7 +64,7 @@ class LaneAnswer:
             query=scope["query_string"].decode("latin-1"),
             headers=self._headers,
             body=body or b"",
-            client_address=scope["client"][0] if scope["client"] else "",
+            client_address=self._address,
             arrival_ns=self._arrival_ns,
             body_too_large=body is None,
         )

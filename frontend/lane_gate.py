@@ -6,30 +6,21 @@ is looked up again for every request, since a host may wrap its views at any tim
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
-from werkzeug.wrappers import Response
 
 from engine.config import Settings
-from engine.errors import ConfigError, InternalError
+from engine.errors import ConfigError
 from frontend.context import RouteContext
-from frontend.errors import optimized_error
+from frontend.host_guard import Guard, guarded_view, refusal_of
 from frontend.http_message import HttpResponse
 from frontend.lane_guard import Seal, handler_of_view, seal_of
 from frontend.routes.table import Handler, RouteTable
 from frontend.views import view_of
-
-# Gets method, path, headers (lower-case names) and client address before a byte of the body is read. Returns None to
-# let the request pass, or else a response: `HttpResponse`, or anything that werkzeug knows as one.
-Guard = Callable[[str, str, Mapping[str, str], str], Any]
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +60,8 @@ class LaneGate:
         return route.handler
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], address: str) -> HttpResponse | None:
-        """What the host's guard says; None: pass. A guard that fails lets nobody pass."""
-        if self._guard is None:
-            return None
-        try:
-            verdict = self._guard(method, path, headers, address)
-            return None if verdict is None else _as_response(verdict)
-        except HTTPException as refused:  # `flask.abort` inside a guard
-            return _as_response(refused.get_response())
-        except Exception as error:  # the guard is the host's code
-            _LOG.error("the guard of the fast lane failed", exc_info=error)
-            return optimized_error(InternalError(), headers.get("x-request-id", ""))
+        """What the host's guard says; None: pass."""
+        return None if self._guard is None else refusal_of(self._guard, method, path, headers, address)
 
 
 def gate_of(app: flask.Flask, *, enabled: bool | None, guard: Guard | None, settings: Settings) -> LaneGate:
@@ -91,17 +73,26 @@ def gate_of(app: flask.Flask, *, enabled: bool | None, guard: Guard | None, sett
         raise ConfigError(f"fast_lane needs a Flask application, not a {type(app).__name__}")
     seal = None if enabled or guard is not None else seal_of(app)
     opened = enabled is not False and (enabled or guard is not None or seal is not None)
-    routes = _open_routes(app, settings) if opened else {}
+    handlers = _handlers_by_endpoint(app)
+    if guard is not None:  # what does not go by the lane meets it too: other methods, a closed lane, another server
+        for endpoint in handlers:
+            app.view_functions[endpoint] = guarded_view(app.view_functions[endpoint], guard)
+    routes = _open_routes(app, handlers) if opened else {}
     return LaneGate(app, routes, seal=seal, guard=guard, settings=settings)
 
 
-def _open_routes(app: flask.Flask, settings: Settings) -> dict[tuple[str, str], OpenRoute]:
+def _handlers_by_endpoint(app: flask.Flask) -> dict[str, Handler]:
+    found = {endpoint: handler_of_view(view, view_of) for endpoint, view in app.view_functions.items()}
+    return {endpoint: handler for endpoint, handler in found.items() if handler is not None}
+
+
+def _open_routes(app: flask.Flask, handlers: Mapping[str, Handler]) -> dict[tuple[str, str], OpenRoute]:
     found: dict[tuple[str, str], OpenRoute] = {}
     for rule in app.url_map.iter_rules():
-        view = app.view_functions.get(rule.endpoint)
-        handler = handler_of_view(view, view_of)
-        if handler is None:
+        handler = handlers.get(rule.endpoint)
+        if handler is None or rule.host or rule.subdomain:  # the lane looks at no host names
             continue
+        view = app.view_functions[rule.endpoint]
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             if _leads_to(app, method, rule.rule, rule.endpoint):
                 found[method, rule.rule] = OpenRoute(rule.endpoint, view, handler)
@@ -115,12 +106,3 @@ def _leads_to(app: flask.Flask, method: str, path: str, endpoint: str) -> bool:
     except (HTTPException, RequestRedirect):
         return False
     return bool(found == endpoint)
-
-
-def _as_response(verdict: Any) -> HttpResponse:
-    """Raises InternalError for what is no response, so that the request is refused all the same."""
-    if isinstance(verdict, HttpResponse):
-        return verdict
-    if isinstance(verdict, Response):
-        return HttpResponse(verdict.status_code, list(verdict.headers.items()), verdict.get_data())
-    raise InternalError(f"a guard must return None or a response, not a {type(verdict).__name__}")

@@ -16,9 +16,10 @@ import flask
 from engine.client import EngineClient
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
-from frontend.attach import current_client
+from frontend.attach import LONG_WAIT_S, SHORT_WAIT_S, current_client
 from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
 from frontend.prediction import Pending, PendingPrediction
+from frontend.request_head import address_of_flask, headers_of_flask
 from frontend.routes.table import Handler
 from frontend.upload import RAW_FILENAME, Upload
 
@@ -26,22 +27,26 @@ _CHUNK_BYTES = 1024 * 1024
 # A refused upload is read to its end, so that the sender sees the refusal and not a reset connection; but not for ever.
 _DRAIN_FACTOR = 4
 _PEEK_S = 0.1  # how soon a hung-up client is noticed
-# The first requests in a fresh process: long enough for an engine that is up, short where another can answer.
-_PATIENCE_S = 10.0
-_PATIENCE_WITH_ORIGINAL_S = 0.25
 
 
 def view_of(handler: Handler, settings: Settings, *, has_original: bool = False) -> Callable[[], flask.Response]:
     """A Flask view that answers by `handler`."""
-    patience_s = _PATIENCE_WITH_ORIGINAL_S if has_original else _PATIENCE_S
 
     def nightscan_view() -> flask.Response:
-        is_probe = flask.request.method == "GET"
         request = request_from_flask(settings.max_upload_bytes)
-        client = current_client(settings, wait_s=0.0 if is_probe else patience_s)
+        client = client_for_view(settings, has_fallback=has_original)
         return to_flask(answer(handler, request, client))
 
     return nightscan_view
+
+
+def client_for_view(settings: Settings, *, has_fallback: bool) -> EngineClient | None:
+    """The client for the current request, waited for as long as that does no harm."""
+    request = flask.request
+    if request.method != "POST":  # a probe asks what there is
+        return current_client(settings)
+    is_alone = not request.environ.get("wsgi.multithread", False)  # then the host's own pages would wait behind it
+    return current_client(settings, wait_s=SHORT_WAIT_S if has_fallback or is_alone else LONG_WAIT_S)
 
 
 def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) -> HttpResponse:
@@ -65,9 +70,9 @@ def request_from_flask(max_upload_bytes: int) -> HttpRequest:
         method=request.method,
         path=request.path,
         query=request.query_string.decode("latin-1"),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=headers_of_flask(request),
         body=body or b"",
-        client_address=request.remote_addr or "",
+        client_address=address_of_flask(request),
         arrival_ns=arrival_ns,
         body_too_large=body is None and upload is None,
         upload=upload,

@@ -1,15 +1,17 @@
 """A WSGI environ out of an ASGI scope: PEP 3333, with the additions that applications under gunicorn know.
 
 Header names with an underscore are dropped, as gunicorn does: `X_Forwarded_For` would come out as the same variable as
-`X-Forwarded-For`, past every proxy that sets only the latter.
+`X-Forwarded-For`, past every proxy that sets only the latter. The rest of the rules is in `request_head`.
 """
 
 from __future__ import annotations
 
 import sys
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, BinaryIO
+
+from frontend.request_head import RESOLVED, address_of_scope, headers_of_scope
 
 _NO_PREFIX = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
@@ -19,7 +21,7 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
     raw_path = scope.get("raw_path") or scope["path"].encode()
     query = scope["query_string"].decode("latin-1")
     server_host, server_port = scope.get("server") or ("localhost", None)
-    client_host, client_port = scope.get("client") or ("", 0)
+    _, client_port = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": scope.get("root_path", ""),
@@ -29,8 +31,9 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
         "SERVER_NAME": server_host,
         "SERVER_PORT": str(server_port or 0),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client_host,
+        "REMOTE_ADDR": address_of_scope(scope),
         "REMOTE_PORT": str(client_port),
+        RESOLVED: True,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.get("scheme", "http"),
         "wsgi.input": stream,
@@ -46,15 +49,9 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
     return environ
 
 
-def _header_variables(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _header_variables(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        if b"_" in raw_name:
-            continue
-        name = raw_name.decode("latin-1").upper().replace("-", "_")
-        key = name if name in _NO_PREFIX else f"HTTP_{name}"
-        value = raw_value.decode("latin-1")
-        if key in found:
-            value = found[key] + ("; " if name == "COOKIE" else ",") + value
-        found[key] = value
+    for name, value in headers_of_scope(headers).items():
+        variable = name.upper().replace("-", "_")
+        found[variable if variable in _NO_PREFIX else f"HTTP_{variable}"] = value
     return found

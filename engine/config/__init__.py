@@ -14,7 +14,7 @@ from engine.config.effective import (
     effective_pool_size,
     spec_from_settings,
 )
-from engine.config.load import load_settings
+from engine.config.load import load_settings, settings_with
 from engine.config.presets import ConnectionPoolConfig
 from engine.config.reference import EffectiveSetting, effective_settings, reference_table
 from engine.config.settings import Settings, declared
@@ -33,5 +33,6 @@ __all__ = [
     "effective_settings",
     "load_settings",
     "reference_table",
+    "settings_with",
     "spec_from_settings",
 ]

@@ -6,6 +6,7 @@ outage.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import os
@@ -41,6 +42,20 @@ def load_settings(environ: Mapping[str, str] | None = None, file: str | os.PathL
     found.update(_from_environment(environ))
     values: dict[str, Any] = {name: value for name, (value, _) in found.items()}
     return Settings(**values, sources={name: source for name, (_, source) in found.items()})
+
+
+def settings_with(settings: Settings, values: Mapping[str, object], source: str) -> Settings:
+    """`settings` with `values` (setting -> typed value, or text as in the environment) over them, told as `source`.
+
+    Raises ConfigError as `load_settings` does.
+    """
+    known = {item.name: item for item in declared()}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        item = _known(name, known, source)
+        as_written = isinstance(value, str) and item.type is not str
+        found[item.name] = from_text(item, str(value), source) if as_written else checked(item, value, source)
+    return dataclasses.replace(settings, sources={**settings.sources, **dict.fromkeys(found, source)}, **found)
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Found:

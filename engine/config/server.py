@@ -47,7 +47,7 @@ class ServerSettings:
     fast_lane: str = setting(
         "auto",
         Rule(
-            text="Answer on the event loop; auto: for an unchanged app made by create_app(), or as the app's code says.",
+            text="Answer on the event loop; auto: for an unchanged app made by create_app(), or as an app's code says.",
             pattern="auto|off",
             allowed="auto or off; only code opens the lane of another app: fast_lane(app, guard=...) or enabled=True",
         ),

@@ -16,9 +16,10 @@ from engine.config import Settings
 from engine.errors import ConfigError
 from frontend.app import create_app
 from frontend.fast_lane import FastLane, fast_lane
-from frontend.http_message import HttpResponse
 from frontend.integration import register_optimized_endpoints
-from frontend.lane_gate import Guard, gate_of
+from frontend.host_guard import Guard
+from frontend.http_message import HttpResponse
+from frontend.lane_gate import gate_of
 from tests.support.http import Response, fetch
 from tests.support.lane_host import serve
 from tests.transport.hosts import KINDS, PASS

@@ -11,7 +11,7 @@ from engine.errors import InternalError
 from frontend.crowd import Crowd
 from frontend.http_wire import head, refusal, text_head
 from frontend.thread_pool import ThreadPool
-from frontend.trusted_proxies import TrustedProxies
+from frontend.trusted_proxies import TrustedProxies, plain_address
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,14 @@ from frontend.trusted_proxies import TrustedProxies
         ("203.0.113.9:4711, 10.0.0.1", "203.0.113.9"),
         ("[2001:db8::9]:4711, 10.0.0.1", "2001:db8::9"),
         ("10.0.0.1, 10.0.0.2", "10.0.0.1"),
-        ("nonsense, 10.0.0.1", "nonsense"),
+        ("nonsense, 10.0.0.1", "10.0.0.1"),  # nobody can tell who stands behind that proxy
+        ("203.0.113.9, unknown", ""),
+        ("203.0.113.9, " + "9" * 60_000, ""),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, ::ffff:10.0.0.1", "203.0.113.9"),
+        ("203.0.113.9, [::FFFF:10.0.0.1]:80", "203.0.113.9"),
+        ("fe80::1%eth0, 10.0.0.1", "fe80::1%eth0"),
+        ("2001:DB8:0::9, 10.0.0.1", "2001:db8::9"),
         (", ,", ""),
         ("", ""),
     ],
@@ -37,6 +44,26 @@ def test_trust_is_by_address_and_network() -> None:
     assert "127.0.0.1" in trusted and "2001:db8:1::1" in trusted
     assert "127.0.0.2" not in trusted and "nonsense" not in trusted and "x" * 100_000 not in trusted
     assert "192.0.2.1" in TrustedProxies(["*"]) and "127.0.0.1" not in TrustedProxies([])
+
+
+@pytest.mark.parametrize(
+    "listed, peer",
+    [
+        ("10.0.0.0/8", "::ffff:10.1.2.3"),
+        ("::ffff:10.0.0.0/104", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("fe80::/10", "fe80::1%eth0"),
+        ("::1", "0:0:0:0:0:0:0:1"),
+    ],
+)
+def test_trust_is_in_the_address_and_not_in_how_it_is_written(listed: str, peer: str) -> None:
+    assert peer in TrustedProxies([listed])
+    assert TrustedProxies([listed]).caller(peer, "192.0.2.7") == "192.0.2.7"
+    assert TrustedProxies(["192.0.2.0/24"]).caller(peer, "192.0.2.7") == plain_address(peer)
+
+
+def test_a_network_that_only_holds_the_mapped_addresses_is_not_taken_for_all_of_ipv4() -> None:
+    assert "10.0.0.1" not in TrustedProxies(["::/8"]) and "10.0.0.1" in TrustedProxies(["::ffff:0:0/96"])
 
 
 @pytest.mark.parametrize(
