@@ -1,4 +1,4 @@
-"""The host's own view behind the engine: what it returns, raises and leaves behind is the host's. No engine runs here."""
+"""The host's own view behind the engine: what it returns, raises and leaves is the host's. No engine runs here."""
 
 from __future__ import annotations
 
@@ -189,9 +189,12 @@ def test_enhancing_twice_is_enhancing_once() -> None:
 
 
 def test_several_paths_are_enhanced_and_the_rest_is_left_alone() -> None:
+    def name_of_file(**_: str) -> Any:
+        return flask.request.files["file"].filename
+
     app = host_with(original_view)
     for path in ("/v1/predict", "/v2/predict", "/<site>/predict"):
-        app.add_url_rule(path, path.replace("/", "_"), lambda **_: flask.request.files["file"].filename, methods=["POST"])
+        app.add_url_rule(path, path.replace("/", "_"), name_of_file, methods=["POST"])
     enhance_existing_api_server(app, settings=OFF, trust_view=True, path=["/v1/predict", "/<site>/predict"])
     client = app.test_client()
     served = {path: client.post(path, data=upload()) for path in ("/v1/predict", "/v2/predict", "/abc/predict")}
