@@ -3,7 +3,8 @@
 An instance that never booted will most likely fail again: a few attempts with growing pauses, then the seat is given
 up with the last reason. One that ran and then died is started again at once; only if it keeps dying young do the pauses
 grow. A seat in which an instance has run is never given up, because it has shown that it can work: after the same few
-attempts it counts as hopeless, which the users are told, and is tried on.
+attempts it counts as hopeless, which the users are told, and is tried on. So is one whose instance loaded another model
+than its version has, at growing pauses: the old weights may be put back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Death(str, Enum):
     REPORTED = "reported"  # it never booted, and said why
     NEVER_BOOTED = "never_booted"  # it died before it was ready, in silence
     RAN = "ran"  # it was ready before
+    CHANGED = "changed"  # it loaded another model than the version has, and was turned away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,20 @@ class RestartPolicy:
     reported_attempts: int = 2  # an error with a text seldom goes away; device memory of a predecessor does
     silent_attempts: int = 3
     first_pause_s: float = 0.25
+    first_change_pause_s: float = 1.0  # each try loads a whole model, beside those that serve
     longest_pause_s: float = 30.0
     steady_s: float = 30.0  # having run this long wipes the record
 
     def pause_s(self, failures: int) -> float:
         """The pause after this many failures in a row (at least 1): doubling, bounded."""
-        return min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(failures - 1, 32))
+        return self._doubled_s(self.first_pause_s, failures)
+
+    def change_pause_s(self, changes: int) -> float:
+        """The same after this many tries in a row that found another model."""
+        return self._doubled_s(self.first_change_pause_s, changes)
+
+    def _doubled_s(self, first_s: float, times: int) -> float:
+        return min(self.longest_pause_s, first_s * 2.0 ** min(times - 1, 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class SeatRecord:
     has_run: bool = False  # ever
     boot_failures: int = 0  # in a row
     young_deaths: int = 0  # in a row, after being ready for less than `steady_s`
+    changes: int = 0  # in a row: it loaded another model
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,9 @@ def decide(record: SeatRecord, death: Death, *, ran_s: float, policy: RestartPol
         return Verdict(SeatRecord(), None)
     if death is Death.RAN:
         return _after_running(record, ran_s, policy)
+    if death is Death.CHANGED:
+        changes = record.changes + 1
+        return Verdict(dataclasses.replace(record, changes=changes), policy.change_pause_s(changes), hopeless=True)
     failures = record.boot_failures + 1
     now = dataclasses.replace(record, boot_failures=failures)
     attempts = policy.reported_attempts if death is Death.REPORTED else policy.silent_attempts

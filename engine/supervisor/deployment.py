@@ -40,6 +40,7 @@ class Deployment:
         self.awaited: DeploymentRecord | None = None
         self.retired: list[Version] = []
         self.newest = 0
+        self._heir = 0  # number of the version that goes on because nobody can load what serves any more
         self.failure = ""
         self._leaving = False
         self._told: dict[str, Any] = {}
@@ -139,10 +140,14 @@ class Deployment:
             return DeploymentState.CLOSING if any(self.versions()) else DeploymentState.GONE
         if self.awaited is not None:
             return DeploymentState.STARTING
-        if self.serving is not None and self.serving.pool.hopeless:
+        if self.serving is not None and self.serving.pool.hopeless and not self._heir_starts:
             return DeploymentState.FAILED  # it is tried on; until then requests have better places to go
         states: set[VersionState] = {each.state for each in self.versions()}
         return deployment_state(states, failed=bool(self.failure))
+
+    @property
+    def _heir_starts(self) -> bool:
+        return self.starting is not None and self.starting.plan.number == self._heir
 
     @property
     def reason(self) -> str:
@@ -227,6 +232,18 @@ class Deployment:
         if version is self.serving and version.pool.settled:
             short = version.pool.reason if version.pool.ready < len(version.pool.seats) else ""
             self._tell(self._size_waiters, DeploymentFailed(short) if short else None)
+
+    def version_outdated(self, version: Version, reason: str) -> None:
+        """Nobody is left who serves `version`, and what would be loaded in its place is another model.
+
+        To refuse it for ever would be an outage for the sake of a number: it goes on under the next one, which is what
+        the answers then say. What waits in slots is taken over.
+        """
+        if version is not self.serving or self.starting is not None or self._leaving:
+            return
+        self._heir = self.newest + 1
+        _log.warning("%s: %s; nobody serves that one any more: version %d follows it", self.id, reason, self._heir)
+        self.deploy(dataclasses.replace(version.plan, number=self._heir))
 
     def version_gone(self, version: Version) -> None:
         self.retired.remove(version)

@@ -25,6 +25,7 @@ class Instance:
         self.name = 0  # in its segment; 0 until it is attached
         self.peer: Peer | None = None
         self.error = ""  # what it said when it failed
+        self.turned_away = False  # it loaded another model than its version has
         self.warmup_ms: dict[str, float] = {}
         self.started_at_ns = now_ns()
         self.ready_at_ns = 0

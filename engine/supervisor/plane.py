@@ -80,9 +80,13 @@ class Plane:
     # --- for instances ----------------------------------------------------------------------------------------------
 
     def fits(self, description: ModelDescription) -> bool:
-        """Whether an instance with this model can answer what frontends send for ours."""
-        ours = self.description
-        return (description.input_shape, description.labels) == (ours.input_shape, ours.labels)
+        """Whether an instance with this model may answer under our version: it is the very same model."""
+        ours, theirs = self.description, description
+        return (theirs.model_version, theirs.input_shape, theirs.labels) == (
+            ours.model_version,
+            ours.input_shape,
+            ours.labels,
+        )
 
     @property
     def complete(self) -> bool:

@@ -223,9 +223,9 @@ class Pool:
                 seat.hopeless, seat.reason = False, ""
             self._owner.instance_ready(instance)
 
-    def refuse(self, instance: Instance, reason: str) -> None:
-        """An instance that cannot be used is treated as if it had said so itself."""
-        instance.error = reason
+    def turn_away(self, instance: Instance, reason: str) -> None:
+        """It loaded another model than this version has: it ends, and its seat is tried again later."""
+        instance.error, instance.turned_away = reason, True
         instance.advance(InstanceEvent.REPORTED_FAILURE)
         self.end(instance)
 
@@ -267,7 +267,7 @@ class Pool:
         self.end(instance)
 
     def _died(self, instance: Instance) -> None:
-        death, ran_s = classify(instance.state), instance.ran_s
+        death, ran_s = Death.CHANGED if instance.turned_away else classify(instance.state), instance.ran_s
         status = reap(instance.pidfd)
         instance.advance(InstanceEvent.DIED)
         self._forget(instance)

@@ -20,7 +20,7 @@ from engine.errors import EngineError, ProtocolError
 from engine.messages import read_memfd
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
-from engine.spec import ModelDescription
+from engine.spec import ModelDescription, ModelSource
 from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
@@ -48,6 +48,23 @@ class Plan:
     configured: bool = False  # named by the settings, and not by somebody's request
 
 
+def what_changed(plan: Plan, was: ModelDescription, found: ModelDescription) -> str:
+    """In plain words, why an instance that loaded `found` does not join the version that is `was`."""
+    location = plan.spec.get("location", "")
+    made_by_code = f"the model that {location or 'the factory'} makes"
+    is_file = plan.spec.get("source") == ModelSource.CHECKPOINT.value
+    what = f"the weights at {location}" if is_file else made_by_code
+    advice = "redeploy, or put the old one back" + ("" if is_file else "; a model made anew each time needs a seed")
+    figures = f"model_version {was.model_version} then, {found.model_version} now"
+    if was.model_version == found.model_version:  # weights are in it; what is read beside them is not
+        what, figures = f"the labels or the input shape of {what}", f"{_told(was)} then, {_told(found)} now"
+    return f"{what} changed since version {plan.number} was deployed ({figures}): {advice}"
+
+
+def _told(description: ModelDescription) -> str:
+    return f"{description.classes} classes and {list(description.input_shape)}"
+
+
 class VersionOwner(Protocol):
     """Whom a version tells what became of it."""
 
@@ -55,6 +72,7 @@ class VersionOwner(Protocol):
     def version_serves(self, version: Version) -> None: ...
     def version_failed(self, version: Version, reason: str) -> None: ...
     def version_changed(self, version: Version) -> None: ...
+    def version_outdated(self, version: Version, reason: str) -> None: ...
     def version_gone(self, version: Version) -> None: ...
 
 
@@ -232,11 +250,23 @@ class Version:
             os.close(fd)
         if self.plane is None and not self._opened(description):
             return
-        if not self._known_plane().fits(description):
-            self.pool.refuse(instance, "it loaded another model than the other instances of this version")
-            return
-        self._unattached.append(instance)
-        self._attach_all()
+        plane = self._known_plane()
+        if plane.fits(description):
+            self._unattached.append(instance)
+            self._attach_all()
+        else:
+            self._turn_away(instance, what_changed(self.plan, plane.description, description))
+
+    def _turn_away(self, instance: Instance, reason: str) -> None:
+        """The version is what was loaded first; whoever loads something else does not join.
+
+        With nobody left who has loaded the same, and no way to get it back, another version has to go on.
+        """
+        self.pool.turn_away(instance, reason)
+        left = [each for seat in self.pool.seats if (each := seat.instance) is not None and each is not instance]
+        if self.state is VersionState.SERVING and not any(each.name or each in self._unattached for each in left):
+            self._owner.version_outdated(self, reason)
+        self._owner.version_changed(self)
 
     def instance_ready(self, instance: Instance) -> None:
         """Its pidfd to every frontend, then go, then take: nobody can see its name in a slot before its pidfd."""

@@ -83,7 +83,17 @@ def test_pauses_double_up_to_the_longest(failures: int) -> None:
     assert POLICY.pause_s(failures + 1) >= pause_s
 
 
-@given(st.builds(SeatRecord, st.booleans(), st.integers(0, 9), st.integers(0, 9)), st.floats(0, 1e4))
+@given(st.integers(0, 10_000), st.booleans())
+def test_another_model_is_tried_again_at_growing_pauses_and_never_given_up(changes: int, has_run: bool) -> None:
+    record = SeatRecord(has_run=has_run, boot_failures=1, changes=changes)
+    verdict = decide(record, Death.CHANGED, ran_s=0.0, policy=POLICY)
+    assert verdict.hopeless  # nobody should wait for it
+    assert verdict.restart_in_s == POLICY.change_pause_s(changes + 1)
+    assert POLICY.first_change_pause_s <= verdict.restart_in_s <= POLICY.longest_pause_s
+    assert verdict.record == SeatRecord(has_run=has_run, boot_failures=1, changes=changes + 1)
+
+
+@given(st.builds(SeatRecord, st.booleans(), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), st.floats(0, 1e4))
 def test_who_was_told_to_leave_is_not_replaced(record: SeatRecord, ran_s: float) -> None:
     verdict = decide(record, Death.ASKED, ran_s=ran_s, policy=POLICY)
     assert verdict.restart_in_s is None

@@ -1,9 +1,10 @@
 """An instance without a model: speaks the whole protocol, and behaves as its spec's `location` says.
 
-`echo` answers [version, pid, first number of the payload, batch size]. `fail_load`, `fail_warmup` report and end;
-`die_load`, `die_warmup` end in silence; `unlike` describes another model each time; `slow` takes 20 ms a batch, `stuck`
-a second. `huge` describes a model whose segment no machine can hold. `once:PATH:X` behaves as X until the file PATH
-exists, which it makes, and as `echo` from then on; `while:PATH:X` as X while PATH exists.
+`echo` answers [version, pid, first number of the payload, batch size]. `fail_load`, `fail_warmup` report and end, as
+does `fail_warmup_of_W` with the weights W; `die_load`, `die_warmup` end in silence; `unlike` describes another model
+each time; `slow` takes 20 ms a batch, `stuck` a second. `huge` describes a model whose segment no machine can hold.
+`once:PATH:X` behaves as X until the file PATH exists, which it makes, and as `echo` from then on; `while:PATH:X` as X
+while PATH exists; `reads:PATH:X` as X, with the text in PATH for its weights.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Instance:
         self.runtime_dir = runtime_dir
         self.key = key
         self.behaviour = "echo"
+        self.weights = ""
         self.fds: list[int] = []
         self.hold: dict[str, object] = {}
         self.connection: Connection | None = None
@@ -77,6 +79,7 @@ class Instance:
         self.hello()
         load, fds = self.expect("load")
         self.behaviour = _behaviour(load, fds)
+        self.weights = _weights(load)
         if not self._passes("load"):
             return ExitCode.LOAD_FAILED
         self._report_loaded()
@@ -92,7 +95,7 @@ class Instance:
     def _passes(self, stage: str) -> bool:
         if self.behaviour == f"die_{stage}":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.behaviour == f"fail_{stage}":
+        if self.behaviour in (f"fail_{stage}", f"fail_{stage}_of_{self.weights}"):
             assert self.connection is not None
             self.connection.send({"type": "failed", "stage": stage, "error": f"Traceback: no luck in {stage}"})
             return False
@@ -100,7 +103,7 @@ class Instance:
 
     def _report_loaded(self) -> None:
         description = ModelDescription(
-            model_version=self.behaviour,
+            model_version=self.weights or "weights",
             input_shape=(self._input_frames(),),
             classes=CLASSES,
             labels=tuple("abcd"),
@@ -179,6 +182,8 @@ def _behaviour(load: dict[str, object], fds: list[int]) -> str:
     if ":" not in location:
         return location
     when, path, behaviour = location.split(":")
+    if when == "reads":
+        return behaviour
     if when == "while":
         return behaviour if Path(path).exists() else "echo"
     try:
@@ -186,6 +191,13 @@ def _behaviour(load: dict[str, object], fds: list[int]) -> str:
     except FileExistsError:
         return "echo"
     return behaviour
+
+
+def _weights(load: dict[str, object]) -> str:
+    spec = load["spec"]
+    assert isinstance(spec, dict)
+    when, _, rest = str(spec["location"]).partition(":")
+    return Path(rest.partition(":")[0]).read_text() if when == "reads" else ""
 
 
 def main() -> int:
