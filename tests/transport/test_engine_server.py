@@ -162,8 +162,9 @@ def test_a_host_with_a_guard_is_served_on_the_lane(tmp_path: Path) -> None:
         assert server.fetch("GET", "/own").body == b"the host's own page"
 
 
-def test_a_host_without_a_word_is_served_by_threads(tmp_path: Path) -> None:
+def test_a_host_that_is_not_the_lanes_is_served_by_threads_behind_its_guard(tmp_path: Path) -> None:
     with engine_server(tmp_path / "open", "tests.transport.guarded_host:app") as server:
         assert "Using worker: gthread" in server.log
         assert server.fetch("GET", "/own").body == b"the host's own page"
-        assert server.fetch("POST", PREDICT, recording()).status == 200
+        assert server.fetch("POST", PREDICT, recording()).status == 401
+        assert server.fetch("POST", PREDICT, recording(), X_Pass="1").status == 200

@@ -20,7 +20,7 @@ from frontend.integration import register_optimized_endpoints
 from frontend.host_guard import Guard
 from frontend.http_message import HttpResponse
 from frontend.lane_gate import gate_of
-from tests.support.http import Response, fetch
+from tests.support.http import Connection, Response, fetch
 from tests.support.lane_host import serve
 from tests.transport.hosts import KINDS, PASS
 
@@ -183,6 +183,33 @@ def test_a_guard_that_raises_lets_nobody_pass() -> None:
     for given, status in ((broken, 500), (aborting, 418)):
         with lane_of(host_app(), guard=given) as lane, serve(lane) as address:
             assert fetch(address, "GET", "/api/optimized/stats").status == status
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET", "POST"])
+@pytest.mark.parametrize("path", ["/api/optimized/stats", "/api/optimized%2Fstats", "/api/optimized/predict"])
+def test_a_guard_is_asked_whatever_a_request_comes_by(method: str, path: str) -> None:
+    """By the lane, by the application behind a closed lane, by the application under another server."""
+
+    def refuse(*_: Any) -> Any:
+        return HttpResponse(401, [], b"no")
+
+    allowed = {"OPTIONS", "POST"} if path.endswith("predict") else {"OPTIONS", "GET", "HEAD"}
+    expected = 405 if method not in allowed else 200 if method == "OPTIONS" else 401
+    for enabled in (None, False):
+        app = host_app()
+        with lane_of(app, guard=refuse, enabled=enabled) as lane, serve(lane) as address:
+            with Connection(address) as connection:
+                assert connection.request(method, path).status == expected
+            assert by_flask(app, method, path) == expected
+            assert fetch(address, "GET", "/").status == 200, "the host's own page"
+
+
+def test_a_second_guard_does_not_open_what_the_first_one_closed() -> None:
+    app = host_app()
+    first = lane_of(app, guard=lambda *_: HttpResponse(401, [], b"first"))
+    second = lane_of(app, guard=lambda *_: None)
+    with first, second as lane, serve(lane) as address:
+        assert fetch(address, "GET", "/api/optimized/stats").body == b"first"
 
 
 def test_a_guard_that_passes_lets_the_engine_answer() -> None:
