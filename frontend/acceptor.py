@@ -6,17 +6,16 @@ When it stops, it takes what is queued first: those clients have connected, and 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Callable
+
+from frontend.server_log import SERVER_LOG
 
 STAND_BACK_S = 0.001  # while an emptier frontend may go first; the shortest time that uvloop knows
 _NO_ROOM_S = 0.1  # out of descriptors: until some are closed
 
 _QUEUE = 4096  # no listening socket has more waiting
-
-_LOG = logging.getLogger("uvicorn.error")
 
 
 class Acceptor:
@@ -84,7 +83,7 @@ class Acceptor:
             self._connect(connection)
 
     def _wait_for_room(self, error: OSError) -> None:
-        _LOG.error("cannot accept a connection: %s", error)
+        SERVER_LOG.error("cannot accept a connection: %s", error)
         if not self._stopped:
             self._pause()
             self._timer = self._loop.call_later(_NO_ROOM_S, self.start)
@@ -98,7 +97,7 @@ class Acceptor:
     def _connected(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.info("a connection ended before it began: %s", error)
+            SERVER_LOG.info("a connection ended before it began: %s", error)
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._listener.fileno())

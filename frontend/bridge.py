@@ -22,8 +22,9 @@ from types import TracebackType
 from typing import Any
 
 from engine.errors import ClientGone, InternalError
-from frontend.http_exchange import Exchange, Message, Receive, Send, exchange_of
+from frontend.http_exchange import Exchange, exchange_of
 from frontend.thread_pool import ThreadPool
+from frontend.transport_state import Message, Receive, Send
 from frontend.wsgi_environ import build_environ
 
 SPOOL_BYTES = 1024 * 1024

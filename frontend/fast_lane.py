@@ -20,13 +20,14 @@ from engine.client import EngineClient
 from engine.config import Settings, effective_fast_lane, load_settings
 from frontend.attach import LONG_WAIT_S, current_client
 from frontend.bridge import Bridge
-from frontend.http_exchange import Exchange, Receive, Send
+from frontend.http_exchange import Exchange
 from frontend.http_message import body_limit_bytes
 from frontend.lane_answer import LaneAnswer, LaneLoop
 from frontend.host_guard import Guard
 from frontend.lane_gate import LaneGate, gate_of
 from frontend.request_head import address_of_scope, headers_of_scope
 from frontend.thread_pool import ThreadPool
+from frontend.transport_state import Receive, Send
 
 
 def fast_lane(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from engine.client import EngineClient
 from engine.clock import now_ns
+from frontend.http_body import Body
 from frontend.http_exchange import Exchange
 from frontend.http_message import HttpRequest, HttpResponse
 from frontend.prediction import Pending
@@ -55,7 +56,7 @@ class LaneAnswer:
         self._arrival_ns = now_ns()
         self._begun: Pending | None = None
 
-    def begin(self, body: bytes | None, client: EngineClient | None) -> None:
+    def begin(self, body: Body | None, client: EngineClient | None) -> None:
         """The body is complete; None: it was too large and is gone."""
         scope = self._exchange.scope
         request = HttpRequest(

@@ -1,29 +1,34 @@
-"""The gunicorn worker class: uvicorn on uvloop and httptools, which neither loses a request nor outlives its master.
+"""The gunicorn worker class: an ASGI application on uvloop and httptools.
 
     gunicorn -k frontend.worker.NightScanWorker package.module:asgi_application
 
-The base class loses requests on HUP and `max_requests`, ignores QUIT, waits long for half-sent bodies, never runs
-`worker_exit`, and outlives a killed master holding the port; `DrainingServer` and `NightScanProtocol` do better.
+It neither loses a request on HUP, QUIT or `max_requests`, nor waits long for half-sent bodies, nor outlives a killed
+master: see `DrainingServer` and `NightScanProtocol`. Of gunicorn it needs no more than `workers.base.Worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
+import uvloop
+from gunicorn import sock
 from gunicorn.arbiter import Arbiter
-from uvicorn_worker import UvicornWorker
+from gunicorn.workers.base import Worker
 
 from engine.config import load_settings
 from frontend.crowd import Crowd
 from frontend.draining_server import LEAVING_SIGNALS, DrainingServer
-from frontend.http_protocol import NightScanProtocol
+from frontend.heap import give_memory_back
 from frontend.quick_exit import skip_teardown
+from frontend.server_log import ACCESS_LOG, SERVER_LOG
 from frontend.transport_limits import TransportLimits
+from frontend.transport_state import TransportState
 from frontend.trusted_proxies import TrustedProxies
 
 _CROWD = Crowd()  # made where gunicorn imports the worker class: in the master, before it forks
@@ -31,26 +36,14 @@ _CANCEL_S = 0.05  # for cancelled tasks to notice; arbitrary
 _LAST_WORDS_S = 0.4  # for hooks and the interpreter to end, once the server has
 
 
-class NightScanWorker(UvicornWorker):  # type: ignore[misc]
+class NightScanWorker(Worker):  # type: ignore[misc]
     """One frontend process on an event loop."""
-
-    CONFIG_KWARGS = {
-        "loop": "uvloop",
-        "ws": "none",
-        "interface": "asgi3",
-        "proxy_headers": False,  # the protocol does it: a middleware costs every request
-        "server_header": False,
-        "timeout_graceful_shutdown": None,
-    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = self._limits()
-        self.config.http = type(
-            "BoundedProtocol",
-            (NightScanProtocol,),
-            {"limits": self.limits, "trusted_proxies": TrustedProxies(self.cfg.forwarded_allow_ips)},
-        )
+        _write_to(SERVER_LOG, self.log.error_log)
+        _write_to(ACCESS_LOG, self.log.access_log)
 
     def _limits(self) -> TransportLimits:
         limits = TransportLimits.from_settings(load_settings())
@@ -76,7 +69,11 @@ class NightScanWorker(UvicornWorker):  # type: ignore[misc]
     def init_signals(self) -> None:
         """Until the server runs there is nothing to drain: leave at once, but through gunicorn's exit hooks."""
         arbiter = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        super().init_signals()
+        # Not the base class's: its handlers end a process between two bytecodes, and its wake-up pipe is the loop's.
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        signal.siginterrupt(signal.SIGUSR1, False)
         for number in LEAVING_SIGNALS:
             signal.signal(number, self._leave_at_once)
         if isinstance(arbiter, Arbiter) and _was_told_to_leave(arbiter):
@@ -87,11 +84,10 @@ class NightScanWorker(UvicornWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serves until the end. Raises SystemExit."""
-        loop_factory = self.config.get_loop_factory()
-        assert loop_factory is not None
-        loop = loop_factory()
+        give_memory_back()
+        loop = uvloop.new_event_loop()
         try:
-            loop.run_until_complete(self._serve())
+            loop.run_until_complete(self._serve(loop))
             skip_teardown(0)
         finally:
             _end_loop(loop)
@@ -100,19 +96,26 @@ class NightScanWorker(UvicornWorker):  # type: ignore[misc]
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, _LAST_WORDS_S)
 
-    async def _serve(self) -> None:
-        self.config.app = self.wsgi
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        proxies = TrustedProxies(self.cfg.forwarded_allow_ips)
         server = DrainingServer(
-            self.config,
-            limits=self.limits,
+            TransportState(self.wsgi, loop=loop, limits=self.limits, trusted_proxies=proxies),
             beat=self.notify,
             orphaned=self.is_orphan,
             crowd=_CROWD,
             number=self.age,
+            max_requests=self.max_requests,
+            tls=sock.ssl_context(self.cfg) if self.cfg.is_ssl else None,
         )
-        await server.serve(sockets=self.sockets)
-        if not server.started:
+        listeners = [getattr(listener, "sock", listener) for listener in self.sockets]  # gunicorn wraps them
+        if not await server.serve(listeners):
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def _write_to(log: logging.Logger, target: logging.Logger) -> None:
+    log.handlers = target.handlers
+    log.setLevel(target.level)
+    log.propagate = False
 
 
 def _was_told_to_leave(arbiter: Arbiter) -> bool:

@@ -58,7 +58,29 @@ class ServerSettings:
         75, Rule(text="Idle time of a connection; above a proxy's own.", unit="s", at_least=1, at_most=3600)
     )
     header_timeout_s: float = setting(10.0, _seconds("Longest wait for complete request headers."))
-    body_idle_timeout_s: float = setting(30.0, _seconds("Longest pause within a request's body."))
+    body_idle_timeout_s: float = setting(
+        30.0, _seconds("Longest pause within a request's body, and of a client that does not read its answer.")
+    )
+    min_body_bytes_per_s: int = setting(
+        1000,
+        Rule(
+            text="Slowest body, and slowest reading of an answer, over any body_idle_timeout_s; 0: no limit.",
+            unit="bytes/s",
+            at_least=0,
+            at_most=10**9,
+        ),
+    )
+    max_inflight_bytes: int = setting(
+        256 * 1024 * 1024,
+        Rule(
+            text="Most memory for request bodies in one frontend; never less than one max_upload_bytes. Beyond it "
+            "reading pauses.",
+            unit="bytes",
+            at_least=1024 * 1024,
+            at_most=2**36,
+        ),
+    )
+    inflight_wait_s: float = setting(10.0, _seconds("Longest a body waits for such memory; then 503."))
     max_connections: int = setting(
         1000, Rule(text="Most open connections of one frontend.", unit="connections", at_least=1, at_most=100_000)
     )

@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from frontend.bridge import Bridge
-from frontend.http_exchange import Exchange, Receive, Send
+from frontend.http_body import Body
+from frontend.http_exchange import Exchange
+from frontend.transport_state import Receive, Send
 
 StartResponse = Callable[..., Callable[[bytes], None]]
 LIMIT_BYTES = 1_000_000
@@ -197,7 +199,7 @@ class Short:
         return True
 
 
-def _answer_shortly(exchange: Exchange, body: bytes | None) -> None:
+def _answer_shortly(exchange: Exchange, body: Body | None) -> None:
     path = exchange.scope["path"]
     if path.startswith("/boom"):
         raise OSError("the lane is broken")

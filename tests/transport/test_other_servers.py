@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from engine.config import Settings
 from frontend.app import create_app
@@ -14,7 +13,7 @@ from frontend.bridge import Bridge
 from frontend.fast_lane import FastLane
 from frontend.lane_gate import gate_of
 from tests.support.http import Connection, chunked, fetch, request_bytes
-from tests.support.lane_host import serve
+from tests.support.lane_host import serve_by_uvicorn
 from tests.support.wait import wait_for
 from tests.transport.apps import wsgi
 
@@ -22,7 +21,7 @@ from tests.transport.apps import wsgi
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
     bridge = Bridge(wsgi, threads=4)
-    with serve(bridge, HttpToolsProtocol) as found:
+    with serve_by_uvicorn(bridge) as found:
         yield found
     bridge.close()
 
@@ -48,6 +47,6 @@ def test_our_application_answers_by_its_views() -> None:
     settings = Settings(enabled=False)
     app = create_app(settings)
     lane = FastLane(app, gate_of(app, enabled=None, guard=None, settings=settings), settings)
-    with serve(lane, HttpToolsProtocol) as address:
+    with serve_by_uvicorn(lane) as address:
         assert fetch(address, "GET", "/health").json()["status"] == "healthy"
     lane.close()

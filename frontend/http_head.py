@@ -1,0 +1,123 @@
+"""The head of one request: what of it is accepted, and what follows from it.
+
+The parser refuses by itself what could make two readers disagree on where a request ends: bare LF, folded lines, two
+lengths, a length beside chunks, characters that belong in no name. Here come the rules that it leaves out: sizes, one
+Host, known versions, no coding but `chunked`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from engine.errors import CallerError
+from frontend.transport_limits import TransportLimits
+
+_HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")
+_SEPARATORS_BYTES = 4  # of a field: colon, space, CR, LF
+
+
+class HeadError(CallerError):
+    """The request's head is not accepted; `status` is what its sender gets."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class HeadersTooLarge(HeadError):
+    """The request headers are too large"""
+
+    code = "HEADERS_TOO_LARGE"
+    status = 431
+
+
+class UnknownCoding(HeadError):
+    """Only the transfer coding chunked is supported"""
+
+    code = "NOT_IMPLEMENTED"
+    status = 501
+
+
+class UnknownVersion(HeadError):
+    """Only HTTP/1.0 and HTTP/1.1 are spoken here"""
+
+    code = "VERSION_NOT_SUPPORTED"
+    status = 505
+
+
+class RequestHead:
+    """Filled by the parser's callbacks; names are lower-case. Every method but `check` may raise HeadersTooLarge."""
+
+    __slots__ = (
+        *("_bytes", "_hosts", "coding", "declared_bytes", "expects_continue", "fields", "forwarded_for"),
+        *("forwarded_proto", "url"),
+    )
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.declared_bytes: int | None = None  # by Content-Length; None: not declared
+        self.coding = b""
+        self.expects_continue = False
+        self.forwarded_for: list[bytes] = []
+        self.forwarded_proto = b""
+        self._hosts: list[bytes] = []
+        self._bytes = 0
+
+    def add_url(self, url: bytes, limits: TransportLimits) -> None:
+        """The next piece of the target."""
+        self.url += url
+        if len(self.url) > limits.header_bytes:
+            raise HeadersTooLarge()
+
+    def add_field(self, name: bytes, value: bytes, limits: TransportLimits) -> None:
+        """One complete field."""
+        name = name.lower()
+        self.fields.append((name, value))
+        self._bytes += len(name) + len(value) + _SEPARATORS_BYTES
+        if self._bytes > limits.header_bytes or len(self.fields) > limits.header_fields:
+            raise HeadersTooLarge()
+        note = _NOTES.get(name)
+        if note is not None:
+            note(self, value)
+
+    def check(self, version: str) -> None:
+        """Raises HeadError for a complete head that no application should see."""
+        if version not in ("1.0", "1.1"):
+            raise UnknownVersion()
+        if len(self._hosts) != 1 and (self._hosts or version == "1.1"):
+            raise HeadError(f"A request has one Host field, not {len(self._hosts)}")
+        if self._hosts and not _HOST.fullmatch(self._hosts[0]):
+            raise HeadError("The Host field is no host name")
+        if self.coding:
+            if version == "1.0":
+                raise HeadError("HTTP/1.0 knows no transfer coding")
+            if self.coding != b"chunked":
+                raise UnknownCoding()
+
+    def _note_host(self, value: bytes) -> None:
+        self._hosts.append(value)
+
+    def _note_length(self, value: bytes) -> None:
+        self.declared_bytes = int(value)
+
+    def _note_coding(self, value: bytes) -> None:
+        self.coding = value.strip().lower()
+
+    def _note_expectation(self, value: bytes) -> None:
+        self.expects_continue = value.lower() == b"100-continue"
+
+    def _note_forwarded_for(self, value: bytes) -> None:
+        self.forwarded_for.append(value)
+
+    def _note_forwarded_proto(self, value: bytes) -> None:
+        self.forwarded_proto = value.strip().lower()
+
+
+_NOTES = {
+    b"host": RequestHead._note_host,
+    b"content-length": RequestHead._note_length,
+    b"transfer-encoding": RequestHead._note_coding,
+    b"expect": RequestHead._note_expectation,
+    b"x-forwarded-for": RequestHead._note_forwarded_for,
+    b"x-forwarded-proto": RequestHead._note_forwarded_proto,
+}
