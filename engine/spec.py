@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from engine.errors import ProtocolError
+from engine.errors import ConfigError, ProtocolError
 
 DEFAULT_DEPLOYMENT_ID = "wildlife_detector_optimized"
 
@@ -25,6 +25,23 @@ class ModelSource(str, Enum):
     CHECKPOINT = "checkpoint"  # a NightScan state_dict, safetensors, TorchScript or torch.export file at `location`
     FACTORY = "factory"  # `package.module:function` at `location`, imported in the instance
     PICKLE = "pickle"  # a cloudpickled callable, handed over in a sealed memfd
+
+
+class Activation(str, Enum):
+    """How a model's outputs become probabilities."""
+
+    SOFTMAX = "softmax"  # one class of several: the probabilities of an item add up to 1
+    SIGMOID = "sigmoid"  # each class by itself: several can be heard at once
+    NONE = "none"  # they are probabilities already
+
+    @classmethod
+    def named(cls, name: str | None) -> Activation | None:
+        """The one of this name; None for None and for an empty name. Raises ConfigError for any other."""
+        try:
+            return cls(name) if name else None
+        except ValueError:
+            choices = ", ".join(each.value for each in cls)
+            raise ConfigError(f"activation={name!r}: must be one of {choices}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +56,13 @@ class ModelSpec:
     sample_rate_hz: int | None = None
     segment_s: float | None = None
     peak_normalise: bool | None = None
+    activation: Activation | None = None
     resize_antialias: bool | None = None  # of the spectrogram image; for NightScan checkpoints only
     import_paths: tuple[str, ...] = ()  # put on sys.path of the instance before a factory is imported
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "source": self.source.value}
+        activation = None if self.activation is None else self.activation.value
+        return {**dataclasses.asdict(self), "source": self.source.value, "activation": activation}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ModelSpec:
@@ -51,8 +70,9 @@ class ModelSpec:
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
             made = cls(**fields)
-            return dataclasses.replace(made, source=ModelSource(made.source))
-        except (TypeError, ValueError) as error:
+            activation = Activation.named(made.activation)
+            return dataclasses.replace(made, source=ModelSource(made.source), activation=activation)
+        except (TypeError, ValueError, ConfigError) as error:
             raise ProtocolError(f"not a model spec: {error}") from error
 
 
@@ -60,7 +80,7 @@ class ModelSpec:
 class ModelDescription:
     """A loaded model as its users see it."""
 
-    model_version: str  # short hash of the weights and of the preprocessing
+    model_version: str  # short hash of the weights, of the preprocessing and of the activation
     input_shape: tuple[int, ...]  # of one item, without the batch dimension
     classes: int
     labels: tuple[str, ...]  # len == classes
@@ -68,6 +88,7 @@ class ModelDescription:
     segment_s: float
     peak_normalise: bool
     device: str
+    activation: Activation = Activation.SOFTMAX
 
     @property
     def is_waveform(self) -> bool:
@@ -87,6 +108,7 @@ class ModelDescription:
         """Raises ProtocolError for anything that `to_bytes` of this version did not make."""
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(value).items()}
-            return cls(**fields)
+            made = cls(**fields)
+            return dataclasses.replace(made, activation=Activation(made.activation))
         except (TypeError, ValueError, AttributeError) as error:
             raise ProtocolError(f"not a model description: {error}") from error

@@ -18,7 +18,7 @@ from engine.admin import ask
 from engine.config import Settings, effective_settings, load_settings
 from engine.errors import EngineError
 from engine.launch import prepare_runtime_dir
-from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSource, ModelSpec
+from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
 from frontend.cli_demo import demo
 from frontend.cli_serve import serve_command
 from frontend.cli_view import config_view, prediction_view, status_view
@@ -95,14 +95,21 @@ def config() -> None:
 @click.option("--model-path", default="", help="Weights, or an exported model.")
 @click.option("--factory", default="", help="package.module:function that makes the model.")
 @click.option("--labels", default="", help="File of class names.")
+@click.option("--activation", type=click.Choice(["softmax", "sigmoid", "none"]), help="Outputs to probabilities.")
 @click.option("--pool-size", type=int, help="Instances.")
 @click.option("--max-batch-size", type=int, help="Most items of one batch.")
 @_telling
 def deploy(
-    deployment: str, model_path: str, factory: str, labels: str, pool_size: int | None, max_batch_size: int | None
+    deployment: str,
+    model_path: str,
+    factory: str,
+    labels: str,
+    activation: str | None,
+    pool_size: int | None,
+    max_batch_size: int | None,
 ) -> None:
     """Deploy a model, or swap the one of that name without losing a request."""
-    spec = _spec(model_path, factory, labels)
+    spec = _spec(model_path, factory, labels, activation)
     options = {"pool_size": pool_size, "max_batch_size": max_batch_size}
     given = {name: value for name, value in options.items() if value is not None}
     answer = _ask("deploy", deployment=deployment, spec=spec.to_json(), options=given)
@@ -146,12 +153,13 @@ def _ask(op: str, **fields: Any) -> dict[str, Any]:
     return ask(load_settings().runtime_dir, op, timeout_s=_SLOW_S, **fields)
 
 
-def _spec(model_path: str, factory: str, labels: str) -> ModelSpec:
+def _spec(model_path: str, factory: str, labels: str, activation: str | None) -> ModelSpec:
     source = ModelSource.FACTORY if factory else ModelSource.CHECKPOINT if model_path else ModelSource.DEMO
     return ModelSpec(
         source=source,
         location=factory or (os.path.abspath(model_path) if model_path else ""),
         labels_path=os.path.abspath(labels) if labels else "",
+        activation=Activation.named(activation),
         import_paths=(os.getcwd(),) if factory else (),
     )
 

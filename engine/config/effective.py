@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from engine.config.settings import Settings
-from engine.spec import ModelSource, ModelSpec
+from engine.spec import Activation, ModelSource, ModelSpec
 
 
 def effective_max_batch_size(settings: Settings) -> int:
@@ -59,6 +59,7 @@ def spec_from_settings(settings: Settings) -> ModelSpec:
         segment_s=settings.segment_s if _was_set(settings, "segment_s") else None,
         peak_normalise=settings.peak_normalise if _was_set(settings, "peak_normalise") else None,
         resize_antialias=settings.resize_antialias if _was_set(settings, "resize_antialias") else None,
+        activation=Activation.named(settings.activation),
         import_paths=(os.getcwd(),) if factory else (),
     )
 

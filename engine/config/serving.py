@@ -80,3 +80,11 @@ class ModelSettings:
     model_labels: str = setting(
         "", Rule(text="File of class names: a JSON list, one name a line, or a train.csv; before csv_dir.")
     )
+    activation: str = setting(
+        "",
+        Rule(
+            text="How outputs become probabilities: softmax (one class at a time), sigmoid (several at once), none (they"
+            " are probabilities already); empty: what the model says of itself, else softmax.",
+            choices=("", "softmax", "sigmoid", "none"),
+        ),
+    )

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     LOAD_FAILED = 20  # instance: the model could not be loaded; reported
     WARMUP_FAILED = 21  # instance: the model does not compute, or not reliably; reported
     ORPHANED = 22  # instance: the supervisor went away before there was work, or nobody is left
+    POISONED = 23  # instance: it worked and then could not compute any more; what it had in hand runs elsewhere
     LOCKED = 30  # supervisor, keeper: another one runs in this runtime directory
     BAD_CONFIG = 31  # supervisor: the settings cannot work; starting again cannot help
     UNSUPPORTED = 32  # supervisor: not on this machine; starting again cannot help

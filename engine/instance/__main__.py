@@ -2,6 +2,7 @@
 
 Connect, load, report, map the segment, warm up, wait for `take`, then work until told to leave. A failure before
 `take` is reported, foreign code with its traceback, and ends the process with an exit code that says how far it came.
+So does an instance that cannot compute any more: it answers nothing and leaves, and its work goes to the others.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -22,10 +22,13 @@ from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory
 from engine.instance.attachment import Attachment
 from engine.instance.control import ControlChannel, Message
+from engine.instance.faults import Poisoned
 from engine.instance.loading import load
 from engine.instance.runner import ModelRunner
+from engine.instance.surroundings import Surroundings, leave
 from engine.instance.warmup import warm_up
 from engine.messages import sealed_memfd
+from engine.models.foreign import describe
 
 _LONGEST_TRACEBACK = 16_000  # characters; the end of one tells most
 
@@ -44,12 +47,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runtime-dir", required=True)
     parser.add_argument("--key", required=True)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    surroundings = Surroundings()
+    surroundings.prepare()
     keep_freed_memory()
     control = ControlChannel(options.runtime_dir, options.key)
     try:
         control.open()
-        serve(control)
+        serve(control, surroundings)
     except StartFailed as failure:
         return failure.exit_code
     except (PeerGone, NotReady):  # the supervisor left before there was work
@@ -59,30 +63,45 @@ def main(arguments: list[str]) -> int:
     return int(ExitCode.CLEAN)
 
 
-def serve(control: ControlChannel) -> None:
+def serve(control: ControlChannel, surroundings: Surroundings) -> None:
     """From `load` to the last batch."""
     order = control.expect("load")
     fields = order.fields
+    threads = int(fields["threads"])
     with reported(control, "load"):
+        torch.set_num_threads(threads)
         runner = load_runner(order)
+    surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
         attachment = stack.enter_context(Attachment.open(control.expect("attach")))
         stack.callback(runner.close)
         with reported(control, "warmup"):
             runner.use_mapping(attachment.segment.array)
-            warmup_ms = warm_up(runner, repeats=int(fields["warmup_requests"]))
-        control.send("ready", warmup_ms={str(size): round(ms, 3) for size, ms in warmup_ms.items()})
+            warmed = warm_up(runner, repeats=int(fields["warmup_requests"]))
+        surroundings.restore(threads=threads)
+        control.send("ready", warmup_ms={str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()})
         control.expect("take")
-        attachment.run_loop(control, runner, aging_ms=float(fields.get("aging_ms", 1000.0)))
+        try:
+            attachment.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
+        except Poisoned as error:
+            leave_poisoned(control, error)
         with contextlib.suppress(PeerGone):
             control.send("detached")
+
+
+def leave_poisoned(control: ControlChannel, error: Poisoned) -> NoReturn:
+    """Ends the process as it stands: a device that is lost cannot be tidied up, and the sooner others take over."""
+    try:
+        control.send("poisoned", error=str(error))
+    except PeerGone:  # there is no supervisor that would write it into the log
+        sys.stderr.write(f"instance {os.getpid()} leaves: {error}\n")
+    leave(int(ExitCode.POISONED))
 
 
 def load_runner(order: Message) -> ModelRunner:
     """The model on its device, as `load` asks."""
     fields: dict[str, Any] = order.fields
-    torch.set_num_threads(int(fields["threads"]))
     loaded = load(fields["spec"], order.fds)
     return ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))
 
@@ -102,21 +121,35 @@ def reported(control: ControlChannel, stage: str) -> Iterator[None]:
         yield
     except PeerGone:
         raise
-    except Exception as error:  # loading runs somebody else's code: any error is a failed start, told in full
+    except BaseException as error:  # somebody else's code: anything it raises, sys.exit() too, is a failed start
         control.send("failed", stage=stage, error=_told(error))
         code = ExitCode.LOAD_FAILED if stage == "load" else ExitCode.WARMUP_FAILED
         raise StartFailed(stage, int(code)) from error
 
 
-def _told(error: Exception) -> str:
-    """The traceback of foreign code; an error of ours says what to change, and where it was raised helps nobody."""
-    if not isinstance(error, EngineError):
-        return "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:]
-    cause = error.__cause__
-    if cause is None:
-        return str(error)
-    return f"{error}\n\n{''.join(traceback.format_exception(cause))[-_LONGEST_TRACEBACK:]}"
+def _told(error: BaseException) -> str:
+    """The traceback of foreign code, then in one last line what an owner needs; an error of ours is that line alone."""
+    if isinstance(error, EngineError):
+        cause = error.__cause__
+        return str(error) if cause is None else f"{_traceback(cause)}\n{error}"
+    return f"{_traceback(error)}\nthe model raised {describe(error)}"
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:]
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """`main`, and the end of the process, which waits for no thread that a model has started."""
+    code = 1
+    try:
+        code = main(arguments)
+    except SystemExit as error:  # of argparse: the command line is not ours
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # a bug of ours; the supervisor learns of it by the exit code
+        traceback.print_exc()
+    leave(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(sys.argv[1:])

@@ -11,6 +11,7 @@ from engine.instance.batch import BatchProcessor
 from engine.instance.control import ControlChannel, Holdings, Message
 from engine.instance.loop import InstanceLoop
 from engine.instance.runner import ModelRunner
+from engine.instance.warmup import WarmUp
 from engine.messages import process_start_ticks
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
@@ -51,20 +52,20 @@ class Attachment:
             lease.close()
             segment.close()
 
-    def run_loop(self, control: ControlChannel, runner: ModelRunner, *, aging_ms: float) -> None:
-        """Works until told to leave."""
+    def run_loop(self, control: ControlChannel, runner: ModelRunner, warmed: WarmUp, *, aging_ms: float) -> None:
+        """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         taker = Taker(
             self.segment, self.name, self.lease, self.doorbell, self.reply_bells, max_batch=runner.max_batch
         )
         InstanceLoop(
             taker=taker,
-            processor=BatchProcessor(taker, runner),
+            processor=BatchProcessor(taker, runner, warmed),
             board=InstanceBoard(self.segment, self.name),
             doorbell=self.doorbell,
             control=control,
             holdings=self.holdings,
-            max_batch=runner.max_batch,
             aging_ms=aging_ms,
+            warnings=warmed.warnings,
             wanted=_Wanted(self.segment).check,
         ).run()
 

@@ -5,11 +5,13 @@ It is the only thread of the instance that touches slots, so the progress counte
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from engine.clock import NS_PER_MS, now_ns
 from engine.core.batching import choose
@@ -35,27 +37,31 @@ class InstanceLoop:
         doorbell: Bell,
         control: ControlChannel,
         holdings: Holdings,
-        max_batch: int,
         aging_ms: float,
+        warnings: Sequence[str],
         wanted: Callable[[], bool],
     ) -> None:
+        """`warnings`: what warming up found that an operator should know."""
         self._taker = taker
         self._processor = processor
         self._board = board
         self._doorbell = doorbell
         self._control = control
         self._holdings = holdings
-        self._choose = functools.partial(choose, max_batch=max_batch, aging_ns=int(aging_ms * NS_PER_MS))
+        self._choose = functools.partial(choose, aging_ns=int(aging_ms * NS_PER_MS))
         self._wanted = wanted
         self._leaving = False
+        self._warnings = list(warnings)
+        self._told: object = None  # the last report that this supervisor has
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = select.epoll()
 
     def run(self) -> None:
-        """Returns after `detach`, a signal, or when neither supervisor nor frontends are left."""
+        """Returns after `detach`, a signal, or when neither supervisor nor frontends are left. Raises Poisoned."""
         self._poller.register(self._doorbell.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
         self._poller.register(self._wake_fd, select.EPOLLIN)
         self._watch_control()
+        self._report()
         signal.signal(signal.SIGTERM, self.handle_term)
         try:
             while not self._leaving:
@@ -71,7 +77,8 @@ class InstanceLoop:
 
     def _step(self) -> None:
         """One batch if there is one, else one sleep."""
-        batch = self._taker.take(lambda candidates: self._choose(candidates, now_ns=now_ns()))
+        most = self._processor.ceiling.look(now_ns())
+        batch = self._taker.take(lambda candidates: self._choose(candidates, max_batch=most, now_ns=now_ns()))
         if batch:
             counts = self._processor.process(batch)
             self._board.add_all(
@@ -104,9 +111,11 @@ class InstanceLoop:
             if self._control.fileno() in ready:
                 self._read_control()
         elif self._control.try_reopen(self._holdings):
+            self._told = None
             self._watch_control()
         elif not self._wanted():
             self._leaving = True
+        self._report()
         return ready, not ready
 
     def _read_control(self) -> None:
@@ -120,6 +129,14 @@ class InstanceLoop:
         except PeerGone:
             self._poller.unregister(fd)
             self._control.drop()
+
+    def _report(self) -> None:
+        """Tells whichever supervisor there is what it does not know yet."""
+        news: dict[str, Any] = {"max_batch": self._processor.ceiling.limit, "warnings": self._warnings}
+        if news != self._told and self._control.connected:
+            with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
+                self._control.send("report", **news)
+                self._told = news
 
     def _watch_control(self) -> None:
         if self._control.connected:

@@ -12,7 +12,8 @@ import torch
 from engine.errors import BrokenError
 from engine.instance.staging import CudaStaging, HostStaging, Payload, Staging
 from engine.models.catalogue import LoadedModel
-from engine.spec import ModelDescription
+from engine.models.outputs import checked_logits, doubtful, probabilities_of
+from engine.spec import Activation, ModelDescription
 
 
 class ModelRunner:
@@ -23,6 +24,7 @@ class ModelRunner:
         self.device = _checked_device(device)
         self.max_batch = max_batch
         self.description: ModelDescription = dataclasses.replace(loaded.description, device=device)
+        self._activation_chosen = loaded.activation_chosen
         self._module = loaded.module.to(self.device).eval().requires_grad_(False)
         self._staging: Staging = HostStaging(self.description.input_shape, max_batch)
 
@@ -53,12 +55,28 @@ class ModelRunner:
 
     @torch.inference_mode()
     def run(self, payloads: Sequence[Payload]) -> npt.NDArray[np.float32]:
-        """Probabilities `[B, classes]`, float32 on the host. Raises whatever the model raises."""
-        logits = self._module(self._staging.stage(payloads))
-        probabilities: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).cpu().numpy()
-        if probabilities.shape != (len(payloads), self.description.classes):
-            raise BrokenError(f"the model answered {len(payloads)} items with shape {probabilities.shape}")
+        """Probabilities `[B, classes]`, float32 on the host.
+
+        Raises UnusableOutput for outputs of another form, and whatever the model raises.
+        """
+        found = probabilities_of(self._logits(payloads), self.description.activation)
+        probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
         return probabilities
+
+    @torch.inference_mode()
+    def doubt(self, payloads: Sequence[Payload]) -> str:
+        """Why the model's outputs for `payloads` and its activation seem not to go together; empty if they do."""
+        each = [probabilities_of(self._logits([payload]), Activation.NONE) for payload in payloads]
+        return doubtful(torch.cat(each), self.description.activation, chosen=self._activation_chosen)
+
+    def _logits(self, payloads: Sequence[Payload]) -> torch.Tensor:
+        output = self._module(self._staging.stage(payloads))
+        return checked_logits(output, items=len(payloads), classes=self.description.classes)
+
+    def release_memory(self) -> None:
+        """Gives back what torch keeps for later of the device's memory."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Gives the page-locked mapping back to the driver."""

@@ -38,7 +38,8 @@ class HostStaging:
     """For `cpu`: one buffer, filled item by item, reused for every batch."""
 
     def __init__(self, input_shape: tuple[int, ...], max_batch: int) -> None:
-        self._tensor = torch.zeros((max_batch, *input_shape), dtype=torch.float32)
+        # Said in full: a model may have changed torch's default device.
+        self._tensor = torch.zeros((max_batch, *input_shape), dtype=torch.float32, device="cpu")
         self._rows = self._tensor.numpy().reshape(max_batch, -1)
 
     def stage(self, payloads: Sequence[Payload]) -> torch.Tensor:
@@ -69,7 +70,8 @@ class CudaStaging:
         self._batch = torch.zeros((max_batch, frames), dtype=torch.float32, device=device)
         self._raw = torch.zeros((max_batch, frames), dtype=torch.int16, device=device)
         self.registered = _page_lock(mapping)
-        self._pinned = None if self.registered else torch.zeros((max_batch, 4 * frames), dtype=torch.uint8).pin_memory()
+        pinned = torch.zeros((0 if self.registered else max_batch, 4 * frames), dtype=torch.uint8, device="cpu")
+        self._pinned = None if self.registered else pinned.pin_memory()
         self._address = mapping.ctypes.data
         self._mapping = torch.from_numpy(mapping)  # through numpy, which keeps the mapping alive; frombuffer does not
 

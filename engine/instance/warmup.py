@@ -8,15 +8,17 @@ is tried and may fail is another layout of the weights.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.clock import NS_PER_MS, NS_PER_S, now_ns
 from engine.core.batching import buckets
-from engine.errors import BrokenError
+from engine.errors import BrokenError, ConfigError
+from engine.instance.faults import Fault, failure_of
 from engine.instance.runner import ModelRunner
+from engine.models.foreign import blaming
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
 BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
@@ -33,31 +35,77 @@ class WarmupItem:
     gain: float = 1.0
 
 
-def warm_up(runner: ModelRunner, *, repeats: int) -> dict[int, float]:
-    """Milliseconds of the fastest pass by batch size. Raises BrokenError when a check fails."""
+@dataclass(frozen=True)
+class Probe:
+    """The warm-up item and its answer, by which an instance shows later that it still computes."""
+
+    item: WarmupItem
+    answer: npt.NDArray[np.float32]  # [1, classes]
+
+    def why_not(self, runner: ModelRunner) -> str:
+        """Why the model does not answer as it did at warm-up; empty if it does."""
+        try:
+            found = runner.run([self.item])
+        except BaseException as error:  # the model's code, and the device under it
+            return failure_of(error).text
+        if not np.isfinite(found).all():
+            return "its answer is not finite"
+        return "" if _same(found, self.answer) else f"its answer is off by {np.abs(found - self.answer).max():.2g}"
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What warming up found."""
+
+    bucket_ms: dict[int, float]  # milliseconds of the fastest pass by batch size, of those that fit into memory
+    probe: Probe
+    too_large: int = 0  # smallest batch size that did not fit; 0: all do
+    warnings: tuple[str, ...] = ()  # what works and is probably not meant
+
+
+def warm_up(runner: ModelRunner, *, repeats: int) -> WarmUp:
+    """Runs every bucket. Raises BrokenError or ConfigError when a check fails or the model raises anything."""
     item = _made_up_item(runner.description.input_shape)
-    reference = _checked(runner, [item])
+    probe = Probe(item, _checked(runner, [item]))
+    doubt = runner.doubt([item, replace(item, gain=4.0), replace(item, gain=0.05)])  # loud and quiet
     if runner.try_channels_last():
         try:
-            return _warm_buckets(runner, item, reference, repeats)
-        except (RuntimeError, BrokenError) as error:
+            return _warm_buckets(runner, probe, repeats, doubt)
+        except (ConfigError, BrokenError) as error:
             _LOG.info("the model keeps its channels first: %s", error)
             runner.channels_first()
-    return _warm_buckets(runner, item, reference, repeats)
+    return _warm_buckets(runner, probe, repeats, doubt)
 
 
-def _warm_buckets(
-    runner: ModelRunner, item: WarmupItem, reference: npt.NDArray[np.float32], repeats: int
-) -> dict[int, float]:
+def _warm_buckets(runner: ModelRunner, probe: Probe, repeats: int, doubt: str) -> WarmUp:
+    measured_ms: dict[int, float] = {}
+    too_large = 0
     # The largest first: smaller ones find room in what it leaves. The other way round memory grew by a sixth.
-    sizes = reversed(buckets(runner.max_batch))
-    measured_ms = {size: _warm_bucket(runner, [item] * size, reference, repeats) for size in sizes}
-    return dict(sorted(measured_ms.items()))
+    for size in reversed(buckets(runner.max_batch)):
+        took_ms = _warm_or_too_large(runner, probe, size, repeats)
+        if took_ms is None:
+            too_large = size
+            runner.release_memory()
+        else:
+            measured_ms[size] = took_ms
+    warnings = [doubt] if doubt else []
+    if too_large:
+        warnings.append(f"batches of {too_large} do not fit into the memory of {runner.device}: smaller ones are made")
+    return WarmUp(dict(sorted(measured_ms.items())), probe, too_large, tuple(warnings))
 
 
-def _warm_bucket(
-    runner: ModelRunner, batch: list[WarmupItem], reference: npt.NDArray[np.float32], repeats: int
-) -> float:
+def _warm_or_too_large(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> float | None:
+    """As `_warm_bucket`; None for more than one item that do not fit into memory."""
+    try:
+        return _warm_bucket(runner, probe, size, repeats)
+    except ConfigError as error:
+        if size == 1 or failure_of(error).fault is not Fault.MEMORY:
+            raise
+    return None
+
+
+def _warm_bucket(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> float:
+    batch = [probe.item] * size
     give_up_ns = now_ns() + int(BUCKET_LIMIT_S * NS_PER_S)
     fastest_ns = None
     for _ in range(max(1, repeats)):
@@ -67,15 +115,34 @@ def _warm_bucket(
         fastest_ns = took_ns if fastest_ns is None else min(fastest_ns, took_ns)
         if now_ns() > give_up_ns:
             break
-    difference = float(np.abs(probabilities - reference).max())
-    if difference > TOLERANCE:
-        size = len(batch)
-        raise BrokenError(f"the model answers differently in a batch of {size}: by {difference:.2g} > {TOLERANCE}")
+    if not _same(probabilities, probe.answer):
+        difference = float(np.abs(probabilities - probe.answer).max())
+        raise BrokenError(_changing(runner, probe, size, difference))
     return (fastest_ns or 0) / NS_PER_MS
 
 
+def _changing(runner: ModelRunner, probe: Probe, size: int, difference: float) -> str:
+    """What to say of a model whose answer in a batch of `size` is another than alone."""
+    again = [_checked(runner, [probe.item]) for _ in range(4)]
+    if not all(_same(found, again[0]) for found in again):
+        return (
+            f"the model answers the same item differently each time: by {difference:.2g} > {TOLERANCE}; it draws random"
+            " numbers when it predicts, by a dropout that stays on in evaluation mode for instance"
+        )
+    return (
+        f"the model answers differently in a batch of {size}: by {difference:.2g} > {TOLERANCE}; an item's answer must"
+        " not depend on the others (a batch normalisation that stays in training mode, a mean over the batch)"
+    )
+
+
+def _same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> bool:
+    # Absolute for probabilities; outputs that are used as they are may be larger, and float32 is as exact as they are.
+    return bool((np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted))).all())
+
+
 def _checked(runner: ModelRunner, batch: list[WarmupItem]) -> npt.NDArray[np.float32]:
-    probabilities = runner.run(batch)
+    with blaming(lambda what: f"the model failed on a batch of {len(batch)} at warm-up: {what}"):
+        probabilities = runner.run(batch)
     if not np.isfinite(probabilities).all():
         raise BrokenError(f"the model's answer to a batch of {len(batch)} is not finite")
     return probabilities

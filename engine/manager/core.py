@@ -20,6 +20,7 @@ from engine.manager.factory import ModelFactory, spec_of
 from engine.manager.host import EngineHost
 from engine.manager.results import Result, caller_hash_of, from_cache, item_of
 from engine.messages import sealed_memfd
+from engine.spec import Activation
 from engine.stats import optimization_stats
 
 DEPLOY_S = 600.0  # loading weights and warming up a large model takes minutes
@@ -40,11 +41,12 @@ class ModelOptions:
     sample_rate_hz: int | None = None
     segment_s: float | None = None
     peak_normalise: bool | None = None
+    activation: str | None = None  # softmax, sigmoid, none
 
     @property
     def of_spec(self) -> dict[str, Any]:
         names = ("input_shape", "labels", "sample_rate_hz", "segment_s", "peak_normalise")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "activation": Activation.named(self.activation)}
 
     def of_pool(self, settings: Settings) -> dict[str, Any]:
         """What this process's settings say, unless the deployment says otherwise."""

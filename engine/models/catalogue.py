@@ -7,6 +7,7 @@ Every failure is a ConfigError whose text says what to change.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ from engine.models.factories import call_factory, import_factory, source_of
 from engine.models.fingerprint import model_version
 from engine.models.foreign import UndecodableWeights, blaming
 from engine.models.labels import PUBLISHED_LABELS, check_labels, read_labels
+from engine.models.outputs import check_activation, checked_logits
 from engine.models.pipeline import SoundClassifier
 from engine.models.resnet18 import ResNet18
 from engine.models.spectrogram import MelSettings
 from engine.models.weights import Checkpoint, FileKind, kind_of, read_checkpoint, read_program
-from engine.spec import ModelDescription, ModelSource, ModelSpec
+from engine.spec import Activation, ModelDescription, ModelSource, ModelSpec
 
 DEMO_PATH = Path(__file__).with_name("demo.pt")
 DEFAULT_SAMPLE_RATE_HZ = 22_050
@@ -38,6 +40,7 @@ class LoadedModel:
 
     module: nn.Module  # float32 [B, *input_shape] -> logits [B, classes]
     description: ModelDescription
+    activation_chosen: bool = False  # by the spec or the model itself; otherwise it is the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class _Made:
     segment_s: float
     peak_normalise: bool
     labels: tuple[str, ...] | None
+    activation: Activation | None = None
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # beyond the fields above
     code: bytes = b""
 
@@ -64,20 +68,24 @@ def load_model(
     UndecodableWeights for a file that is no model.
     """
     made = _make(spec, factory)
-    module = made.module.to("cpu").eval()
-    for parameter in module.parameters():  # one by one: TorchScript modules refuse module.requires_grad_()
-        parameter.requires_grad_(False)
+    with blaming(lambda what: f"the model cannot be put into evaluation mode on the CPU: {what}"):
+        module = made.module.to("cpu").eval()
+        for parameter in module.parameters():  # one by one: TorchScript modules refuse module.requires_grad_()
+            parameter.requires_grad_(False)
     classes = _count_classes(module, made.shape)
+    activation = made.activation or Activation.SOFTMAX
+    check_activation(activation, classes)
     preprocessing = {
         **made.preprocessing, "input_shape": made.shape, "sample_rate_hz": made.sample_rate_hz,
-        "segment_s": made.segment_s, "peak_normalise": made.peak_normalise,
+        "segment_s": made.segment_s, "peak_normalise": made.peak_normalise, "activation": activation.value,
     }
     description = ModelDescription(
         model_version=model_version(module, preprocessing, code=made.code + fingerprint),
         input_shape=made.shape, classes=classes, labels=_labels(spec, made, classes),
         sample_rate_hz=made.sample_rate_hz, segment_s=made.segment_s, peak_normalise=made.peak_normalise, device="cpu",
+        activation=activation,
     )
-    return LoadedModel(module, description)
+    return LoadedModel(module, description, activation_chosen=made.activation is not None)
 
 
 def _make(spec: ModelSpec, factory: Callable[[], object] | None) -> _Made:
@@ -118,22 +126,37 @@ def _from_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, *, where: str) -> 
         sample_rate_hz=mel.sample_rate_hz, segment_s=segment_s,
         peak_normalise=bool(_first(spec.peak_normalise, own.get("peak_normalise"), True)),
         labels=_first(checkpoint.labels, PUBLISHED_LABELS if classes == len(PUBLISHED_LABELS) else None),
+        activation=_first(spec.activation, Activation.named(own.get("activation"))),
         preprocessing={"mel": dataclasses.asdict(mel)},
     )
 
 
 def _from_module(spec: ModelSpec, module: nn.Module, *, code: bytes) -> _Made:
     """A module may carry what the spec leaves open as attributes of the same names."""
-    rate_hz = int(_first(spec.sample_rate_hz, getattr(module, "sample_rate_hz", None), DEFAULT_SAMPLE_RATE_HZ))
-    segment_s = float(_first(spec.segment_s, getattr(module, "segment_s", None), DEFAULT_SEGMENT_S))
-    labels = getattr(module, "labels", None)
-    return _Made(
-        module=module,
-        shape=tuple(_first(spec.input_shape, getattr(module, "input_shape", None), (round(rate_hz * segment_s),))),
-        sample_rate_hz=rate_hz, segment_s=segment_s,
-        peak_normalise=bool(_first(spec.peak_normalise, getattr(module, "peak_normalise", None), True)),
-        labels=None if labels is None else tuple(map(str, labels)), code=code,
-    )
+    if spec.resize_antialias is not None:
+        raise ConfigError("resize_antialias concerns the spectrogram of a NightScan checkpoint; leave it out here")
+    with blaming(lambda what: (
+        "an attribute of the module is not of its kind (sample_rate_hz and segment_s are numbers, input_shape and"
+        f" labels are tuples): {what}"
+    )):
+        rate_hz = int(_first(spec.sample_rate_hz, getattr(module, "sample_rate_hz", None), DEFAULT_SAMPLE_RATE_HZ))
+        segment_s = float(_first(spec.segment_s, getattr(module, "segment_s", None), DEFAULT_SEGMENT_S))
+        shape = _first(spec.input_shape, getattr(module, "input_shape", None), (round(rate_hz * segment_s),))
+        labels = getattr(module, "labels", None)
+        return _Made(
+            module=module,
+            shape=tuple(map(operator.index, shape)),
+            sample_rate_hz=rate_hz, segment_s=segment_s,
+            peak_normalise=bool(_first(spec.peak_normalise, getattr(module, "peak_normalise", None), True)),
+            labels=None if labels is None else tuple(map(str, labels)),
+            activation=_first(spec.activation, _own_activation(module)), code=code,
+        )
+
+
+def _own_activation(module: nn.Module) -> Activation | None:
+    """What a module's attribute `activation` says. Many modules have a layer of that name, which says nothing."""
+    own = getattr(module, "activation", None)
+    return Activation.named(own) if isinstance(own, str) else None
 
 
 def _resnet18(state: dict[str, Tensor], where: str) -> ResNet18:
@@ -159,21 +182,14 @@ def _resnet18(state: dict[str, Tensor], where: str) -> ResNet18:
 @torch.inference_mode()
 def _count_classes(module: nn.Module, shape: tuple[int, ...]) -> int:
     """The width of the logits for a batch of zeros."""
-    zeros = torch.zeros(PROBE_ITEMS, *shape)
+    zeros = torch.zeros(PROBE_ITEMS, *shape, dtype=torch.float32, device="cpu")
     with blaming(lambda what: (
         f"the model failed on a batch of zeros of shape {list(zeros.shape)}: {what}. If its items have another shape,"
         " set input_shape in the spec or as an attribute of the module, or sample_rate_hz and segment_s; the first"
         " dimension is the batch and must be free"
     )):
-        logits = module(zeros)
-    if not isinstance(logits, Tensor):
-        raise ConfigError(f"the model must return a tensor of logits [B, classes], not a {type(logits).__name__}")
-    if logits.dim() != 2 or logits.shape[0] != PROBE_ITEMS or not logits.shape[1] or not logits.is_floating_point():
-        raise ConfigError(
-            f"the model must return floating-point logits [B, classes]; for {list(zeros.shape)} it returned"
-            f" {str(logits.dtype).removeprefix('torch.')} {list(logits.shape)}"
-        )
-    return logits.shape[1]
+        output = module(zeros)
+    return checked_logits(output, items=PROBE_ITEMS).shape[1]
 
 
 def _labels(spec: ModelSpec, made: _Made, classes: int) -> tuple[str, ...]:

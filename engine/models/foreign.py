@@ -26,6 +26,15 @@ def blaming(
         yield
     except (ConfigError, passing):
         raise
-    except Exception as error:  # not ours to foresee: a model may raise anything, and so may a reader of broken bytes
-        lines = str(error).splitlines()
-        raise kind(explain(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)) from error
+    except BaseException as error:  # a model may raise anything, sys.exit() too, and so may a reader of broken bytes
+        raise kind(explain(describe(error))) from error
+
+
+def describe(error: BaseException) -> str:
+    """Type and first line of an error; for `sys.exit()` also what that means here."""
+    lines = str(error).splitlines()
+    told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if isinstance(error, SystemExit):
+        told += ", which would end the process; let sys.exit() and the reading of a command line stand below"
+        told += " `if __name__ == '__main__'`"
+    return told

@@ -137,6 +137,10 @@ class Peer:
         if not self._outbox:
             self._loop.watch(self._connection.fileno(), self._read)
 
+    def hear_out(self) -> None:
+        """Handles what it said before it died, whichever of the two the loop met first."""
+        self._read()
+
     def _read(self) -> None:
         """Handles all that has arrived."""
         try:

@@ -27,6 +27,8 @@ class Instance:
         self.error = ""  # what it said when it failed
         self.turned_away = False  # it loaded another model than its version has
         self.warmup_ms: dict[str, float] = {}
+        self.max_batch = 0  # most items that fit into its memory; 0: it has not said
+        self.warnings: list[str] = []  # what it found when it warmed up
         self.started_at_ns = now_ns()
         self.ready_at_ns = 0
         self.leaves_since_ns = 0  # when it was told to leave, or said that it would

@@ -25,6 +25,7 @@ from engine.supervisor.options import SupervisorOptions
 
 LONGEST_LOOK_AWAY_S = 60.0  # between two looks at what a leaving instance still holds
 UNDRESS_WITHIN_S = 0.1  # from the last reply to the end of the process
+UNDRESS_POISONED_WITHIN_S = 2.0  # a device that is lost can hold its process for a while
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Pool:
         self._keys = keys
         self._leaving: list[Instance] = []
         self._closed = False
+        self.last_death = ""  # how an instance that was not told to leave ended last; unlike `reason` it is kept
         self.seats: list[Seat] = []
 
     # --- size -------------------------------------------------------------------------------------------------------
@@ -205,6 +207,13 @@ class Pool:
             # taking itself apart, which takes most of a second.
             self._loop.call_after(UNDRESS_WITHIN_S, functools.partial(self.end, instance))
             return
+        if parcel.type == "poisoned":
+            instance.error = parcel.text("error")  # it ran: its death, which follows by itself, is no failed start
+            self._loop.call_after(UNDRESS_POISONED_WITHIN_S, functools.partial(self._finish_off, instance))
+            return
+        if parcel.type == "report":
+            self._note(instance, parcel)
+            return
         event = _EVENTS.get(parcel.type)
         if event is None:
             raise ProtocolError(f"an instance does not say {parcel.type!r}")
@@ -222,6 +231,16 @@ class Pool:
             if seat is not None:
                 seat.hopeless, seat.reason = False, ""
             self._owner.instance_ready(instance)
+
+    def _note(self, instance: Instance, parcel: Parcel) -> None:
+        """What an instance that works tells of itself, for status and log."""
+        warnings = [str(each) for each in parcel.sequence("warnings")]
+        for warning in warnings:
+            if warning not in instance.warnings:
+                _log.warning("instance %d: %s", instance.identity.pid, warning)
+        before, instance.max_batch, instance.warnings = instance.max_batch, parcel.number("max_batch"), warnings
+        if before and instance.max_batch != before:
+            _log.warning("instance %d: batches of at most %d from now on", instance.identity.pid, instance.max_batch)
 
     def turn_away(self, instance: Instance, reason: str) -> None:
         """It loaded another model than this version has: it ends, and its seat is tried again later."""
@@ -247,6 +266,11 @@ class Pool:
         else:
             self.end(instance)  # it holds no work, and would not read an order before it has booted
 
+    def _finish_off(self, instance: Instance) -> None:
+        """Kills one that said it dies of its work and does not; unlike `end` this counts against that work."""
+        if instance.state is not InstanceState.DEAD:
+            instance.kill()
+
     def _see_off(self, instance: Instance) -> None:
         """From now on it is on its way out."""
         instance.leaves_since_ns = now_ns()
@@ -267,6 +291,8 @@ class Pool:
         self.end(instance)
 
     def _died(self, instance: Instance) -> None:
+        if instance.peer is not None:
+            instance.peer.hear_out()
         death, ran_s = Death.CHANGED if instance.turned_away else classify(instance.state), instance.ran_s
         status = reap(instance.pidfd)
         instance.advance(InstanceEvent.DIED)
@@ -295,6 +321,7 @@ class Pool:
     def _after_death(self, seat: Seat, death: Death, reason: str, *, ran_s: float) -> None:
         verdict = decide(seat.record, death, ran_s=ran_s, policy=self._options.restarts)
         seat.record, seat.hopeless, seat.reason = verdict.record, verdict.hopeless, reason
+        self.last_death = reason
         _log.warning("seat %d: %s", seat.index, reason)
         if verdict.restart_in_s is not None and not self._closed:
             seat.restarts += 1

@@ -60,6 +60,7 @@ def _version(version: Version) -> dict[str, Any]:
         "warmup_requests": options.warmup_requests,
         "ready": version.pool.ready,
         "restarts": sum(seat.restarts for seat in version.pool.seats),
+        "last_death": version.pool.last_death[-LONGEST_REASON:],
         "instances": [_instance(each) for each in version.pool.instances()],
         **_plane(version),
     }
@@ -75,6 +76,8 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "connected": instance.peer is not None and instance.peer.open,
         "uptime_s": round(uptime_s(instance), 3),
         "warmup_ms": instance.warmup_ms,
+        "max_batch_size": instance.max_batch or None,  # what fits; None: it has not said
+        "warnings": instance.warnings,
         "error": instance.error[-LONGEST_REASON:],
     }
 
@@ -91,6 +94,7 @@ def _plane(version: Version) -> dict[str, Any]:
             "classes": plane.description.classes,
             "sample_rate_hz": plane.description.sample_rate_hz,
             "segment_s": plane.description.segment_s,
+            "activation": plane.description.activation.value,
         },
         "lanes": {
             "total": plane.segment.geometry.lanes,

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.core.ceiling import FIRST_PAUSE_NS
+from engine.clock import now_ns
 from engine.instance.batch import BatchProcessor
+from engine.instance.faults import Poisoned
+from engine.instance.runner import ModelRunner
+from engine.instance.warmup import warm_up
 from engine.shm.taker import Outcome
-from engine.testing.models import FAIL, NOT_A_NUMBER
+from engine.testing.models import EXIT, FAIL, LOSE_DEVICE, NOT_A_NUMBER, POISON, ROOM_FOR, Crowded
 from tests.instance.conftest import FRAMES, Bench, make_runner
 
 
@@ -16,6 +21,12 @@ def sound(seed: int, *, first: float | None = None) -> np.ndarray:
     if first is not None:
         samples[0] = first
     return samples
+
+
+def processor(bench: Bench, factory: str) -> tuple[BatchProcessor, ModelRunner]:
+    """One that is warm."""
+    runner = make_runner(factory)
+    return BatchProcessor(bench.taker, runner, warm_up(runner, repeats=1)), runner
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -32,7 +43,7 @@ def test_each_item_gets_its_own_answer(bench: Bench) -> None:
     sounds = [sound(seed) for seed in range(4)]
     for samples in sounds:
         bench.submit(samples)
-    counts = BatchProcessor(bench.taker, make_runner("loudness")).process(bench.take_all())
+    counts = processor(bench, "loudness")[0].process(bench.take_all())
     assert (counts.computed, counts.failed) == (4, 0)
     for samples, reply in zip(sounds, bench.replies()):
         assert reply.outcome is Outcome.OK and reply.batch_size == 4 and reply.probabilities is not None
@@ -44,7 +55,7 @@ def test_each_item_gets_its_own_answer(bench: Bench) -> None:
 def test_only_the_culprit_gets_the_error(bench: Bench, culprit: int) -> None:
     for i in range(4):
         bench.submit(sound(i, first=FAIL if i == culprit else None))
-    counts = BatchProcessor(bench.taker, make_runner("troubled")).process(bench.take_all())
+    counts = processor(bench, "troubled")[0].process(bench.take_all())
     outcomes = [reply.outcome for reply in bench.replies()]
     assert outcomes == [Outcome.MODEL_FAILED if i == culprit else Outcome.OK for i in range(4)]
     assert counts.failed == 1
@@ -52,21 +63,21 @@ def test_only_the_culprit_gets_the_error(bench: Bench, culprit: int) -> None:
 
 def test_a_model_error_says_what_it_was(bench: Bench) -> None:
     bench.submit(sound(0, first=FAIL))
-    BatchProcessor(bench.taker, make_runner("troubled")).process(bench.take_all())
+    processor(bench, "troubled")[0].process(bench.take_all())
     assert bench.replies()[0].error == "ValueError: an item asked to fail"
 
 
 def test_an_answer_that_is_not_finite_is_an_error_of_its_item(bench: Bench) -> None:
     bench.submit(sound(0))
     bench.submit(sound(1, first=NOT_A_NUMBER))
-    BatchProcessor(bench.taker, make_runner("troubled")).process(bench.take_all())
+    processor(bench, "troubled")[0].process(bench.take_all())
     assert [reply.outcome for reply in bench.replies()] == [Outcome.OK, Outcome.NON_FINITE]
 
 
 def test_expired_work_is_answered_uncomputed(bench: Bench) -> None:
     bench.submit(sound(0), deadline_s=-1.0)
     bench.submit(sound(1))
-    counts = BatchProcessor(bench.taker, make_runner("loudness")).process(bench.take_all())
+    counts = processor(bench, "loudness")[0].process(bench.take_all())
     assert counts.computed == 1
     assert [reply.outcome for reply in bench.replies()] == [Outcome.EXPIRED, Outcome.OK]
 
@@ -76,6 +87,86 @@ def test_cancelled_work_is_dropped_uncomputed(bench: Bench) -> None:
     batch = bench.take_all()
     ticket = next(iter(bench.owner._outstanding.values()))
     bench.owner.abandon(ticket)
-    counts = BatchProcessor(bench.taker, make_runner("loudness")).process(batch)
+    counts = processor(bench, "loudness")[0].process(batch)
     assert counts.computed == 0
     assert bench.replies() == [] and bench.owner.statistics().free == 8
+
+
+# --- whose fault it is ----------------------------------------------------------------------------------------------
+
+
+def test_items_that_all_fail_get_their_errors_from_an_instance_that_works(bench: Bench) -> None:
+    for i in range(4):
+        bench.submit(sound(i, first=FAIL))
+    counts = processor(bench, "troubled")[0].process(bench.take_all())
+    assert counts.failed == 4
+    assert [reply.outcome for reply in bench.replies()] == [Outcome.MODEL_FAILED] * 4
+
+
+def test_a_model_that_exits_fails_its_item_and_not_the_instance(bench: Bench) -> None:
+    bench.submit(sound(0))
+    bench.submit(sound(1, first=EXIT))
+    processor(bench, "troubled")[0].process(bench.take_all())
+    replies = bench.replies()
+    assert [reply.outcome for reply in replies] == [Outcome.OK, Outcome.MODEL_FAILED]
+    assert replies[1].error == "SystemExit: an item asked to exit"
+
+
+@pytest.mark.parametrize("culprit", range(4))
+@pytest.mark.parametrize(("marker", "why"), [
+    (POISON, "4 of 4 items failed .* then the warm-up item: ValueError: nothing works"),
+    (LOSE_DEVICE, "the device cannot be used any more: AcceleratorError: CUDA error: an illegal memory access"),
+])
+def test_an_instance_that_cannot_compute_any_more_answers_nobody(
+    bench: Bench, culprit: int, marker: float, why: str
+) -> None:
+    """What it leaves unanswered runs again elsewhere: with the error the innocent would have been answered for good."""
+    for i in range(4):
+        bench.submit(sound(i, first=marker if i == culprit else None))
+    with pytest.raises(Poisoned, match=why):
+        processor(bench, "troubled")[0].process(bench.take_all())
+    assert bench.replies() == [] and bench.owner.outstanding == 4
+
+
+def test_a_model_whose_weights_have_become_nan_answers_nobody(bench: Bench) -> None:
+    worker, runner = processor(bench, "weighted")
+    for parameter in runner._module.parameters():
+        parameter.data.fill_(float("nan"))
+    bench.submit(sound(0))
+    with pytest.raises(Poisoned, match="1 of 1 items failed .not finite., then the warm-up item: .* is not finite"):
+        worker.process(bench.take_all())
+    assert bench.replies() == []
+
+
+def test_a_model_that_answers_otherwise_than_at_warm_up_answers_no_error(bench: Bench) -> None:
+    worker, runner = processor(bench, "weighted")
+    for parameter in runner._module.parameters():
+        parameter.data.fill_(0.0)
+    bench.submit(sound(0, first=FAIL))
+    with pytest.raises(Poisoned, match="its answer is off by"):
+        worker.process(bench.take_all())
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_does_not_fit_is_split_and_later_ones_are_smaller(bench: Bench) -> None:
+    worker, runner = processor(bench, "crowded")
+    assert isinstance(runner._module, Crowded)
+    runner._module.room = ROOM_FOR
+    for i in range(4):
+        bench.submit(sound(i))
+    counts = worker.process(bench.take_all())
+    replies = bench.replies()
+    assert counts.failed == 0 and [reply.outcome for reply in replies] == [Outcome.OK] * 4
+    assert {reply.batch_size for reply in replies} == {ROOM_FOR}
+    assert worker.ceiling.look(now_ns()) == worker.ceiling.limit == ROOM_FOR
+    assert worker.ceiling.look(now_ns() + FIRST_PAUSE_NS) == 2 * ROOM_FOR
+
+
+def test_an_instance_without_room_for_one_item_leaves(bench: Bench) -> None:
+    bench.submit(sound(0))
+    bench.submit(sound(1, first=FAIL))
+    with pytest.raises(Poisoned, match="2 of 2 items failed .OutOfMemoryError: .* warm-up item: OutOfMemoryError"):
+        processor(bench, "crowded")[0].process(bench.take_all())
+    assert bench.replies() == []

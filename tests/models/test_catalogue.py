@@ -252,9 +252,7 @@ class Answers(nn.Module):
 
 @pytest.mark.parametrize(("answer", "complaint"), [
     ((torch.zeros(2, 3),), "not a tuple"), ({"logits": torch.zeros(2, 3)}, "not a dict"),
-    (torch.zeros(3), r"returned float32 \[3\]"), (torch.zeros(1, 3), r"returned float32 \[1, 3\]"),
-    (torch.zeros(2, 3, 4), r"\[2, 3, 4\]"), (torch.zeros(2, 0), r"\[2, 0\]"),
-    (torch.zeros(2, 3, dtype=torch.int64), r"returned int64 \[2, 3\]"),
+    (torch.zeros(3), r"answered shape \(3,\) for a batch of 2"), (torch.zeros(2, 3, 4), r"shape \(2, 3, 4\)"),
 ])
 def test_what_is_no_logits_is_refused(answer: object, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):

@@ -1,0 +1,98 @@
+"""What foreign code finds around it in an instance, and what is put right again after it has run.
+
+A model's module is imported and its factory called in this process. Neither may see our command line, keep what it
+prints to itself, or leave the process without the few things that the instance itself stands on. What only the model
+needs (working directory, environment, torch's default type and device) stays as the model left it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import io
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+PROGRAM_NAME = "nightscan-instance"
+
+_LINE_BUFFERED = 1  # _IOLBF of glibc's stdio.h
+_OUT, _ERR = 1, 2
+
+
+class Surroundings:
+    """Of one instance. `prepare` before the first foreign code, `restore` after each stage of it."""
+
+    def __init__(self) -> None:
+        self._spare_fds: dict[int, int] = {}
+
+    def prepare(self) -> None:
+        """An empty command line, output line by line, and a stack in the log for a crash in native code."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.argv[:] = [PROGRAM_NAME]
+        sys.orig_argv[:] = [PROGRAM_NAME]
+        os.environ["PYTHONUNBUFFERED"] = "1"  # for interpreters that a model starts
+        self._spare_fds = {fd: os.dup(fd) for fd in (_OUT, _ERR) if _is_open(fd)}
+        with contextlib.suppress(RuntimeError, ValueError, OSError):  # there is no standard error
+            faulthandler.enable()
+        sys.stdout, sys.stderr = _stream(_OUT), _stream(_ERR)
+        libc = ctypes.CDLL(None)
+        with contextlib.suppress(ValueError, AttributeError):  # not glibc
+            libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, ctypes.c_size_t(0))
+
+    def restore(self, *, threads: int) -> None:
+        """Whatever was closed, replaced or reset of what the instance stands on."""
+        for fd, spare in self._spare_fds.items():
+            if not _is_open(fd):  # the next descriptor opened would get this number, and what a model prints
+                os.dup2(spare, fd)
+        if getattr(sys.stdout, "closed", True):
+            sys.stdout = _stream(_OUT)
+        if getattr(sys.stderr, "closed", True):
+            sys.stderr = _stream(_ERR)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm for the time of loading must not end the serving
+        np.seterr(all="warn", under="ignore")
+        torch.set_num_threads(threads)
+
+
+class _Outlet(io.FileIO):
+    """A descriptor that takes everything: a log that is full or that nobody reads is no reason to fail a request."""
+
+    def write(self, content: Any, /) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(content) or len(memoryview(content))
+        return len(memoryview(content))
+
+
+def _stream(fd: int) -> io.TextIOWrapper:
+    """Text to a descriptor, line by line."""
+    raw: io.BufferedWriter[Any] = io.BufferedWriter(_Outlet(fd, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, whatever threads and children a model has started; what was printed is not lost."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, replaced by anything, or nobody reads it any more
+            stream.flush()
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(None).fflush(None)
+    if os.getsid(0) == os.getpid():  # started as instances are: everything in the group came from the model
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(os.getpid(), signal.SIGTERM)
+    os._exit(code)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
