@@ -111,6 +111,6 @@ def test_a_wrong_name_is_told_and_costs_only_the_model(own_folder: Path, factory
             answer = address.upload(route, sounds.ONE_SECOND)
             assert (answer.status, answer.value["error"]) == (503, text)
         (deployment,) = status_of(process)["deployments"]
-        assert deployment["state"] == "failed" and re.match(why, deployment["reason"])
+        assert deployment["state"] == "failed" and re.match(why, deployment["reason"].splitlines()[-1])
         assert re.search(why, process.log)
         assert address.get("/api/optimized/stats").status == 200
