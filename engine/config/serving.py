@@ -83,8 +83,8 @@ class ModelSettings:
     activation: str = setting(
         "",
         Rule(
-            text="How outputs become probabilities: softmax (one class at a time), sigmoid (several at once), none (they"
-            " are probabilities already); empty: what the model says of itself, else softmax.",
+            text="How outputs become probabilities: softmax (one class at a time), sigmoid (several at once), none"
+            " (they are probabilities already); empty: what the model says of itself, else softmax.",
             choices=("", "softmax", "sigmoid", "none"),
         ),
     )
