@@ -15,8 +15,10 @@ import numpy as np
 import soundfile
 
 from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
+from frontend.audio.beginning import after_tags, sound_behind
 from frontend.audio.sndfile import ForwardStream, Samples
-from frontend.audio.wav import WavHeader, check_shape, is_wave, parse_wav, repaired
+from frontend.audio.wav import FLOAT, PCM, WavHeader, bare, check_shape, is_wave, packed_wave, parse_wav
+from frontend.audio.wav_words import packed
 
 _LARGEST_SAMPLE = 2.0**40  # far above any integer scale that was stored as float; beyond it sums would overflow
 # The densest honest stream is FLAC of silence: 65,535 frames in 11 bytes. A header that claims more is not believed,
@@ -37,6 +39,7 @@ class Recording(NamedTuple):
     sample_rate_hz: int
     channels: int
     format: str  # "WAV", "FLAC", "OGG", "MP3", ...
+    has_8_bits: bool = False  # the file's samples are integers of 8 bits, whose coarse steps splitting on silence counts
 
     @property
     def duration_s(self) -> float:
@@ -55,14 +58,19 @@ def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes
     no frame, or holds NaN or infinity, AudioTooLong when it is over a limit.
     """
     limits = _Limits(max_duration_s, max_decoded_bytes)
-    if not is_wave(body):
-        if require_wav:
+    whole = memoryview(body)
+    view = whole[after_tags(whole):]
+    if is_wave(view):
+        return _decode_wave(view, limits)
+    if require_wav:
+        view = view[sound_behind(view):]
+        if not is_wave(view):
             raise NotAudio("the file is not a WAV file")
-        return _decode_by_library(body, limits)
-    header = parse_wav(body)
-    if header.is_pcm16:
-        return _view_pcm16(body, header, limits)
-    return _decode_by_library(repaired(body, header) if header.sizes_lie else body, limits)
+        return _decode_wave(view, limits)
+    try:
+        return _decode_by_library(view, limits)
+    except soundfile.SoundFileError as error:
+        return _decode_behind(whole, view, limits, error)
 
 
 def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recording | None:
@@ -73,7 +81,10 @@ def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recor
     if not is_wave(body):
         return None
     header = parse_wav(body)
-    return _view_pcm16(body, header, _Limits(max_duration_s, 0)) if header.is_pcm16 else None
+    if not header.is_pcm16:
+        return None
+    data = memoryview(body)[header.data_start:header.data_start + header.data_bytes]
+    return _view_pcm16(data, header, _Limits(max_duration_s, 0))
 
 
 class _Limits(NamedTuple):
@@ -89,27 +100,58 @@ class _Limits(NamedTuple):
             raise AudioTooLong(f"the decoded recording is larger than {self.max_decoded_bytes} bytes")
 
 
-def _view_pcm16(body: bytes | memoryview, header: WavHeader, limits: _Limits) -> Recording:
-    frames, channels, rate_hz = header.frames, header.channels, header.sample_rate_hz
+def _view_pcm16(data: memoryview, header: WavHeader, limits: _Limits) -> Recording:
+    channels, rate_hz = header.channels, header.sample_rate_hz
+    frames = len(data) // (2 * channels)
     if not frames:
         raise UndecodableAudio("the WAV file holds no frame")
     limits.check_duration(frames, rate_hz)
-    flat = np.frombuffer(memoryview(body).toreadonly(), "<i2", frames * channels, header.data_start)
+    flat = np.frombuffer(data.toreadonly(), "<i2", frames * channels)
     return Recording(flat.reshape(frames, channels), rate_hz, channels, "WAV")
 
 
-def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:
+def _decode_wave(body: memoryview, limits: _Limits) -> Recording:
+    header = parse_wav(body)
+    if header.is_pcm16:
+        return _view_pcm16(body[header.data_start:header.data_start + header.data_bytes], header, limits)
+    if header.format_tag in (PCM, FLOAT):
+        tag, bits, data = packed(body, header)
+        if tag == PCM and bits == 16:
+            return _view_pcm16(memoryview(data), header, limits)
+        plain = packed_wave(tag, bits, header, data)
+    else:
+        plain = bare(body, header)
     try:
-        with ForwardStream(body) as file:
-            check_shape(file.channels, file.samplerate)
-            _check_claim(file, len(body), limits)
-            samples = _read(file, limits)
-            format_name = "WAV" if file.format in ("WAVEX", "RF64") else str(file.format)
-            rate_hz = int(file.samplerate)
+        return _decode_by_library(plain, limits)
     except soundfile.SoundFileError as error:
         raise _refusal(body, error) from error
+
+
+def _decode_behind(
+    whole: memoryview, body: memoryview, limits: _Limits, error: soundfile.SoundFileError
+) -> Recording:
+    """`body`, the end of `whole`, which libsndfile refused with `error`, decoded from where its sound begins."""
+    behind = body[sound_behind(body):]
+    if is_wave(behind):
+        return _decode_wave(behind, limits)
+    if len(behind) == len(body):
+        raise _refusal(whole, error) from error
+    try:
+        return _decode_by_library(behind, limits)
+    except soundfile.SoundFileError as second:
+        raise _refusal(behind, second) from second
+
+
+def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:
+    """Raises SoundFileError for what libsndfile does not read."""
+    with ForwardStream(body) as file:
+        check_shape(file.channels, file.samplerate)
+        _check_claim(file, len(body), limits)
+        samples = _read(file, limits)
+        format_name = "WAV" if file.format in ("WAVEX", "RF64") else str(file.format)
+        rate_hz, has_8_bits = int(file.samplerate), file.subtype in ("PCM_U8", "PCM_S8")
     _check_values(samples)
-    return Recording(samples, rate_hz, samples.shape[1], format_name)
+    return Recording(samples, rate_hz, samples.shape[1], format_name, has_8_bits)
 
 
 def _check_claim(file: ForwardStream, body_bytes: int, limits: _Limits) -> None:
