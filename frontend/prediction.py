@@ -19,7 +19,7 @@ from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 from frontend.answers import server_timing
 from frontend.audio.decode import Recording, decode, decode_in_place
-from frontend.audio.segment import Window, is_quickly_cut, segment_recording
+from frontend.audio.segment import SHORT_FILE_BYTES, Window, is_quickly_cut, segment_recording
 from frontend.context import RouteContext
 from frontend.dialect import Dialect, Prediction, upload_of
 from frontend.http_message import HttpRequest, HttpResponse
@@ -82,10 +82,10 @@ class PredictionRoute:
         if client is None:
             raise NotReady()
         description = _description(client, parameters.deployment)
+        if quick and len(upload.data) > SHORT_FILE_BYTES:
+            return None
         recording = decode_in_place(upload.data, max_duration_s=dialect.max_duration_s)
-        mode = parameters.segmentation or self._segmentation
-        rate_hz = description.sample_rate_hz
-        if quick and (recording is None or not is_quickly_cut(recording, sample_rate_hz=rate_hz, mode=mode)):
+        if quick and not self._is_quickly_cut(recording, parameters, description):
             return None
         if recording is None:
             recording = decode(
@@ -109,6 +109,17 @@ class PredictionRoute:
         )
         return PendingPrediction(self, request, client, prediction, ticket)
 
+    def _is_quickly_cut(
+        self, recording: Recording | None, parameters: Parameters, description: ModelDescription
+    ) -> bool:
+        return recording is not None and is_quickly_cut(
+            recording,
+            sample_rate_hz=description.sample_rate_hz,
+            window_frames=description.input_shape[0],
+            overlap_s=parameters.overlap_s,
+            mode=parameters.segmentation or self._segmentation,
+        )
+
     def _cut(self, recording: Recording, parameters: Parameters, description: ModelDescription) -> list[Window]:
         if not description.is_waveform:
             raise InvalidField("deployment takes arrays, not sound", field="deployment")
@@ -119,6 +130,7 @@ class PredictionRoute:
             segment_s=description.input_shape[0] / description.sample_rate_hz,
             mode=parameters.segmentation or self._segmentation,
             overlap_s=parameters.overlap_s,
+            min_window_s=self._context.settings.min_window_s,
             peak_normalise=description.peak_normalise,
             max_segments=self._context.settings.max_segments,
             max_decoded_bytes=self._context.settings.max_decoded_bytes,

@@ -18,6 +18,15 @@ class AudioSettings:
     overlap_s: float = setting(
         0.0, Rule(text="Overlap of windows cut at fixed steps; less than segment_s.", unit="s", at_least=0, at_most=600)
     )
+    min_window_s: float = setting(
+        1.0,
+        Rule(
+            text="Shortest last window at fixed steps where there is another; never more than half of segment_s counts.",
+            unit="s",
+            at_least=0,
+            at_most=600,
+        ),
+    )
     segmentation: str = setting(
         "",
         Rule(

@@ -2,7 +2,12 @@
 
 Two ways. `fixed` covers the whole recording with windows of equal length and spacing; `silence` is the way the models
 were trained: only what is louder than its surroundings, each chunk centred in a window (see `silence.py`). In both,
-the level of the whole recording, its highest sample over all channels, decides the gain.
+the level of the whole recording, its highest sample over all channels, decides the gain, and a window whose samples
+are all the same, whatever their value, holds no sound and is not computed.
+
+In `fixed`, a last window that would hold less than `min_window_s` is left out: a breath of sound before seconds of
+padding gets confident nonsense, and a recording's answer is the highest over its windows. It stays where there is no
+other window, and it is never more than half a window that is lost this way.
 
 A window's samples are int16 where that is what the recording holds, so that a mono recording at the model's rate is
 passed on without a copy; else float32. An array shorter than the window means that silence follows.
@@ -18,14 +23,16 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.errors import AudioTooLong, InvalidField, SilentAudio
+from frontend.audio.channels import INT16_FULL_SCALE, MEAN, chosen_channel, full_scale, mono
 from frontend.audio.decode import Recording
 from frontend.audio.resample import Float32Array, fitted, frames_after, resample
 from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
 from frontend.audio.sndfile import Samples
 
 SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
+SHORT_FILE_BYTES = 2 * SHORT_PCM_BYTES  # with what else may lie in it
 DEFAULT_MAX_DECODED_BYTES = 1 << 30
-_INT16_FULL_SCALE = 32_768.0
+_FEW_WINDOWS = 16  # each is copied into shared memory: 50 us for 8 s
 _LEAST_SIGNAL = 2.0**-31  # one step of 32-bit PCM; what lies below is arithmetic, not sound
 _BYTES_PER_MS = 40  # of the running sums of silence splitting
 
@@ -43,6 +50,7 @@ class Window:
     end_s: float  # where the recording's own sound ends, without the padding
     samples: Samples  # `[frames]`, contiguous
     gain: float
+    channel: int = MEAN  # which the samples are of, counted from 1, or MEAN of all; the same in a whole recording
 
 
 class _Plan(NamedTuple):
@@ -52,6 +60,7 @@ class _Plan(NamedTuple):
     segment_s: float
     segment_frames: int
     hop_frames: int
+    min_frames: int  # of a last window
     peak_normalise: bool
     max_segments: int
     max_decoded_bytes: int
@@ -66,12 +75,13 @@ class _Plan(NamedTuple):
 
 
 def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: float, mode: str, overlap_s: float = 0.0,
-                      peak_normalise: bool = True, max_segments: int,
+                      min_window_s: float, peak_normalise: bool = True, max_segments: int,
                       max_decoded_bytes: int = DEFAULT_MAX_DECODED_BYTES) -> list[Window]:
     """Cuts a recording into windows of `segment_s` seconds at `sample_rate_hz`; at least one is returned.
 
-    mode: "fixed" (a window every `segment_s - overlap_s` seconds, the last one with its true `end_s`; windows without
-    any signal are left out) or "silence" (overlap_s is not used). max_decoded_bytes bounds the samples made here.
+    mode: "fixed" (a window every `segment_s - overlap_s` seconds, the last one with its true `end_s` unless it is
+    shorter than `min_window_s`; windows without any signal are left out) or "silence" (neither overlap_s nor
+    min_window_s is used). max_decoded_bytes bounds the samples made here.
 
     Raises SilentAudio when no window holds a signal, AudioTooLong for more than `max_segments` windows (before they
     are made) or too much memory, InvalidField for an unknown mode or an overlap that is not in [0, segment_s).
@@ -80,8 +90,9 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
         raise InvalidField(f"overlap_s is {overlap_s:g}, allowed is 0 up to, but not, {segment_s:g}", field="overlap_s")
     frames = round(segment_s * sample_rate_hz) or 1
     hop_frames = round((segment_s - overlap_s) * sample_rate_hz) or 1
+    min_frames = min(round(min_window_s * sample_rate_hz), frames // 2)
     plan = _Plan(
-        sample_rate_hz, segment_s, frames, hop_frames, peak_normalise, max_segments, max_decoded_bytes
+        sample_rate_hz, segment_s, frames, hop_frames, min_frames, peak_normalise, max_segments, max_decoded_bytes
     )
     if mode == "fixed":
         windows = _fixed(recording, plan)
@@ -94,14 +105,17 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     return windows
 
 
-def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, mode: str, max_bytes: int = SHORT_PCM_BYTES) -> bool:
+def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, window_frames: int, overlap_s: float, mode: str,
+                   max_bytes: int = SHORT_PCM_BYTES) -> bool:
     """Whether `segment_recording` is so cheap here that it may run on an event loop.
 
-    True for at most `max_bytes` of mono int16 at the model's rate, cut into fixed windows.
+    True for at most `max_bytes` of mono int16 at the model's rate, cut into a few fixed windows of `window_frames`.
     """
     samples = recording.samples
     as_it_lies = recording.sample_rate_hz == sample_rate_hz and recording.channels == 1 and samples.dtype == np.int16
-    return mode == "fixed" and as_it_lies and samples.nbytes <= max_bytes
+    hop_frames = window_frames - overlap_s * sample_rate_hz
+    is_short = samples.nbytes <= max_bytes and len(samples) <= _FEW_WINDOWS * hop_frames
+    return mode == "fixed" and as_it_lies and is_short
 
 
 def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
@@ -109,28 +123,33 @@ def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
     count = 1
     if frames > plan.segment_frames:
         count -= (plan.segment_frames - frames) // plan.hop_frames
-    plan.check_count(count)
+    ends_in_a_breath = count > 1 and frames - (count - 1) * plan.hop_frames < plan.min_frames
+    plan.check_count(count - ends_in_a_breath)
     gain = 1.0
     if plan.peak_normalise:
         peak = _relative_peak(recording.samples)
         if peak < _LEAST_SIGNAL:
             return []
         gain = 1.0 / peak
-    source = _mono(recording.samples)
+    channel = chosen_channel(recording.samples)
+    source = mono(recording.samples, channel)
     track = source
     if recording.sample_rate_hz != plan.rate_hz:
         plan.check_bytes(4 * frames)
         track = resample(_as_float(source), from_hz=recording.sample_rate_hz, to_hz=plan.rate_hz)
     if count == 1:
         end_s = min(frames / plan.rate_hz, recording.duration_s)
-        return [Window(0, 0.0, end_s, track, gain)] if _has_signal(source) else []
+        return [Window(0, 0.0, end_s, track, gain, channel)] if _has_signal(source) else []
     windows = []
     for index in range(count):
         start = index * plan.hop_frames
         end = min(start + plan.segment_frames, frames)
+        # Asked before resampling, which spreads a sound over the silence beside it.
         if _has_signal(source[start * len(source) // frames:-(-end * len(source) // frames)]):
             end_s = min(end / plan.rate_hz, recording.duration_s)
-            windows.append(Window(index, start / plan.rate_hz, end_s, track[start:end], gain))
+            windows.append(Window(index, start / plan.rate_hz, end_s, track[start:end], gain, channel))
+    if ends_in_a_breath and len(windows) > 1 and windows[-1].index == count - 1:
+        windows.pop()
     return windows
 
 
@@ -140,55 +159,54 @@ def _by_silence(recording: Recording, plan: _Plan) -> Iterator[Window]:
     plan.check_bytes(int(recording.duration_s * 1000) * _BYTES_PER_MS)
     if _relative_peak(recording.samples) < _LEAST_SIGNAL:
         return
-    loudness = Loudness(recording.samples, recording.sample_rate_hz, normalise=plan.peak_normalise)
+    channel = chosen_channel(recording.samples)
+    loudness = Loudness(
+        recording.samples,
+        recording.sample_rate_hz,
+        normalise=plan.peak_normalise,
+        has_8_bits=recording.has_8_bits,
+    )
     chunks = loud_chunks(loudness, round(plan.segment_s * 1000))
     plan.check_count(len(chunks))
     plan.check_bytes(len(chunks) * plan.segment_frames * 4)
     for index, chunk in enumerate(chunks):
-        end_s = min(chunk.end_ms / 1000, recording.duration_s)
-        samples = _placed(chunk, recording.sample_rate_hz, plan)
-        yield Window(index, chunk.start_ms / 1000, end_s, samples, 1.0)
+        track = mono(chunk.samples, channel)
+        if _has_signal(track):
+            end_s = min(chunk.end_ms / 1000, recording.duration_s)
+            samples = _placed(track, chunk, recording.sample_rate_hz, plan)
+            yield Window(index, chunk.start_ms / 1000, end_s, samples, 1.0, channel)
 
 
-def _placed(chunk: PlacedChunk, rate_hz: int, plan: _Plan) -> Samples:
+def _placed(track: Samples, chunk: PlacedChunk, rate_hz: int, plan: _Plan) -> Samples:
     """The chunk with its silence around it, at the model's rate. At that rate already, what follows it is left off."""
-    mono = _mono(chunk.samples)
-    end = chunk.lead_frames + len(mono)
+    end = chunk.lead_frames + len(track)
     if rate_hz == plan.rate_hz:
-        padded = np.zeros(end, mono.dtype)
-        padded[chunk.lead_frames:] = mono
+        padded = np.zeros(end, track.dtype)
+        padded[chunk.lead_frames:] = track
         return padded[:plan.segment_frames]
     whole = np.zeros(max(1, chunk.total_frames), np.float32)
-    whole[chunk.lead_frames:end] = _as_float(mono)
+    whole[chunk.lead_frames:end] = _as_float(track)
     return fitted(resample(whole, from_hz=rate_hz, to_hz=plan.rate_hz), plan.segment_frames)
 
 
-def _mono(samples: Samples) -> Samples:
-    """`[frames]`: the one channel as it lies, or the mean of several in float32."""
-    channels = samples.shape[1]
-    if channels == 1:
-        return samples[:, 0]
-    total = samples[:, 0].astype(np.float32)
-    for channel in range(1, channels):  # a mean along a short last axis is five times as slow
-        total += samples[:, channel]
-    total *= np.float32(1.0 / (channels * _full_scale(samples)))
-    return total
-
-
-def _as_float(mono: Samples) -> Float32Array:
-    return mono * np.float32(1.0 / _INT16_FULL_SCALE) if mono.dtype == np.int16 else mono
-
-
-def _full_scale(samples: Samples) -> float:
-    return _INT16_FULL_SCALE if samples.dtype == np.int16 else 1.0
+def _as_float(track: Samples) -> Float32Array:
+    return track * np.float32(1.0 / INT16_FULL_SCALE) if track.dtype == np.int16 else track
 
 
 def _relative_peak(samples: Samples) -> float:
-    return peak_of(samples) / _full_scale(samples)
+    return peak_of(samples) / full_scale(samples)
 
 
-def _has_signal(samples: Samples) -> bool:
-    # nearly every window shows a signal in its first samples; only digital silence is read to its end
-    if samples.dtype == np.int16:  # one step of 16 bits is far above the least signal, and this the quickest question
-        return bool(np.count_nonzero(samples[:256]) or np.count_nonzero(samples))
-    return _relative_peak(samples[:256]) >= _LEAST_SIGNAL or _relative_peak(samples) >= _LEAST_SIGNAL
+def _has_signal(track: Samples) -> bool:
+    """Whether the samples are not all the same."""
+    # Nearly every window shows it at once; only a constant is read to its end.
+    if not len(track):
+        return False
+    if track.dtype == np.int16:  # one step of 16 bits is far above the least signal
+        first = track[0]
+        return bool(first != track[-1] or np.count_nonzero(track[:256] != first) or np.count_nonzero(track != first))
+    return _spread(track[:256]) >= _LEAST_SIGNAL or _spread(track) >= _LEAST_SIGNAL
+
+
+def _spread(track: Samples) -> float:
+    return float(track.max()) - float(track.min())

@@ -6,7 +6,8 @@ rounded otherwise, so this module reproduces the numbers: pydub 0.25 is the orac
 Python loop over every millisecond is done here with one running sum of energies, about forty times as fast.
 
 Units: `*_ms` are whole milliseconds, converted to frames as pydub does, by truncating ms * (rate / 1000). An energy
-is a sum of squared samples over all channels. Samples stored as float are treated as 32-bit integers.
+is a sum of squared samples over all channels. Samples stored as float are treated as 32-bit integers, or as 8-bit
+ones where the file held these: pydub then counts in steps of 1/128, and in finer ones once silence is added.
 """
 
 from __future__ import annotations
@@ -43,19 +44,25 @@ class PlacedChunk:
     samples: Samples  # `[frames, channels]` of the normalised recording
     lead_frames: int  # silence before them
     total_frames: int  # with the silence on both sides
+    is_padded: bool  # whether silence was added, if only less than a frame of it
 
 
 class Loudness:
     """A recording brought to 0 dBFS and measured: the normalised samples and the energy of any whole milliseconds."""
 
-    def __init__(self, samples: Samples, sample_rate_hz: int, *, normalise: bool = True) -> None:
-        """samples: `[frames, channels]`, int16, or float32 with full scale 1.0; `self.samples` is of the same kind."""
+    def __init__(
+        self, samples: Samples, sample_rate_hz: int, *, normalise: bool = True, has_8_bits: bool = False
+    ) -> None:
+        """samples: `[frames, channels]`, int16, or float32 with full scale 1.0; `self.samples` is of the same kind.
+
+        has_8_bits: float32 samples are whole steps of 1/128.
+        """
         self.frames, self.channels = samples.shape
         self.sample_rate_hz = sample_rate_hz
         self.duration_ms = self.length_ms(self.frames)
         is_int16 = samples.dtype == np.int16
-        self._full_scale = 32_768.0 if is_int16 else 2.0**31
-        self._step = 1.0 if is_int16 else 2.0**-31  # one integer step in the samples' own unit
+        self._full_scale = 32_768.0 if is_int16 else 128.0 if has_8_bits else 2.0**31
+        self._step = 1.0 if is_int16 else 1.0 / self._full_scale  # one integer step in the samples' own unit
         self._factor = (_gain(peak_of(samples) / (32_768.0 if is_int16 else 1.0)) if normalise else 1.0) / self._step
         self._grid = (np.arange(self.duration_ms + 1) * (sample_rate_hz / 1000.0)).astype(np.int64)
         self.samples = np.empty(samples.shape, samples.dtype)
@@ -71,16 +78,17 @@ class Loudness:
         levels = np.floor(np.sqrt(energies / np.maximum(counts, 1)))
         return np.flatnonzero(levels <= _amplitude(THRESHOLD_DBFS) * self._full_scale)
 
-    def level_dbfs(self, start_ms: int, end_frame: int, total_frames: int) -> float:
+    def level_dbfs(self, start_ms: int, end_frame: int, total_frames: int, *, is_padded: bool) -> float:
         """Level of what lies from `start_ms` to `end_frame`, spread over `total_frames` of which the rest is silence.
 
-        -inf for a root mean square below one integer step.
+        -inf for a root mean square below one integer step. is_padded: silence was added, which has at least 16 bits.
         """
         last_ms = int(np.searchsorted(self._grid, end_frame, side="right")) - 1
         tail = self.samples[int(self._grid[last_ms]):end_frame].astype(np.float64) / self._step
         energy = float(self._energy[last_ms] - self._energy[start_ms]) + float(np.square(tail).sum())
-        root_mean_square = int(math.sqrt(energy / max(1, total_frames * self.channels)))
-        return 20 * math.log(root_mean_square / self._full_scale, 10) if root_mean_square else -math.inf
+        widening = max(1.0, 32_768.0 / self._full_scale) if is_padded else 1.0
+        root_mean_square = int(math.sqrt(energy / max(1, total_frames * self.channels)) * widening)
+        return 20 * math.log(root_mean_square / (self._full_scale * widening), 10) if root_mean_square else -math.inf
 
     def frame_at(self, position_ms: int) -> int:
         return int(position_ms * (self.sample_rate_hz / 1000.0))
@@ -144,15 +152,18 @@ def _place(loudness: Loudness, chunk: Chunk, length_ms: int) -> PlacedChunk:
     if chunk_ms > length_ms:
         frames = loudness.frame_at(length_ms)
         kept = loudness.samples[start:start + frames]
-        return PlacedChunk(chunk.start_ms, chunk.start_ms + length_ms, start, kept, 0, frames)
+        return PlacedChunk(chunk.start_ms, chunk.start_ms + length_ms, start, kept, 0, frames, False)
     before_ms = (length_ms - chunk_ms) // 2
     lead_frames = loudness.silence_frames(before_ms)
     total_frames = lead_frames + frames + loudness.silence_frames(length_ms - chunk_ms - before_ms)
-    return PlacedChunk(chunk.start_ms, chunk.end_ms, start, loudness.samples[start:end], lead_frames, total_frames)
+    samples = loudness.samples[start:end]
+    is_padded = chunk_ms < length_ms
+    return PlacedChunk(chunk.start_ms, chunk.end_ms, start, samples, lead_frames, total_frames, is_padded)
 
 
 def _level_dbfs(loudness: Loudness, chunk: PlacedChunk) -> float:
-    return loudness.level_dbfs(chunk.start_ms, chunk.start_frame + len(chunk.samples), chunk.total_frames)
+    end_frame = chunk.start_frame + len(chunk.samples)
+    return loudness.level_dbfs(chunk.start_ms, end_frame, chunk.total_frames, is_padded=chunk.is_padded)
 
 
 def _sounding(loudness: Loudness) -> list[tuple[int, int]]:

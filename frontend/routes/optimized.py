@@ -10,6 +10,7 @@ from engine.client import ItemAnswer
 from engine.config import Settings
 from engine.spec import ModelDescription
 from frontend.answers import Wording, combine, rank
+from frontend.audio.channels import MEAN
 from frontend.audio.segment import Window
 from frontend.dialect import Prediction
 from frontend.errors import optimized_error
@@ -51,7 +52,8 @@ class OptimizedDialect:
             )
         best, confidence = whole[0]
         recording = prediction.recording
-        audio = _audio(recording.duration_s, recording.sample_rate_hz, recording.channels, recording.format)
+        channel = prediction.windows[0].channel
+        audio = _audio(recording.duration_s, recording.sample_rate_hz, recording.channels, channel, recording.format)
         text = (  # the two ids have been checked for their characters, so that they need no escapes
             f'{{"request_id":"{prediction.request_id}","deployment_id":"{parameters.deployment}",'
             f'"model_version":{_quoted(description.model_version)},'
@@ -90,8 +92,10 @@ def _place(index: int, start_s: float, end_s: float) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _audio(duration_s: float, sample_rate_hz: int, channels: int, format_name: str) -> str:
+def _audio(duration_s: float, sample_rate_hz: int, channels: int, channel: int, format_name: str) -> str:
+    """`channel_used` is there where there are several: "mean", or the number, from 1, of the one that was heard."""
+    used = "" if channels == 1 else f'"channel_used":{channel},' if channel != MEAN else '"channel_used":"mean",'
     return (
         f'{{"duration_s":{duration_s!r},"sample_rate_hz":{sample_rate_hz},'
-        f'"channels":{channels},"format":{json.dumps(format_name)}}}'
+        f'"channels":{channels},{used}"format":{json.dumps(format_name)}}}'
     )
