@@ -21,7 +21,7 @@ class AudioSettings:
     min_window_s: float = setting(
         1.0,
         Rule(
-            text="Shortest last window at fixed steps where there is another; never more than half of segment_s counts.",
+            text="Shortest last window at fixed steps where there is another; at most half of segment_s counts.",
             unit="s",
             at_least=0,
             at_most=600,

@@ -6,6 +6,7 @@ any kind, and forms made by hand a line break. Players do not mind. All searches
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _MAX_PARTS = 8  # tags and runs of padding, arbitrary
@@ -19,7 +20,8 @@ _ID3_HAS_FOOTER = 0x10
 _APE_BYTES = 32
 
 _FRAMES_IN_A_ROW = 3  # that make a stream; one header alone appears by chance in every 4 KB of noise
-_SYNC = re.compile(rb"\xff[\xe2-\xff]", re.DOTALL)
+_MAX_CANDIDATES = 1_000  # bounds the time for a body full of headers
+_SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]", re.DOTALL)
 _KBITS_PER_S = {
     (1, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -68,7 +70,7 @@ def _after_padding(body: memoryview, position: int) -> int:
 
 def _first_mpeg_frame(body: memoryview, position: int) -> int:
     near = bytes(body[position:position + _MOST_JUNK_BYTES])
-    for match in _SYNC.finditer(near):
+    for match in itertools.islice(_SYNC.finditer(near), _MAX_CANDIDATES):
         if _is_stream(body, position + match.start()):
             return position + match.start()
     return 0

@@ -39,7 +39,7 @@ class Recording(NamedTuple):
     sample_rate_hz: int
     channels: int
     format: str  # "WAV", "FLAC", "OGG", "MP3", ...
-    has_8_bits: bool = False  # the file's samples are integers of 8 bits, whose coarse steps splitting on silence counts
+    has_8_bits: bool = False  # the file holds integers of 8 bits, in whose coarse steps splitting on silence counts
 
     @property
     def duration_s(self) -> float:

@@ -17,11 +17,12 @@ from frontend.audio.wav import FLOAT, PCM, WavHeader
 
 Words = np.ndarray[Any, np.dtype[Any]]
 
-_LEAST_FLOAT, _LARGEST_FLOAT = 2.0**-40, 2.0**25  # the words of integers leave this range as soon as one is small
+_LEAST_FLOAT, _LARGEST_FLOAT = 2.0**-40, 2.0**25  # read as floats, integers leave this range as soon as one is small
+_MOST_FLOATS = 0.95  # of the words that are not zero; a computed sine has some that are as good as zero
 
 
 class PackedSamples(NamedTuple):
-    """Samples as every decoder reads them: `bits` is a multiple of 8, they lie one behind the other, upper end first."""
+    """Samples as every decoder reads them: `bits` is a multiple of 8, and they lie one behind the other."""
 
     format_tag: int
     bits: int
@@ -79,7 +80,7 @@ def _moved(words: Words, room_bytes: int, valid_bits: int) -> PackedSamples | No
 
 
 def _is_around(words: Words, middle: int) -> bool:
-    """Whether most words are nearer to `middle` than to its zero and its double: a sound with an offset, or unsigned."""
+    """Whether most words are nearer to `middle` than to 0 and its double: a sound with an offset, or unsigned."""
     near = (words >= middle // 2) & (words < middle + middle // 2)
     return 2 * int(np.count_nonzero(near)) > len(words)
 
@@ -90,7 +91,8 @@ def _are_floats(words: Words, room_bytes: int, valid_bits: int) -> bool:
         return False
     with np.errstate(invalid="ignore"):
         sizes = np.abs(words.view("<f4")[words != 0])
-        return bool(len(sizes) and sizes.min() >= _LEAST_FLOAT and sizes.max() <= _LARGEST_FLOAT)
+        fitting = np.count_nonzero((sizes >= _LEAST_FLOAT) & (sizes <= _LARGEST_FLOAT))
+    return bool(fitting > _MOST_FLOATS * len(sizes))
 
 
 def _lifted(words: Words, room_bytes: int, spare_bits: int) -> PackedSamples:

@@ -34,6 +34,11 @@ def segment_of(samples: Array, rate_hz: int) -> Any:
     )
 
 
+def segment_of_file(body: bytes) -> Any:
+    """A WAV file of integer samples as pydub reads it."""
+    return AudioSegment(data=body)
+
+
 def normalised(segment: Any) -> Any:
     return segment.apply_gain(-segment.max_dBFS)
 

@@ -31,11 +31,14 @@ def chunk(name: bytes, payload: bytes, *, stated_bytes: int | None = None) -> by
     return name + struct.pack("<I", size_bytes) + payload + bytes(len(payload) % 2)
 
 
-def fmt(channels: int = 1, rate_hz: int = 22_050, *, tag: int = PCM_TAG, bits: int = 16) -> bytes:
-    """The payload of a fmt chunk."""
-    frame_bytes = channels * bits // 8
-    rate_bytes = min(rate_hz * frame_bytes, 0xFFFFFFFF)
-    return struct.pack("<HHIIHH", tag, channels, rate_hz, rate_bytes, frame_bytes & 0xFFFF, bits)
+def fmt(channels: int = 1, rate_hz: int = 22_050, *, tag: int = PCM_TAG, bits: int = 16,
+        block_bytes: int | None = None, byte_rate: int | None = None) -> bytes:
+    """The payload of a fmt chunk; what is not given follows from the rest."""
+    if block_bytes is None:
+        block_bytes = channels * bits // 8 & 0xFFFF
+    if byte_rate is None:
+        byte_rate = min(rate_hz * block_bytes, 0xFFFFFFFF)
+    return struct.pack("<HHIIHH", tag, channels, rate_hz, byte_rate, block_bytes, bits)
 
 
 def riff(*chunks: bytes, magic: bytes = b"RIFF") -> bytes:

@@ -42,8 +42,8 @@ def answer(body: bytes) -> None:
         check(recording.samples, recording.channels)
         assert in_place is None or np.array_equal(in_place.samples, recording.samples)
         for mode in ("fixed", "silence"):
-            windows = segment_recording(recording, sample_rate_hz=22_050, segment_s=8.0, mode=mode, max_segments=50,
-                                        max_decoded_bytes=MAX_DECODED_BYTES)
+            windows = segment_recording(recording, sample_rate_hz=22_050, segment_s=8.0, mode=mode, min_window_s=1.0,
+                                        max_segments=50, max_decoded_bytes=MAX_DECODED_BYTES)
             for window in windows:
                 assert 0 < len(window.samples) <= 176_400
                 assert np.isfinite(window.samples.astype(np.float64) * window.gain).all()
