@@ -17,6 +17,7 @@ MEAN = 0  # channels count from 1
 INT16_FULL_SCALE = 32_768.0
 
 _CANCELLED = 0.01  # -20 dB of power
+_AS_LOUD = 0.999  # of the highest power; channels that differ by rounding alone are equal, and the first is heard
 _BLOCK_FRAMES = 32_768  # bounds the float32 temporaries, and the frames over which float32 sums run
 
 
@@ -29,9 +30,10 @@ def chosen_channel(samples: Samples) -> int:
     if channels == 1:
         return MEAN
     powers = _powers(samples)
-    loudest = int(np.argmax(powers[:channels]))
-    is_cancelled = powers[channels] / channels**2 <= _CANCELLED * powers[loudest]
-    return loudest + 1 if is_cancelled and powers[loudest] > 0 else MEAN
+    highest = float(powers[:channels].max())
+    if highest <= 0 or powers[channels] / channels**2 > _CANCELLED * highest:
+        return MEAN
+    return 1 + int(np.argmax(powers[:channels] >= _AS_LOUD * highest))
 
 
 def mono(samples: Samples, channel: int) -> Samples:

@@ -25,6 +25,7 @@ BAD = {
     "no frame": (sounds.no_frame(), 400, "UNDECODABLE", "Invalid WAV file"),
     "NaN": (sounds.not_a_number(), 400, "UNDECODABLE", "Invalid WAV file"),
     "silent": (sounds.SILENT, 400, "SILENT", "Audio file is silent"),
+    "a constant": (sounds.wav(sounds.silence(1.0) + 0.1), 400, "SILENT", "Audio file is silent"),
     "an image": (sounds.png(), 415, "NOT_AUDIO", "Invalid WAV file"),
     "text": (b"hello world, this is no sound", 415, "NOT_AUDIO", "Invalid WAV file"),
 }

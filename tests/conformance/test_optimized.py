@@ -144,5 +144,22 @@ def test_other_formats(served: Served) -> None:
 def test_stereo_at_another_rate(served: Served) -> None:
     content = sounds.wav(sounds.tone(1.5, rate_hz=44100), rate_hz=44100, channels=2)
     value = served.address.upload(PATH, content).value
-    assert value["audio"] == {"duration_s": 1.5, "sample_rate_hz": 44100, "channels": 2, "format": "WAV"}
+    assert value["audio"] == {
+        "duration_s": 1.5, "sample_rate_hz": 44100, "channels": 2, "channel_used": "mean", "format": "WAV",
+    }
     assert [row["end_s"] for row in value["segments"]] == [1.0, 1.5]
+
+
+def test_channels_of_opposite_phase_are_answered_from_one_of_them(served: Served) -> None:
+    tone = sounds.tone(1.0)
+    alone = served.address.upload(PATH, sounds.encoded(tone, "WAV")).value
+    for factors, used in (((1, -1), 1), ((0.5, -1), "mean"), ((-0.97, 1), 2)):
+        content = sounds.encoded(np.stack([tone * factor for factor in factors], axis=1), "WAV")
+        value = served.address.upload(PATH, content).value
+        assert (value["audio"]["channels"], value["audio"]["channel_used"]) == (2, used)
+        assert used == "mean" or value["confidence"] == pytest.approx(alone["confidence"], abs=0.02)
+
+
+def test_a_breath_behind_whole_windows_is_no_segment(served: Served) -> None:
+    value = served.address.upload(PATH, sounds.wav(sounds.tone(2.3))).value  # windows of one second
+    assert [row["end_s"] for row in value["segments"]] == [1.0, 2.0] and value["audio"]["duration_s"] == 2.3

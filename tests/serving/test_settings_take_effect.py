@@ -25,6 +25,7 @@ OPTIMIZED, LEGACY = ROUTES
 CORES = len(os.sched_getaffinity(0))
 IN_THE_FILE = {
     "sample_rate_hz": 8000, "segment_s": 0.5, "overlap_s": 0.25, "segmentation": "fixed", "peak_normalise": False,
+    "min_window_s": 0.1,
     "top_k": 3, "max_duration_s": 3.0, "max_segments": 10, "max_upload_bytes": 100_000, "max_decoded_bytes": 150_000,
     "db_min_connections": 7, "db_max_connections": 21, "redis_min_connections": 2, "redis_max_connections": 16,
     "http_max_connections": 99,
@@ -128,6 +129,12 @@ def test_windows_overlap_on_both_routes(tuned: Tuned) -> None:
     starts_s = [0.0, 0.25, 0.5, 0.75]
     assert [row["start_s"] for row in tuned.address.upload(OPTIMIZED, content).value["segments"]] == starts_s
     assert [row["time"] for row in tuned.address.upload(LEGACY, content).value] == starts_s
+
+
+def test_shortest_last_window(tuned: Tuned) -> None:
+    for duration_s, ends_s in ((0.65, [0.5, 0.65]), (0.55, [0.5])):
+        value = tuned.address.upload(OPTIMIZED, sounds.wav(sounds.tone(duration_s)), overlap_s="0").value
+        assert [row["end_s"] for row in value["segments"]] == ends_s
 
 
 def test_the_environment_wins_over_the_file(tuned: Tuned) -> None:
