@@ -13,7 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+MAX_LISTED = 200_000  # predictions in one answer, some 15 MB of JSON
+
 _FEW = 40  # classes, up to which sorting a list is quicker than three calls of numpy
+_WORTH_A_SELECTION = 8  # selecting the best is quicker than sorting all where these are so many times as many
 _BY_PROBABILITY = operator.itemgetter(1)
 
 Probabilities = npt.NDArray[np.float32]
@@ -31,7 +34,11 @@ def rank(probabilities: Probabilities, count: int) -> list[tuple[int, float]]:
     """The `count` likeliest classes (fewer when there are fewer) as (class index, probability)."""
     if len(probabilities) <= _FEW:
         return sorted(enumerate(probabilities.tolist()), key=_BY_PROBABILITY, reverse=True)[:count]
-    chosen = (-probabilities).argsort(kind="stable")[:count]
+    chosen = np.arange(len(probabilities))
+    if count < len(probabilities) // _WORTH_A_SELECTION:
+        least = np.partition(probabilities, -count)[-count]
+        chosen = np.flatnonzero(probabilities >= least)
+    chosen = chosen[(-probabilities[chosen]).argsort(kind="stable")[:count]]
     return list(zip(chosen.tolist(), probabilities[chosen].tolist()))
 
 

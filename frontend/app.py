@@ -8,7 +8,7 @@ from __future__ import annotations
 import flask
 from werkzeug.exceptions import HTTPException
 
-from engine.config import Settings, cors_origins, load_settings
+from engine.config import Settings, cors_headers, cors_origins, load_settings
 from frontend.context import RouteContext
 from frontend.cors import Cors
 from frontend.http_message import encode_json
@@ -44,7 +44,10 @@ def table_of(app: flask.Flask) -> RouteTable:
 
 def _context(settings: Settings) -> RouteContext:
     return RouteContext(
-        settings, original_of(settings), Cors(cors_origins(settings)), PredictLog(settings.predict_log_file)
+        settings,
+        original_of(settings),
+        Cors(cors_origins(settings), cors_headers(settings)),
+        PredictLog(settings.predict_log_file),
     )
 
 

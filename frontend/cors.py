@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 ANY = "*"
-_ALLOWED_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-ID, X-Request-Timeout-Ms"
 _EXPOSED_HEADERS = "Retry-After, Server-Timing, X-Request-ID, X-Served-By"
 _PREFLIGHT_AGE_S = 600
 
@@ -13,8 +12,11 @@ _PREFLIGHT_AGE_S = 600
 class Cors:
     """Which origins may read our answers."""
 
-    def __init__(self, origins: tuple[str, ...] = ()) -> None:
+    def __init__(self, origins: tuple[str, ...] = (), allowed_headers: tuple[str, ...] = ()) -> None:
+        """allowed_headers: names of request headers; one that is `*` stands for all."""
         self._origins = frozenset(origins)
+        # To a browser `*` does not cover Authorization, which has to be named.
+        self._allowed_headers = f"{ANY}, Authorization" if ANY in allowed_headers else ", ".join(allowed_headers)
 
     def headers(self, request_headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """For an ordinary answer. Names of `request_headers` are lower-case."""
@@ -33,9 +35,7 @@ class Cors:
         found = self.headers(request_headers)
         if len(found) < 2:
             return found
-        return [
-            *found,
-            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-            ("Access-Control-Allow-Headers", _ALLOWED_HEADERS),
-            ("Access-Control-Max-Age", str(_PREFLIGHT_AGE_S)),
-        ]
+        found.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))
+        if self._allowed_headers:
+            found.append(("Access-Control-Allow-Headers", self._allowed_headers))
+        return [*found, ("Access-Control-Max-Age", str(_PREFLIGHT_AGE_S))]

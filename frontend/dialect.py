@@ -10,10 +10,14 @@ from engine.client import ItemAnswer
 from engine.errors import BodyTooLarge
 from engine.spec import ModelDescription
 from frontend.audio.decode import Recording
-from frontend.audio.segment import Window
-from frontend.http_message import HttpRequest, HttpResponse
+from frontend.audio.segment import SHORT_PCM_BYTES, Window
+from frontend.content_coding import coding_of, unpacked
+from frontend.http_message import MULTIPART_SLACK_BYTES, HttpRequest, HttpResponse, body_limit_bytes
 from frontend.parameters import Parameters
-from frontend.upload import Upload, parse_upload
+from frontend.upload import Upload, parse_quickly, parse_upload
+
+QUICK_BODY_BYTES = SHORT_PCM_BYTES + MULTIPART_SLACK_BYTES  # searching it for a boundary takes 3 ms at most
+UNPACKED_AT_ONCE = 4  # bodies of the largest size, over all requests of this process
 
 
 @dataclass(slots=True)
@@ -26,7 +30,6 @@ class Prediction:
     description: ModelDescription
     recording: Recording
     windows: list[Window]
-    arrival_ns: int
     decoded_ns: int
 
 
@@ -51,12 +54,27 @@ class Dialect(Protocol):
         """Any other status."""
 
 
-def upload_of(request: HttpRequest, max_upload_bytes: int) -> Upload:
-    """The uploaded file, parsed once per request. Raises CallerError."""
+def upload_of(request: HttpRequest, max_upload_bytes: int, *, quick: bool = False) -> Upload | None:
+    """The uploaded file, parsed once per request. None: it would take longer than `quick` allows. Raises CallerError.
+
+    A compressed body is unpacked first, and `request.body` then is what was in it.
+    """
     if request.body_too_large:
         raise BodyTooLarge()
     if request.upload is None:
-        request.upload = parse_upload(request.headers.get("content-type", ""), request.body)
-    if len(request.upload.data) > max_upload_bytes:
+        coding = "" if request.is_unpacked else coding_of(request.headers.get("content-encoding", ""))
+        if quick and (coding or len(request.body) > QUICK_BODY_BYTES):
+            return None
+        if coding and len(request.body):
+            _unpack(request, coding, max_upload_bytes)
+        parse = parse_quickly if quick else parse_upload
+        request.upload = parse(request.headers.get("content-type", ""), request.body)
+    if request.upload is not None and len(request.upload.data) > max_upload_bytes:
         raise BodyTooLarge()
     return request.upload
+
+
+def _unpack(request: HttpRequest, coding: str, max_upload_bytes: int) -> None:
+    limit_bytes = body_limit_bytes(max_upload_bytes)
+    request.body = unpacked(request.body, coding, limit_bytes=limit_bytes, total_bytes=UNPACKED_AT_ONCE * limit_bytes)
+    request.is_unpacked = True

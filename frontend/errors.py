@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from engine import errors
+from frontend.content_coding import ACCEPTED, UnsupportedEncoding
 from frontend.http_message import JSON_TYPE, HttpResponse, encode_json
 
 DEFAULT_RETRY_AFTER_S = 1.0
@@ -30,6 +31,10 @@ class InvalidContentType(errors.NotAudio):
 
 class WavRequired(errors.NotAudio):
     """WAV file required"""
+
+
+class FileNameMissing(errors.NoFile):
+    """No file uploaded: the part 'file' has no file name"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ TABLE: dict[type[BaseException], Row] = {
     errors.CallerError: Row(400, None, 400, None),
     errors.InvalidField: Row(422, None, 400, None),
     errors.NoFile: Row(400, None, 400, "No file uploaded"),
+    FileNameMissing: Row(400, None, 400, None),
+    UnsupportedEncoding: Row(415, None, 400, None),
     errors.UndecodableAudio: Row(400, None, 400, "Invalid WAV file"),
     errors.SilentAudio: Row(400, "Audio file is silent", 400, "Audio file is silent"),
     errors.NotAudio: Row(415, None, 400, "Invalid WAV file"),
@@ -104,6 +111,8 @@ def legacy_error(error: BaseException, limits: LegacyLimits = LegacyLimits()) ->
 
 
 def _headers(row: Row, error: BaseException) -> list[tuple[str, str]]:
+    if isinstance(error, UnsupportedEncoding):
+        return [JSON_TYPE, ("Accept-Encoding", ACCEPTED)]  # RFC 9110, 12.5.3: what would have been taken
     if not row.retry_after:
         return [JSON_TYPE]
     wanted_s = getattr(error, "retry_after_s", None) or DEFAULT_RETRY_AFTER_S

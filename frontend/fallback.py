@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from frontend.http_message import HttpRequest, HttpResponse
+from frontend.parameters import deadline_of
 
 SERVED_BY_ORIGINAL = ("X-Served-By", "original")
 MARK = "x-nightscan-fallback"
@@ -30,10 +30,10 @@ class OriginalApi:
     """Callable: a request -> the original API's response, or None when it cannot be had."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         given = settings.original_api_url
         self._url = given if urlsplit(given).path.strip("/") else given.rstrip("/") + _DEFAULT_PATH
         self._connect_s = settings.http_connection_timeout
-        self._answer_s = settings.request_timeout_ms / 1000
         self._connections = settings.http_max_connections
         self._pool: urllib3.PoolManager | None = None
         self._pid = 0
@@ -43,8 +43,7 @@ class OriginalApi:
             return None
         headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
         body, headers["content-type"] = _body_of(request)
-        spent_s = (now_ns() - request.arrival_ns) / NS_PER_S
-        read_s = max(_MIN_READ_S, self._answer_s - spent_s)
+        read_s = max(_MIN_READ_S, deadline_of(request, self._settings).remaining_s())
         try:
             answer = self._opened_pool().request(
                 "POST",

@@ -1,7 +1,8 @@
 """One HTTP request and one HTTP response as plain values, the same from both ways in.
 
 The fast lane and the Flask views build an `HttpRequest` each in their own way; everything behind it sees no framework
-object. Invariant: `body` is complete, or `body_too_large` is set and `body` is empty (the rest was drained).
+object. Invariant: `body` is complete, or `body_too_large` is set and `body` is empty (the rest was drained). A message is made
+once its body is complete, so that two moments are known: when the headers were there, and when the body was.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ class HttpRequest:
     headers: Mapping[str, str]
     body: bytes | bytearray | memoryview
     client_address: str
-    arrival_ns: int = field(default_factory=now_ns)
+    arrival_ns: int = field(default_factory=now_ns)  # of the headers
     body_too_large: bool = False
     upload: Upload | None = None  # set when somebody else has parsed the form already and the body is gone
+    complete_ns: int = field(default_factory=now_ns)  # when the body was complete
+    is_unpacked: bool = False  # `body` is no longer in the Content-Encoding that the headers name
 
 
 @dataclass(slots=True)

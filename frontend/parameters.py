@@ -28,7 +28,9 @@ TIMEOUT_HEADER = "x-request-timeout-ms"
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _MAX_TOP_K = 1000
+_MAX_NUMBER_CHARACTERS = 32  # thousands of digits take quadratic time to read; no number in range is this long
 _MAX_FIELDS = 100  # of one query string; bounds the work for a hostile one
+_MAX_QUERY_CHARACTERS = 8_192  # 64 KB of escapes, which a head may hold, take 25 ms to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ def read_parameters(query: str, fields: Mapping[str, str], defaults: Parameters)
     """`defaults` with what the query and then the form fields change. Raises InvalidField."""
     if not query and not fields:
         return defaults
+    if len(query) > _MAX_QUERY_CHARACTERS:
+        raise InvalidField(f"The query has more than {_MAX_QUERY_CHARACTERS} characters", field="query")
     try:
         given = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError as error:
@@ -71,10 +75,15 @@ def request_id_of(headers: Mapping[str, str]) -> str:
 
 
 def deadline_of(request: HttpRequest, settings: Settings) -> Deadline:
-    """When the answer is due, counted from the arrival. Raises InvalidField for a header that is no allowed number."""
+    """When the answer is due. Raises InvalidField for a header that is no allowed number.
+
+    A caller that names a time-out has it counted from the arrival of the headers. One that names none may have a slow
+    link: 50 MB over it take longer than any answer, so that time does not count.
+    """
     text = request.headers.get(TIMEOUT_HEADER)
-    timeout_ms = float(settings.request_timeout_ms) if text is None else _timeout_ms(text)
-    return Deadline.after_s(timeout_ms / 1000, since_ns=request.arrival_ns)
+    if text is None:
+        return Deadline.after_s(settings.request_timeout_ms / 1000, since_ns=request.complete_ns)
+    return Deadline.after_s(_timeout_ms(text) / 1000, since_ns=request.arrival_ns)
 
 
 def caller_hash_of(request: HttpRequest) -> int:
@@ -83,7 +92,7 @@ def caller_hash_of(request: HttpRequest) -> int:
 
 
 def _timeout_ms(text: str) -> float:
-    value = _number(text.strip(), float)
+    value = _number(text.strip(), float) if len(text) <= _MAX_NUMBER_CHARACTERS else None
     if value is None or not 1 <= value <= MAX_TIMEOUT_MS:
         raise InvalidField(
             f"X-Request-Timeout-Ms must be a number from 1 to {MAX_TIMEOUT_MS}", field="X-Request-Timeout-Ms"
@@ -101,8 +110,7 @@ def _number(text: str, kind: Callable[[str], float]) -> float | None:
 
 def _between(low: float, high: float, kind: Callable[[str], float]) -> Callable[[str, str], float]:
     def read(name: str, text: str) -> float:
-        # A number of thousands of digits costs quadratic time to read; none in range is this long.
-        value = _number(text, kind) if len(text) <= 32 else None
+        value = _number(text, kind) if len(text) <= _MAX_NUMBER_CHARACTERS else None
         if value is None or not low <= value <= high:
             what = "a whole number" if kind is int else "a number"
             raise InvalidField(f"{name} must be {what} from {low:g} to {high:g}", field=name)

@@ -6,11 +6,14 @@ lines of several processes apart.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 
 _LOG = logging.getLogger(__name__)
 _MODE = 0o640
+# Not blocking: a pipe that nobody reads would hold up whoever writes, an event loop among them.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class PredictLog:
@@ -25,11 +28,13 @@ class PredictLog:
         if not self._path:
             return
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
+            descriptor = os.open(self._path, _FLAGS, _MODE)
             try:
-                os.write(descriptor, body + b"\n")
+                missing_bytes = len(body) + 1 - os.writev(descriptor, (body, b"\n"))
             finally:
                 os.close(descriptor)
+            if missing_bytes:
+                raise OSError(errno.ENOSPC, f"the last {missing_bytes} bytes of a line were not written")
             self._told = False
         except OSError as error:
             if not self._told:

@@ -7,6 +7,7 @@ supervisor import this and pay for it in memory and start-up time.
 
 from engine.config.declaration import SettingDeclaration
 from engine.config.effective import (
+    cors_headers,
     cors_origins,
     effective_devices,
     effective_fast_lane,
@@ -24,6 +25,7 @@ __all__ = [
     "EffectiveSetting",
     "SettingDeclaration",
     "Settings",
+    "cors_headers",
     "cors_origins",
     "declared",
     "effective_devices",

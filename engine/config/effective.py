@@ -40,7 +40,16 @@ def effective_devices(settings: Settings, cuda_devices: int) -> tuple[str, ...]:
 
 def cors_origins(settings: Settings) -> tuple[str, ...]:
     """Origins that browsers may call from; empty when none is set."""
-    return tuple(origin.strip() for origin in settings.api_cors_origins.split(",") if origin.strip())
+    return _listed(settings.api_cors_origins)
+
+
+def cors_headers(settings: Settings) -> tuple[str, ...]:
+    """Request headers that pages of those origins may send."""
+    return _listed(settings.api_cors_headers)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def spec_from_settings(settings: Settings) -> ModelSpec:

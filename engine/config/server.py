@@ -9,6 +9,7 @@ from engine.config.declaration import Rule, computed, setting
 
 _FEWEST_DEFAULT_WORKERS = 2
 _MOST_DEFAULT_WORKERS = 8
+_HEADER = r"(\*|[A-Za-z0-9!#$%&'^_`|~+.-]+)"
 _RATE = r"[0-9]+ ?(per|/) ?([0-9]+ ?)?(second|minute|hour|day|month|year)s?"
 
 
@@ -108,6 +109,15 @@ class OriginalApiSettings:
     )
     api_cors_origins: str = setting(
         "", Rule(text="Origins, comma separated, that browsers may call from.", bare_variable="API_CORS_ORIGINS")
+    )
+    api_cors_headers: str = setting(
+        "Authorization, Cache-Control, Content-Encoding, Content-Type, Pragma, X-API-Key, X-File-Name, X-Request-ID, "
+        "X-Request-Timeout-Ms, X-Requested-With",
+        Rule(
+            text="Request headers, comma separated, that pages of those origins may send; `*` for all.",
+            pattern=rf"{_HEADER}(, *{_HEADER})*|",
+            allowed="names of headers, comma separated",
+        ),
     )
     api_rate_limit: str = setting(
         "",

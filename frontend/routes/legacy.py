@@ -12,8 +12,8 @@ from engine.client import ItemAnswer
 from engine.config import Settings
 from frontend.answers import labelled, rank
 from frontend.dialect import Prediction
-from frontend.errors import InvalidContentType, LegacyLimits, WavRequired, legacy_error
-from frontend.http_message import HttpRequest, HttpResponse, json_response
+from frontend.errors import FileNameMissing, InvalidContentType, LegacyLimits, WavRequired, legacy_error
+from frontend.http_message import JSON_TYPE, HttpRequest, HttpResponse, encode_json
 from frontend.parameters import Parameters
 from frontend.upload import Upload
 
@@ -39,6 +39,8 @@ class LegacyDialect:
             if upload.content_type not in _RAW_TYPES:
                 raise InvalidContentType()
             return
+        if not upload.is_named:
+            raise FileNameMissing()
         if not upload.filename.lower().endswith(".wav"):
             raise WavRequired()
         # No type, or octet-stream, is what curl and most libraries send for a file: then its content decides.
@@ -53,15 +55,18 @@ class LegacyDialect:
     def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
         several = len(answers) > 1
         labels = prediction.description.labels
-        value = [
-            {
-                "segment": f"{prediction.filename}#{position}" if several else prediction.filename,
-                "time": window.start_s,
-                "predictions": labelled(rank(answer.probabilities, TOP), labels),
-            }
+        # One by one: the encoder is a single call, and thousands of segments in it would hold up every other thread.
+        rows = [
+            encode_json(
+                {
+                    "segment": f"{prediction.filename}#{position}" if several else prediction.filename,
+                    "time": window.start_s,
+                    "predictions": labelled(rank(answer.probabilities, TOP), labels),
+                }
+            )
             for position, (window, answer) in enumerate(zip(prediction.windows, answers))
         ]
-        return json_response(200, value)
+        return HttpResponse(200, [JSON_TYPE], b"[" + b",".join(rows) + b"]")
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:
         return legacy_error(error, self._limits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,10 @@ def escaped(value: str, by_percent: bool) -> str:
     if by_percent:
         return value.replace("\\", "\\\\").replace('"', "%22")
     return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def without_file(fields: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if name != "file"}
 
 
 @st.composite
@@ -46,8 +52,12 @@ def test_valid_forms(made: list[Part], boundary: str, line_end: bytes, preamble:
     except NoFile:
         assert not expected.filename
         return
+    if not upload.is_named:  # a field to the original's parser, which decodes its data as text
+        assert expected.filename is None and upload.content_type
+        return
     assert expected.filename is not None
-    assert upload.fields == expected.fields
+    # A part `file` without a file name but with a type is no field to us, and of no use to anybody here.
+    assert without_file(upload.fields) == without_file(expected.fields)
     assert (bytes(upload.data), upload.content_type) == (expected.data, expected.content_type)
     base = expected.filename.replace("\\", "/").rpartition("/")[2].strip()
     assert upload.filename == (base if base not in ("", ".", "..") else RAW_FILENAME)
