@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_LISTED = 200_000  # predictions in one answer, some 15 MB of JSON
+MAX_ANSWER_CHARACTERS = 16_000_000  # each copy of it is one step that nothing else of the process can interrupt
 
 _FEW = 40  # classes, up to which sorting a list is quicker than three calls of numpy
 _WORTH_A_SELECTION = 8  # selecting the best is quicker than sorting all where these are so many times as many

@@ -47,6 +47,9 @@ class Dialect(Protocol):
     def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
         """Raises InvalidField."""
 
+    def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
+        """Raises InvalidField where the answer would be too long to be given."""
+
     def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
         """The 200."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -78,10 +79,10 @@ class OriginalApi:
         return self._pool
 
 
-def _body_of(request: HttpRequest) -> tuple[bytes, str]:
+def _body_of(request: HttpRequest) -> tuple[Any, str]:
     """The body and its type; put together again where a check of the host application has taken the form apart."""
     upload = request.upload
     if len(request.body) or upload is None:
-        return bytes(request.body), request.headers.get("content-type", "application/octet-stream")
+        return request.body, request.headers.get("content-type", "application/octet-stream")
     file = (upload.filename, bytes(upload.data), upload.content_type or "application/octet-stream")
     return urllib3.encode_multipart_formdata({**upload.fields, "file": file})

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.errors import CallerError
-from frontend.header_values import media_type, parameters, with_words_decoded
+from frontend.header_values import media_type, parameters
 
 MAX_BOUNDARY_BYTES = 256  # RFC 2046 allows 70
 MAX_HEADER_BYTES = 8_192  # of one part
@@ -147,7 +147,4 @@ class Form:
         found = parameters(headers.get("content-disposition", ""))
         if "name" not in found:
             return None
-        filename = found.get("filename")
-        if filename is not None:
-            filename = with_words_decoded(filename)
-        return Part(found["name"], filename, media_type(headers.get("content-type", "")), start, end)
+        return Part(found["name"], found.get("filename"), media_type(headers.get("content-type", "")), start, end)

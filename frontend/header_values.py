@@ -8,7 +8,6 @@ label and never worth a refusal. Everything takes time linear in the value.
 from __future__ import annotations
 
 import binascii
-import codecs
 import itertools
 import re
 from collections.abc import Mapping
@@ -26,8 +25,11 @@ _ESCAPED = re.compile(r'\\(["\\])')
 _WORD = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]{0,40})?\?([BbQq])\?([^?]*)\?=")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 # No name of a charset outside this list reaches the codec registry: it would look for a module of that name, remember
-# every one that it did not find, and knows codecs that take quadratic time.
-_CHARSETS = frozenset({*aliases, *aliases.values(), "koi8_u"})
+# every one that it did not find, and knows codecs that take quadratic time or are no charsets.
+_NO_CHARSETS = {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
+_CHARSETS = frozenset(
+    {"koi8_u", *(name for pair in aliases.items() if pair[1] not in _NO_CHARSETS for name in pair)}
+)
 
 
 def media_type(content_type: str) -> str:
@@ -132,11 +134,6 @@ def _in_charset(data: bytes, charset: str) -> str | None:
     if codec is None:
         return None
     try:
-        return codecs.decode(data, codec, "replace") if _is_text(codec) else None
+        return data.decode(codec, "replace")
     except (LookupError, UnicodeError):
         return None
-
-
-def _is_text(codec: str) -> bool:
-    # The registry also holds codecs from bytes to bytes, decompression among them.
-    return bool(getattr(codecs.lookup(codec), "_is_text_encoding", False))

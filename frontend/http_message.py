@@ -1,8 +1,8 @@
 """One HTTP request and one HTTP response as plain values, the same from both ways in.
 
 The fast lane and the Flask views build an `HttpRequest` each in their own way; everything behind it sees no framework
-object. Invariant: `body` is complete, or `body_too_large` is set and `body` is empty (the rest was drained). A message is made
-once its body is complete, so that two moments are known: when the headers were there, and when the body was.
+object. Invariant: `body` is complete, or `body_too_large` is set and `body` is empty (the rest was drained). A message
+is made once its body is complete, so that two moments are known: when the headers were there, and when the body was.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ from frontend.dialect import Dialect, Prediction, upload_of
 from frontend.http_message import HttpRequest, HttpResponse
 from frontend.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
 
+# What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
+QUICK_PROBABILITIES = 50_000  # to be ranked
+QUICK_LISTED = 2_000  # predictions to be worded
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -66,7 +70,7 @@ class PredictionRoute:
             return self._submit(request, request_id, client, quick)
         except EngineError as error:
             if self.falls_back(error, request):
-                return PendingOriginal(self, request, request_id, client, error)
+                return PendingOriginal(self, request, request_id, client, without_frames(error))
             return self.refuse(error, request, request_id, client)
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
             return self.refuse(error, request, request_id, client)
@@ -75,7 +79,9 @@ class PredictionRoute:
         self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
     ) -> Pending | None:
         settings, dialect = self._context.settings, self._dialect
-        upload = upload_of(request, settings.max_upload_bytes)
+        upload = upload_of(request, settings.max_upload_bytes, quick=quick)
+        if upload is None:
+            return None
         dialect.check(request, upload)
         parameters = dialect.parameters(request, upload)
         deadline = deadline_of(request, settings)
@@ -90,11 +96,12 @@ class PredictionRoute:
         if recording is None:
             recording = decode(
                 upload.data,
-                max_duration_s=dialect.max_duration_s,
+                max_duration_s=dialect.max_duration_s or self._longest_s(parameters, description),
                 max_decoded_bytes=settings.max_decoded_bytes,
                 require_wav=dialect.require_wav,
             )
         windows = self._cut(recording, parameters, description)
+        dialect.check_length(len(windows), parameters, description)
         decoded_ns = now_ns()
         ticket = client.submit(
             parameters.deployment,
@@ -105,7 +112,7 @@ class PredictionRoute:
             caller_hash=caller_hash_of(request),
         )
         prediction = Prediction(
-            request_id, upload.filename, parameters, description, recording, windows, request.arrival_ns, decoded_ns
+            request_id, upload.filename, parameters, description, recording, windows, decoded_ns
         )
         return PendingPrediction(self, request, client, prediction, ticket)
 
@@ -136,6 +143,15 @@ class PredictionRoute:
             max_decoded_bytes=self._context.settings.max_decoded_bytes,
         )
 
+    def _longest_s(self, parameters: Parameters, description: ModelDescription) -> float:
+        """What is longer has more windows than are computed, so that decoding it would be in vain. 0: unknown."""
+        if not description.is_waveform:
+            return 0.0
+        segment_s = description.input_shape[0] / description.sample_rate_hz
+        by_silence = (parameters.segmentation or self._segmentation) == "silence"
+        hop_s = segment_s if by_silence else segment_s - parameters.overlap_s
+        return max(0.0, (self._context.settings.max_segments + 1) * hop_s + segment_s)
+
     def falls_back(self, error: EngineError, request: HttpRequest) -> bool:
         """Whether the original API is to answer: the engine does not serve, and there is another.
 
@@ -157,15 +173,21 @@ class PredictionRoute:
             return self.refuse(error, request, request_id, client)
         return self._seal(response, request, request_id, client)
 
+    def is_quickly_worded(self, prediction: Prediction) -> bool:
+        """Whether an event loop may format the answer."""
+        windows, classes = len(prediction.windows), prediction.description.classes
+        listed = windows * min(prediction.parameters.top_k, classes)
+        return windows * classes <= QUICK_PROBABILITIES and listed <= QUICK_LISTED
+
     def answer(
         self, prediction: Prediction, answers: Sequence[ItemAnswer], request: HttpRequest, client: EngineClient
     ) -> HttpResponse:
         """The 200, with its timing."""
-        total_s = (now_ns() - prediction.arrival_ns) / NS_PER_S
+        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
         response = self._dialect.success(prediction, answers, total_s)
         self._log(response)
         timing = server_timing(
-            decode_s=(prediction.decoded_ns - prediction.arrival_ns) / NS_PER_S,
+            decode_s=(prediction.decoded_ns - request.complete_ns) / NS_PER_S,
             queue_s=max([answer.queue_s for answer in answers]),
             compute_s=max([answer.compute_s for answer in answers]),
             total_s=total_s,
@@ -196,6 +218,16 @@ class PredictionRoute:
         )
 
 
+def without_frames(error: EngineError) -> EngineError:
+    """`error`, to be kept or already kept somewhere: without its traceback, which would keep every frame it went
+    through, and with them the upload."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
+
+
 def _description(client: EngineClient, deployment_id: str) -> ModelDescription:
     try:
         return client.description(deployment_id)
@@ -217,7 +249,10 @@ class PendingPrediction:
 
     @property
     def at_once(self) -> bool:
-        return self.ticket.done and not isinstance(self.ticket.error, NotReady)  # the original API may have to be asked
+        error = self.ticket.error
+        if error is not None:
+            return not isinstance(error, NotReady)  # the original API may have to be asked
+        return self.ticket.done and self.route.is_quickly_worded(self.prediction)
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         self.ticket.add_done_callback(callback)
@@ -225,15 +260,20 @@ class PendingPrediction:
     def finish(self) -> HttpResponse:
         try:
             return self.route.answer(self.prediction, self.ticket.wait(), self.request, self.client)
+        except EngineError as error:
+            try:
+                return self._failed(error)
+            finally:
+                without_frames(error)  # the ticket keeps it, and its frames lead back to the ticket
         except Exception as error:  # an answer for everything, see `begin`
-            return self._failed(error)
+            return self.route.refuse(error, self.request, self.prediction.request_id, self.client)
 
     def cancel(self) -> None:
         self.ticket.cancel()
 
-    def _failed(self, error: Exception) -> HttpResponse:
+    def _failed(self, error: EngineError) -> HttpResponse:
         request_id = self.prediction.request_id
-        if isinstance(error, EngineError) and self.route.falls_back(error, self.request):
+        if self.route.falls_back(error, self.request):
             return self.route.ask_original(error, self.request, request_id, self.client)
         return self.route.refuse(error, self.request, request_id, self.client)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from engine.errors import NoFile
 from frontend.form import FULL, MAX_BOUNDARY_BYTES, MAX_HEADER_BYTES, QUICK, Effort, Form, FormTooLarge, Part
-from frontend.header_values import media_type
+from frontend.header_values import media_type, with_words_decoded
 
 RAW_FILENAME = "upload.wav"  # of a raw body, which has no name of its own
 FILE_FIELD = "file"
@@ -59,9 +59,10 @@ def parse_quickly(content_type: str, body: bytes | bytearray | memoryview) -> Up
         return None
 
 
-def base_name(filename: str) -> str:
-    """The last component of a path of any system, without control characters; never empty."""
-    last = _CONTROL.sub("", filename).replace("\\", "/").rpartition("/")[2].strip()
+def label_of(filename: str) -> str:
+    """What a file is called in an answer: encoded words in clear, the last component of a path of any system, without
+    control characters; never empty."""
+    last = _CONTROL.sub("", with_words_decoded(filename)).replace("\\", "/").rpartition("/")[2].strip()
     return RAW_FILENAME if last in ("", ".", "..") else last
 
 
@@ -93,7 +94,7 @@ def _from_form(form: Form, body: bytes | bytearray) -> Upload:
             raise FormTooLarge(f"the header of a part has more than {MAX_HEADER_BYTES} bytes")
         raise NoFile()
     data = memoryview(body).toreadonly()[found.start:found.end]
-    name = base_name(found.filename or "")
+    name = label_of(found.filename or "")
     return Upload(data, name, found.content_type, fields, is_multipart=True, is_named=file is not None)
 
 

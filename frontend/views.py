@@ -21,7 +21,7 @@ from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
 from frontend.prediction import Pending, PendingPrediction
 from frontend.request_head import address_of_flask, headers_of_flask
 from frontend.routes.table import Handler
-from frontend.upload import RAW_FILENAME, Upload
+from frontend.upload import Upload, label_of
 
 _CHUNK_BYTES = 1024 * 1024
 # A refused upload is read to its end, so that the sender sees the refusal and not a reset connection; but not for ever.
@@ -93,6 +93,8 @@ def replay_body(request: HttpRequest) -> None:
     environ = flask.request.environ
     environ["wsgi.input"] = BytesIO(request.body)
     environ["CONTENT_LENGTH"] = str(len(request.body))
+    if request.is_unpacked:
+        environ.pop("HTTP_CONTENT_ENCODING", None)
     for cached in ("stream", "data", "form", "files", "values", "_cached_data"):
         flask.request.__dict__.pop(cached, None)
 
@@ -103,34 +105,36 @@ def _parsed_already() -> Upload | None:
     if "files" not in request.__dict__:
         return None
     file = request.files.get("file")
-    if file is None:
-        return None
+    if file is None or not file.filename:
+        return None  # as in a form that we read ourselves: no file
     fields = {name: value for name, value in request.form.items()}
     content_type = (file.content_type or "").partition(";")[0].strip().lower()
-    name = (file.filename or RAW_FILENAME).replace("\\", "/").rpartition("/")[2]
-    return Upload(memoryview(file.read()), name, content_type, fields, is_multipart=True)
+    return Upload(memoryview(file.read()), label_of(file.filename), content_type, fields, is_multipart=True)
 
 
-def _read_body(limit_bytes: int) -> bytes | None:
+def _read_body(limit_bytes: int) -> bytes | bytearray | None:
     """The body, or None when it is longer than `limit_bytes`, after draining it."""
     request = flask.request
     if "_cached_data" in request.__dict__:
         return request.get_data()
     stream = request.stream
     declared = request.content_length or 0
-    chunks: list[bytes] = []
+    body: bytes | bytearray = b""
     read_bytes = 0
     while chunk := stream.read(_CHUNK_BYTES):
         read_bytes += len(chunk)
         if max(read_bytes, declared) > limit_bytes:
-            chunks.clear()
+            body = b""
             if read_bytes > _DRAIN_FACTOR * limit_bytes:
                 break
-        else:
-            chunks.append(chunk)
+        elif read_bytes == len(chunk):
+            body = chunk
+        else:  # grown in place: joining a hundred megabytes is one step that holds up every other thread
+            body = body if isinstance(body, bytearray) else bytearray(body)
+            body += chunk
     if max(read_bytes, declared) > limit_bytes:
         return None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return body
 
 
 def _wait_for_either(pending: Pending, connection: object) -> None:

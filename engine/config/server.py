@@ -115,7 +115,7 @@ class OriginalApiSettings:
         "X-Request-Timeout-Ms, X-Requested-With",
         Rule(
             text="Request headers, comma separated, that pages of those origins may send; `*` for all.",
-            pattern=rf"{_HEADER}(, *{_HEADER})*|",
+            pattern=rf"|{_HEADER}( *, *{_HEADER})*",
             allowed="names of headers, comma separated",
         ),
     )

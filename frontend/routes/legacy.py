@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from engine.client import ItemAnswer
 from engine.config import Settings
+from engine.spec import ModelDescription
 from frontend.answers import labelled, rank
 from frontend.dialect import Prediction
 from frontend.errors import FileNameMissing, InvalidContentType, LegacyLimits, WavRequired, legacy_error
@@ -51,6 +52,9 @@ class LegacyDialect:
     def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
         """The original had none, and what a form carries beside the file is not ours."""
         return self._parameters
+
+    def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
+        """Three predictions for each of `max_segments` windows are never too many."""
 
     def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
         several = len(answers) > 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine.client import ItemAnswer
 from engine.config import Settings
+from engine.errors import InvalidField
 from engine.spec import ModelDescription
-from frontend.answers import Wording, combine, rank
+from frontend.answers import MAX_ANSWER_CHARACTERS, MAX_LISTED, Wording, combine, rank
 from frontend.audio.channels import MEAN
 from frontend.audio.segment import Window
 from frontend.dialect import Prediction
@@ -37,6 +38,15 @@ class OptimizedDialect:
     def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
         return read_parameters(request.query, upload.fields, self._defaults)
 
+    def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
+        listed = windows * min(parameters.top_k, len(description.labels))
+        if listed > MAX_LISTED and not parameters.min_confidence:
+            raise InvalidField(
+                f"{windows} segments with {listed // windows} predictions each are more than one answer lists"
+                f" ({MAX_LISTED}): lower top_k, or set min_confidence",
+                field="top_k",
+            )
+
     def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
         parameters, description = prediction.parameters, prediction.description
         wording = self._wording_of(description)
@@ -47,8 +57,10 @@ class OptimizedDialect:
             segments = _segment(prediction.windows[0], top)
         else:
             segments = ",".join(
-                _segment(window, wording.detailed(rank(answer.probabilities, top_k), minimum))
-                for window, answer in zip(prediction.windows, answers)
+                _bounded(
+                    _segment(window, wording.detailed(rank(answer.probabilities, top_k), minimum))
+                    for window, answer in zip(prediction.windows, answers)
+                )
             )
         best, confidence = whole[0]
         recording = prediction.recording
@@ -73,6 +85,19 @@ class OptimizedDialect:
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:
         return optimized_error(error, request_id)
+
+
+def _bounded(segments: Iterable[str]) -> Iterator[str]:
+    """Raises InvalidField once they are longer than an answer may be."""
+    left = MAX_ANSWER_CHARACTERS
+    for segment in segments:
+        left -= len(segment)
+        if left < 0:
+            raise InvalidField(
+                f"the answer is longer than {MAX_ANSWER_CHARACTERS} characters: lower top_k, or raise min_confidence",
+                field="top_k",
+            )
+        yield segment
 
 
 @functools.lru_cache(maxsize=64)

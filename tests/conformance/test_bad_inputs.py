@@ -5,6 +5,7 @@ The fixture `served` looks at the slots of all lanes after every test here, as i
 
 from __future__ import annotations
 
+import gzip
 import socket
 
 import pytest
@@ -70,6 +71,52 @@ def test_too_many_windows(served: Served) -> None:
     content = sounds.wav(sounds.tone(300))
     answer = served.address.post(f"{OPTIMIZED}?overlap_s=0.9", content, "audio/wav")
     assert (answer.status, answer.value["code"]) == (413, "TOO_LONG")
+
+
+@pytest.mark.parametrize("path", [OPTIMIZED, LEGACY])
+def test_a_compressed_body_is_answered_like_the_plain_one(served: Served, path: str) -> None:
+    form, kind = multipart(sounds.ONE_SECOND, "night.wav", "audio/wav")
+    for body, content_type in ((sounds.ONE_SECOND, "audio/wav"), (form, kind)):
+        assert served.address.post(path, gzip.compress(body), content_type, Content_Encoding="gzip").status == 200
+
+
+def test_an_encoding_that_is_not_read_and_one_that_is_broken_are_named(served: Served) -> None:
+    content = gzip.compress(sounds.ONE_SECOND)
+    brotli = served.address.post(OPTIMIZED, content, "audio/wav", Content_Encoding="br")
+    assert (brotli.status, brotli.value["code"]) == (415, "UNSUPPORTED_ENCODING")
+    assert "'br'" in brotli.value["error"] and brotli.headers["accept-encoding"] == "gzip, deflate"
+    legacy = served.address.post(LEGACY, content, "audio/wav", Content_Encoding="br")
+    assert legacy.pair == (400, {"error": brotli.value["error"]})
+    cut = served.address.post(OPTIMIZED, content[:-9], "audio/wav", Content_Encoding="gzip")
+    assert (cut.status, cut.value["code"]) == (400, "BROKEN_ENCODING")
+
+
+def test_a_few_kilobytes_that_unpack_to_more_than_the_limit_are_too_large(served: Served) -> None:
+    bomb = gzip.compress(bytes(101 * 1024 * 1024), 1)
+    answer = served.address.post(OPTIMIZED, bomb, "audio/wav", Content_Encoding="gzip")
+    assert (answer.status, answer.value["code"]) == (413, "TOO_LARGE")
+
+
+def test_a_part_without_a_file_name_is_taken_or_told_what_it_lacks(served: Served) -> None:
+    body, kind = multipart(sounds.ONE_SECOND, "night.wav", "audio/wav")
+    nameless = body.replace(b'; filename="night.wav"', b"")
+    assert served.address.post(OPTIMIZED, nameless, kind).status == 200
+    missing = "No file uploaded: the part 'file' has no file name"
+    assert served.address.post(LEGACY, nameless, kind).pair == (400, {"error": missing})
+
+
+def test_odd_line_breaks_and_encoded_words_in_a_file_name(served: Served) -> None:
+    names = {"Moor\u2028Nord.wav": "Moor\u2028Nord.wav", "Moor\x85\x0b.wav": "Moor\x85\x0b.wav",
+             "=?utf-8?B?S8OkdXpjaGVuLndhdg==?=": "Käuzchen.wav"}
+    for sent, shown in names.items():
+        assert served.address.upload(LEGACY, sounds.ONE_SECOND, sent).value[0]["segment"] == shown
+
+
+def test_ten_thousand_fields_are_refused_by_number(served: Served) -> None:
+    part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'.encode()
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    answer = served.address.post(OPTIMIZED, part * 10_000, kind)
+    assert answer.status == 400 and "1000 parts" in answer.value["error"]
 
 
 @pytest.mark.parametrize("path", [OPTIMIZED, LEGACY])

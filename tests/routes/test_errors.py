@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from engine import errors
+from frontend.content_coding import UnsupportedEncoding
 from frontend.errors import (
+    FileNameMissing,
     InvalidContentType,
     LegacyLimits,
     RateLimited,
@@ -51,6 +53,8 @@ def test_every_error_has_an_answer_on_both_apis(kind: type[errors.EngineError]) 
     [
         (errors.NoFile(), 400, "No file uploaded"),
         (WavRequired(), 400, "WAV file required"),
+        (FileNameMissing(), 400, "No file uploaded: the part 'file' has no file name"),
+        (UnsupportedEncoding("br is not read"), 400, "br is not read"),
         (InvalidContentType(), 400, "Invalid content type"),
         (errors.BodyTooLarge(), 400, "File exceeds 100 MB limit"),
         (errors.UndecodableAudio("why"), 400, "Invalid WAV file"),
@@ -87,6 +91,11 @@ def test_the_optimized_statuses(kind: type[errors.EngineError], status: int) -> 
     response = optimized_error(made(kind), "r1")
     assert response.status == status
     assert body(response)["code"] == kind.code and body(response)["request_id"] == "r1"
+
+
+def test_an_encoding_that_is_not_read_is_415_with_those_that_are() -> None:
+    response = optimized_error(UnsupportedEncoding(), "r1")
+    assert response.status == 415 and dict(response.headers)["Accept-Encoding"] == "gzip, deflate"
 
 
 def test_a_bad_field_is_named() -> None:

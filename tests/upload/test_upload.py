@@ -110,6 +110,27 @@ def test_a_part_without_a_content_type() -> None:
     ("; name=\"file\"; filename=\"x.wav\"; filename*=UTF-8''K%C3%A4uzchen%20%F0%9F%A6%89.wav", "Käuzchen 🦉.wav"),
     ("; name=\"file\"; filename*=utf-8'de'a%2Fb.wav", "b.wav"),
     ("; name=\"file\"; filename*=ISO-8859-1''K%E4uzchen.wav", "Käuzchen.wav"),
+    ("; name=file; filename*=windows-1251''%D1%EE%E2%E0.wav", "Сова.wav"),
+    ("; name=file; filename=x.wav; filename*=no-charset''%D1.wav", "x.wav"),
+    ("; name=file; filename*=x.wav", "x.wav"),
+    ("; name=file; filename=x.wav; filename*=broken", "x.wav"),
+    ("; name=file; filename=x.wav; filename*=UTF-8''", "x.wav"),
+    ("; name=file; filename*0*=UTF-8''K%C3%A4; filename*1=uz; filename*2*=chen%2Ewav", "Käuzchen.wav"),
+    ("; name=file; filename*1=chen.wav; filename*0=Kauz", "Kauzchen.wav"),
+    ('; name="file"; filename="=?utf-8?B?S8OkdXpjaGVuLndhdg==?="', "Käuzchen.wav"),
+    ('; name="file"; filename="=?UTF-8?b?S8OkdXpjaGVuLndhdg?="', "Käuzchen.wav"),
+    ("; name=file; filename==?utf-8?Q?K=C3=A4uzchen_1=2Ewav?=", "Käuzchen 1.wav"),
+    ('; name="file"; filename="=?iso-8859-1?q?K=E4uz?=\r\n =?ISO-8859-1?Q?chen?= 1.wav"', "Käuzchen 1.wav"),
+    ('; name="file"; filename="=?utf-8?B?S8M=?= =?utf-8?B?pHV6Lndhdg==?="', "Käuz.wav"),  # a letter across two words
+    ('; name="file"; filename="=?gb2312?B?w6jNt9OlLndhdg==?="', "猫头鹰.wav"),
+    ('; name="file"; filename="=?utf-8*de?Q?K=C3=A4uz.wav?="', "Käuz.wav"),
+    ('; name="file"; filename="=?utf-8?B?Li4vLi4vZXRjL3Bhc3N3ZC53YXY=?="', "passwd.wav"),
+    ('; name="file"; filename="=?nobody?B?S8OkdXo=?=.wav"', "=?nobody?B?S8OkdXo=?=.wav"),
+    ('; name="file"; filename="=?utf-8?B?S8Ok!?= x.wav"', "=?utf-8?B?S8Ok!?= x.wav"),
+    ('; name="file"; filename="=?utf-8?X?abc?= =?utf-8?B?S.wav"', "=?utf-8?X?abc?= =?utf-8?B?S.wav"),
+    ('; name="file"; filename="=?idna?Q?xn--a?=.wav"', "=?idna?Q?xn--a?=.wav"),
+    ('; name="file"; filename="=?zip?B?S8Ok?=.wav"', "=?zip?B?S8Ok?=.wav"),
+    ("; name=file; filename=Nacht im Mai.wav", "Nacht im Mai.wav"),
 ])
 def test_file_names(disposition: str, expected: str) -> None:
     assert parsed(Part(disposition, DATA)).filename == expected
@@ -150,6 +171,33 @@ def test_long_fields_are_cut_and_too_many_parts_refused() -> None:
     assert len(parsed(field("note", "x" * 100_000), file(DATA)).fields["note"]) == 65_536
     with pytest.raises(CallerError, match="parts"):
         parsed(*[field(f"f{number}", "") for number in range(1_001)], file(DATA))
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\xa0", "\u3000"])
+def test_a_character_that_breaks_lines_elsewhere_is_part_of_a_name(odd: str) -> None:
+    """A header line ends at CRLF and nowhere else."""
+    upload = parsed(Part(f'; name="a{odd}b"', b"1"), file(DATA, f"Moor{odd}Nord.wav", content_type=f"audio/x{odd}wav"))
+    assert (upload.filename, upload.fields) == (f"Moor{odd}Nord.wav", {f"a{odd}b": "1"})
+    assert upload.content_type == f"audio/x{odd}wav" and upload.data == DATA
+    assert parsed(Part(f"; name=file; filename=Moor{odd}Nord.wav", DATA)).filename == f"Moor{odd}Nord.wav"
+
+
+def test_a_part_that_has_a_type_but_no_file_name_is_taken() -> None:
+    later = Part('; name="file"', b"2", "audio/x")
+    upload = parsed(field("top_k", "1"), Part('; name="file"', DATA, "audio/wav"), later)
+    assert (bytes(upload.data), upload.content_type, upload.filename) == (DATA, "audio/wav", RAW_FILENAME)
+    assert not upload.is_named and upload.fields == {"top_k": "1"}
+
+
+def test_a_part_with_a_file_name_goes_before_one_without() -> None:
+    upload = parsed(Part('; name="file"', b"1", "audio/wav"), file(DATA, "b.wav"))
+    assert (bytes(upload.data), upload.filename, upload.is_named) == (DATA, "b.wav", True)
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "text/plain; charset=utf-8"])
+def test_a_text_field_of_the_name_is_no_file(kind: str | None) -> None:
+    with pytest.raises(NoFile):
+        parsed(Part('; name="file"', DATA, kind))
 
 
 def test_the_first_file_counts() -> None:
