@@ -143,7 +143,7 @@ def _attempt(engine: _Engine) -> None:
         with engine.lock:
             engine.client = client
             engine.attempt = None
-            engine.retry_at_ns = now_ns() + int(_RETRY_S * NS_PER_S)
+            engine.retry_at_ns = 0 if client is not None else now_ns() + int(_RETRY_S * NS_PER_S)
         engine.settled.set()
 
 
