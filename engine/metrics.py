@@ -49,7 +49,7 @@ INSTANCE_COUNTERS: tuple[str, ...] = (
     "batches",
     "requests",
     "busy_ns",  # between the start of a batch on the device and its replies
-    "progress",  # moved by the working loop itself, once a step: stands still only in an instance that hangs
+    "progress",  # steps of the working loop, sleeps too; in status: still for seconds, it hangs. Nobody acts on it yet
     "failed",
 )
 

@@ -16,8 +16,8 @@ _PIPE_WIDTH = 160
 
 def config_view(settings: Iterable[EffectiveSetting]) -> str:
     """Every setting, a line each."""
-    rows = [(item.name, item.value, item.unit, item.source) for item in settings]
-    return _table(("setting", "value", "unit", "from"), rows)
+    rows = [(item.name, item.value, item.unit, item.source, item.note) for item in settings]
+    return _table(("setting", "value", "unit", "from", "note"), rows)
 
 
 def status_view(status: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ def _deployment_rows(deployment: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(name, "", str(deployment["state"]), "", "", reason[-1] if reason else "")]
     for version in deployment["versions"]:
         for instance in version["instances"]:
-            told = str(instance["error"]).strip().splitlines()
+            told = str(instance["error"]).strip().splitlines() or instance["warnings"]
             rows.append(
                 ("", str(version["version"]), str(instance["state"]), f"{instance['name']} (pid {instance['pid']})",
                  str(instance["device"]), told[-1] if told else "")

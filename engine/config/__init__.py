@@ -17,7 +17,7 @@ from engine.config.effective import (
 )
 from engine.config.load import load_settings, settings_with
 from engine.config.presets import ConnectionPoolConfig
-from engine.config.reference import EffectiveSetting, effective_settings, reference_table
+from engine.config.reference import EffectiveSetting, effective_settings, ineffective_settings, reference_table
 from engine.config.settings import Settings, declared
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "effective_max_batch_size",
     "effective_pool_size",
     "effective_settings",
+    "ineffective_settings",
     "load_settings",
     "reference_table",
     "settings_with",

@@ -34,6 +34,7 @@ class Rule:
     bare_variable: str = ""  # environment variable of the original API, below the prefixed one
     default_text: str = ""  # for defaults that depend on the machine
     secret: bool = False  # credentials in it are never shown
+    no_effect: str = ""  # why nothing acts on it; it is accepted because the original system's files set it
 
 
 @dataclass(frozen=True, kw_only=True)

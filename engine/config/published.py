@@ -1,4 +1,8 @@
-"""The published settings: pools, batching, switches. Their names and defaults never change."""
+"""The published settings: pools, batching, switches. Their names and defaults never change.
+
+So those that nothing acts on are accepted all the same: files that served the original system set them. The reference,
+`nightscan config` and the log of the start say so (`Rule.no_effect`).
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,46 @@ from dataclasses import dataclass
 from engine.config.declaration import Rule, setting
 
 
-def _connections(text: str, *, at_least: int = 1) -> Rule:
-    return Rule(text=text, unit="connections", at_least=at_least, at_most=10_000)
+_NO_POSTGRES = "nothing is kept in Postgres in this version; sizes are shown in the statistics"
+_NO_REDIS = "nothing is kept in Redis in this version; sizes are shown in the statistics"
 
 
-def _seconds(text: str) -> Rule:
-    return Rule(text=text, unit="s", at_least=0.01, at_most=3600)
+def _connections(text: str, *, at_least: int = 1, no_effect: str = "") -> Rule:
+    return Rule(text=text, unit="connections", at_least=at_least, at_most=10_000, no_effect=no_effect)
+
+
+def _seconds(text: str, *, no_effect: str = "") -> Rule:
+    return Rule(text=text, unit="s", at_least=0.01, at_most=3600, no_effect=no_effect)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSettings:
     """Sizes and time-outs of the connection pools, the model pool and the request queue."""
 
-    db_min_connections: int = setting(5, _connections("Postgres connections kept open.", at_least=0))
-    db_max_connections: int = setting(20, _connections("Most Postgres connections, over all processes together."))
-    db_connection_timeout: float = setting(10.0, _seconds("Longest wait for a free Postgres connection."))
-    db_command_timeout: float = setting(30.0, _seconds("Longest run of one Postgres command."))
-    redis_min_connections: int = setting(3, _connections("Redis connections kept open.", at_least=0))
-    redis_max_connections: int = setting(
-        15, _connections("Most Redis connections, over all processes together (per node of a cluster).")
+    db_min_connections: int = setting(
+        5, _connections("Postgres connections kept open.", at_least=0, no_effect=_NO_POSTGRES)
     )
-    redis_connection_timeout: float = setting(5.0, _seconds("Longest wait for a free Redis connection."))
+    db_max_connections: int = setting(
+        20, _connections("Most Postgres connections, over all processes together.", no_effect=_NO_POSTGRES)
+    )
+    db_connection_timeout: float = setting(
+        10.0, _seconds("Longest wait for a free Postgres connection.", no_effect=_NO_POSTGRES)
+    )
+    db_command_timeout: float = setting(
+        30.0, _seconds("Longest run of one Postgres command.", no_effect=_NO_POSTGRES)
+    )
+    redis_min_connections: int = setting(
+        3, _connections("Redis connections kept open.", at_least=0, no_effect=_NO_REDIS)
+    )
+    redis_max_connections: int = setting(
+        15,
+        _connections(
+            "Most Redis connections, over all processes together (per node of a cluster).", no_effect=_NO_REDIS
+        ),
+    )
+    redis_connection_timeout: float = setting(
+        5.0, _seconds("Longest wait for a free Redis connection.", no_effect=_NO_REDIS)
+    )
     http_max_connections: int = setting(100, _connections("Most connections to the original API."))
     http_connection_timeout: float = setting(10.0, _seconds("Longest wait for a connection to the original API."))
     model_pool_size: int = setting(
@@ -38,7 +61,13 @@ class PoolSettings:
     )
     batch_timeout_ms: float = setting(
         100.0,
-        Rule(text="Upper bound on waiting for a fuller batch; never a delay.", unit="ms", at_least=0, at_most=60_000),
+        Rule(
+            text="Upper bound on waiting for a fuller batch; never a delay.",
+            unit="ms",
+            at_least=0,
+            at_most=60_000,
+            no_effect="a batch starts as soon as an instance is free and never waits to become fuller",
+        ),
     )
     max_batch_size: int = setting(
         8,

@@ -21,6 +21,7 @@ class EffectiveSetting:
     value: str
     unit: str
     source: str
+    note: str  # `no effect` where nothing acts on it
 
 
 def effective_settings(settings: Settings) -> list[EffectiveSetting]:
@@ -31,8 +32,19 @@ def effective_settings(settings: Settings) -> list[EffectiveSetting]:
             value=shown(item, getattr(settings, item.name)),
             unit=item.unit,
             source=settings.sources[item.name],
+            note="no effect" if item.rule.no_effect else "",
         )
         for item in declared()
+    ]
+
+
+def ineffective_settings(settings: Settings) -> list[str]:
+    """A line for each setting that somebody has set and that nothing acts on: it must not be relied on."""
+    return [
+        f"{item.name}={shown(item, getattr(settings, item.name))} ({settings.sources[item.name]}) has no effect:"
+        f" {item.rule.no_effect}"
+        for item in declared()
+        if item.rule.no_effect and not item.is_default(getattr(settings, item.name))
     ]
 
 
@@ -46,7 +58,8 @@ def _row(item: SettingDeclaration) -> str:
     default = item.rule.default_text or literal
     unit = f" ({item.unit})" if item.unit else ""
     also = f" Also read from `{item.rule.bare_variable}`." if item.rule.bare_variable else ""
-    cells = (f"`{item.name}`", item.type.__name__ + unit, default, item.bounds, item.text + also)
+    idle = f" **No effect**: {item.rule.no_effect}." if item.rule.no_effect else ""
+    cells = (f"`{item.name}`", item.type.__name__ + unit, default, item.bounds, item.text + idle + also)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

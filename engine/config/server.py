@@ -122,7 +122,8 @@ class OriginalApiSettings:
     api_rate_limit: str = setting(
         "",
         Rule(
-            text="Most requests of one client; empty: no limit. Checked and shown, not enforced yet.",
+            text="Most requests of one client; empty: no limit.",
+            no_effect="requests are not counted by client in this version; limit them in front, by nginx say",
             pattern=rf"|{_RATE}([,;] ?{_RATE})*",
             allowed='a rate such as "60 per minute"',
             bare_variable="API_RATE_LIMIT",

@@ -12,6 +12,7 @@ import ctypes
 import faulthandler
 import io
 import os
+import random
 import signal
 import sys
 from typing import Any, NoReturn
@@ -41,6 +42,10 @@ class Surroundings:
         with contextlib.suppress(RuntimeError, ValueError, OSError):  # there is no standard error
             faulthandler.enable()
         sys.stdout, sys.stderr = _stream(_OUT), _stream(_ERR)
+        # Weights that are drawn when a model is made must be the same in every instance, today and after a restart.
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
         libc = ctypes.CDLL(None)
         with contextlib.suppress(ValueError, AttributeError):  # not glibc
             libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, ctypes.c_size_t(0))

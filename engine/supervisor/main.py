@@ -10,7 +10,7 @@ import resource
 import signal
 from collections.abc import Sequence
 
-from engine.config import load_settings
+from engine.config import ineffective_settings, load_settings
 from engine.core.lifecycle import ExitCode
 from engine.errors import ConfigError, SupervisorRunning, UnsupportedPlatform
 from engine.launch import check_platform, prepare_runtime_dir
@@ -89,6 +89,8 @@ def _allow_descriptors() -> None:
 
 def _options(runtime_dir: str | None, instance_command: Sequence[str] | None) -> SupervisorOptions:
     settings = load_settings()
+    for line in ineffective_settings(settings):
+        _log.warning("%s", line)
     path = prepare_runtime_dir(runtime_dir or settings.runtime_dir)
     options = SupervisorOptions.from_settings(settings, path)
     if options.lanes + _FDS_BESIDE_LANES > MOST_FDS:

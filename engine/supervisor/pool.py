@@ -294,6 +294,7 @@ class Pool:
         if instance.peer is not None:
             instance.peer.hear_out()
         death, ran_s = Death.CHANGED if instance.turned_away else classify(instance.state), instance.ran_s
+        where = _where(instance.state)
         status = reap(instance.pidfd)
         instance.advance(InstanceEvent.DIED)
         self._forget(instance)
@@ -302,7 +303,7 @@ class Pool:
             seat.instance = None
         self._owner.instance_died(instance)
         if seat is not None:
-            reason = instance.error or f"instance {describe_exit(status)} {_where(death)}"
+            reason = instance.error or f"instance {describe_exit(status)} {where}"
             self._after_death(seat, death, reason, ran_s=ran_s)
         os.close(instance.pidfd)
         self._owner.pool_changed()
@@ -335,8 +336,13 @@ _EVENTS = {
 }
 
 
-def _where(death: Death) -> str:
-    return "while it worked" if death is Death.RAN else "before it was ready"
+def _where(state: InstanceState) -> str:
+    """In which part of its life an instance died in silence, and whose code runs in that part."""
+    if state is InstanceState.LOADING:
+        return "while its model was loaded: the model's code ended the process or crashed it, see the log"
+    if state is InstanceState.WARMING:
+        return "while its model warmed up: the model's code ended the process or crashed it, see the log"
+    return "while it worked" if state is InstanceState.READY else "before it was ready"
 
 
 def uptime_s(instance: Instance) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
+from engine.metrics import INSTANCE_COUNTERS
+from engine.shm.board import instance_rows
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.instance import Instance
@@ -48,7 +50,7 @@ def describe_deployment(deployment: Deployment) -> dict[str, Any]:
 
 
 def _version(version: Version) -> dict[str, Any]:
-    options = version.plan.options
+    options, counters = version.plan.options, _counters(version)
     return {
         "version": version.plan.number,
         "state": version.state.value,
@@ -61,12 +63,18 @@ def _version(version: Version) -> dict[str, Any]:
         "ready": version.pool.ready,
         "restarts": sum(seat.restarts for seat in version.pool.seats),
         "last_death": version.pool.last_death[-LONGEST_REASON:],
-        "instances": [_instance(each) for each in version.pool.instances()],
+        "instances": [_instance(each, counters) for each in version.pool.instances()],
         **_plane(version),
     }
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
+def _counters(version: Version) -> dict[int, dict[str, int]]:
+    """What each instance counts of itself, by its name."""
+    rows = [] if version.plane is None else instance_rows(version.plane.segment)
+    return {row["name"]: {name: row[name] for name in INSTANCE_COUNTERS} for row in rows}
+
+
+def _instance(instance: Instance, counters: dict[int, dict[str, int]]) -> dict[str, Any]:
     return {
         "name": instance.name,
         "pid": instance.identity.pid,
@@ -77,6 +85,7 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "uptime_s": round(uptime_s(instance), 3),
         "warmup_ms": instance.warmup_ms,
         "max_batch_size": instance.max_batch or None,  # what fits; None: it has not said
+        "counters": counters.get(instance.name, {}),
         "warnings": instance.warnings,
         "error": instance.error[-LONGEST_REASON:],
     }

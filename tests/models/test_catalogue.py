@@ -167,6 +167,25 @@ def operator_code(tmp_path: Path) -> Iterator[Path]:
     )
     (package / "needs_more.py").write_text("import a_package_that_nobody_has\n")
     (package / "faulty.py").write_text("def make(:\n")
+    (package / "script.py").write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--weights', required=True)\n"
+        "options = parser.parse_args([])\n"
+    )
+    (package / "odd.py").write_text(
+        "import sys\n"
+        "class Odd(BaseException):\n"
+        "    pass\n"
+        "def exits():\n"
+        "    sys.exit('no GPU here')\n"
+        "def interrupts():\n"
+        "    raise KeyboardInterrupt\n"
+        "def odd():\n"
+        "    raise Odd('of its own')\n"
+        "def none():\n"
+        "    raise 3\n"
+        "def endless():\n"
+        "    return endless()\n"
+    )
     path = list(sys.path)
     yield tmp_path
     sys.path[:] = path
@@ -202,6 +221,12 @@ def test_the_spec_has_the_last_word(operator_code: Path) -> None:
     ("operator_models.needs_more:make", "needs a_package_that_nobody_has, which is not installed"),
     ("operator_models.faulty:make", "importing model factory .* raised SyntaxError"),
     ("operator_models.owls:broken", "raised ValueError: weights are on another machine"),
+    ("operator_models.script:make", r"importing model factory \S+script:make raised SystemExit: 2, which would end"),
+    ("operator_models.odd:exits", "odd:exits raised SystemExit: no GPU here, which would end the process"),
+    ("operator_models.odd:interrupts", "raised KeyboardInterrupt"),
+    ("operator_models.odd:odd", "raised Odd: of its own"),
+    ("operator_models.odd:none", "raised TypeError: exceptions must derive from BaseException"),
+    ("operator_models.odd:endless", "raised RecursionError"),
     ("operator_models.owls:text", "returned a str; it must return a torch.nn.Module"),
 ])
 def test_a_factory_that_fails_says_whose_fault_it_is(operator_code: Path, location: str, complaint: str) -> None:

@@ -107,8 +107,8 @@ def test_a_frontend_that_leaves_gives_its_lane_back(engine: EngineProcess) -> No
     [
         ("fail_load", "no luck in load"),
         ("fail_warmup", "no luck in warmup"),
-        ("die_load", "killed by SIGKILL before it was ready"),
-        ("die_warmup", "killed by SIGKILL before it was ready"),
+        ("die_load", "killed by SIGKILL while its model was loaded"),
+        ("die_warmup", "killed by SIGKILL while its model warmed up"),
         ("huge", "segment needs"),
     ],
 )
