@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+LAST_NS = (1 << 63) - 1  # the latest moment that there is: what a shared word holds, read with or without a sign
 
 
 def now_ns() -> int:
@@ -31,9 +32,15 @@ class Deadline:
 
     @classmethod
     def after_s(cls, duration_s: float, *, since_ns: int | None = None) -> Deadline:
-        """The moment `duration_s` seconds after `since_ns` (default: now)."""
+        """The moment `duration_s` seconds after `since_ns` (default: now), between 0 and LAST_NS.
+
+        Infinity is as good as any number. Raises ValueError for what is no number (nan).
+        """
         start_ns = now_ns() if since_ns is None else since_ns
-        return cls(start_ns + int(duration_s * NS_PER_S))
+        if duration_s != duration_s:
+            raise ValueError(f"{duration_s} is no duration")
+        after_ns = min(float(LAST_NS), max(-float(LAST_NS), duration_s * NS_PER_S))
+        return cls(min(LAST_NS, max(0, start_ns + int(after_ns))))
 
     def remaining_s(self) -> float:
         """Seconds left; 0.0 when past."""

@@ -90,23 +90,39 @@ class Attachment:
         if not self._enter():
             raise EngineClosed
         try:
-            flight.slot = self._owner.try_submit(request, flight)
+            slot = self._owner.try_submit(request, flight)
         finally:
             self._leave()
-        return flight.slot is not None
+        if slot is None:
+            return False
+        flight.generation = slot.generation
+        flight.slot = slot.index  # the last: `abandon` looks here first
+        return True
 
     def abandon(self, flight: Flight) -> None:
         """Nobody waits for `flight` any more; its slot comes home by itself."""
-        if flight.slot is not None and self._enter():
+        if flight.slot >= 0 and self._enter():
             try:
-                self._owner.abandon(flight.slot)
+                self._owner.abandon_slot(flight.slot, flight.generation)
             finally:
                 self._leave()
 
     def tell_waiting(self, count: int) -> None:
         """Publishes how many requests wait in this process for a slot."""
         if self._enter():
-            self._owner.waiting_gauge = count
+            try:
+                self._owner.waiting_gauge = count
+            finally:
+                self._leave()
+
+    def waiting(self, now_ns: int, bound: int) -> int | None:
+        """Requests that wait on the whole machine, exact where they reach `bound`; None when this version is gone."""
+        if not self._enter():
+            return None
+        try:
+            found = self.census.waiting(now_ns, bound)
+            return found if found < bound else self.census.count_anew(now_ns)
+        finally:
             self._leave()
 
     def count(self, *counts: tuple[str, int]) -> bool:
@@ -211,10 +227,12 @@ class Attachment:
             in_use = self._users > 0
         if in_use:
             self._unused.wait()
+        self._owner.waiting_gauge = 0
         for pidfd in self.names.values():
             os.close(pidfd)
         self.names.clear()
         self.census.close()
+        self._owner.close()
         self._lease.close()
         self.doorbell.close()
         self.reply_bell.close()

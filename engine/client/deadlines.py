@@ -11,6 +11,7 @@ import threading
 from typing import Generic, TypeVar
 
 BUCKET_BITS = 22
+_SWEEP_FROM = 4096  # buckets; arbitrary
 
 T = TypeVar("T")
 
@@ -21,18 +22,30 @@ class DeadlineWheel(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[int, set[T]] = {}
-        self._order: list[int] = []  # heap of the keys of _buckets; emptied buckets stay until they come first
+        self._order: list[int] = []  # heap of the keys of _buckets
+        self._sweep_at = _SWEEP_FROM
 
     def add(self, item: T, at_ns: int) -> None:
         """Adds `item`, due at the end of the bucket of `at_ns`."""
         bucket = at_ns >> BUCKET_BITS
         with self._lock:
             members = self._buckets.get(bucket)
-            if members is None:
-                self._buckets[bucket] = {item}
-                heapq.heappush(self._order, bucket)
-            else:
+            if members is not None:
                 members.add(item)
+                return
+            self._buckets[bucket] = {item}
+            heapq.heappush(self._order, bucket)
+            if len(self._buckets) >= self._sweep_at:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Drops emptied buckets, which stay until they come first: with hours to go they would be a million sets.
+
+        Caller holds the lock.
+        """
+        self._buckets = {bucket: members for bucket, members in self._buckets.items() if members}
+        self._order = sorted(self._buckets)
+        self._sweep_at = max(_SWEEP_FROM, 2 * len(self._buckets))
 
     def remove(self, item: T, at_ns: int) -> None:
         """Takes out `item`, added with the same `at_ns`; no matter when it has left already."""

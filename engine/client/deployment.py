@@ -80,9 +80,9 @@ class Deployment:
 
     def _admit(self, now: int, attachment: Attachment | None) -> None:
         """Raises QueueFull when as many requests wait, on the whole machine, as may."""
-        waiting = self.dispatcher.waiting if attachment is None else attachment.census.waiting(now, self._queue_size)
-        if waiting >= self._queue_size and attachment is not None:
-            waiting = attachment.census.count_anew(now)
+        waiting = None if attachment is None else attachment.waiting(now, self._queue_size)
+        if waiting is None:
+            waiting = self.dispatcher.waiting
         verdict = admit(waiting=waiting, bound=self._queue_size, drain_per_s=self._drain_per_s)
         if not verdict.admitted:
             self.count(("refused", 1))
@@ -100,7 +100,7 @@ class Deployment:
             kept: Counts = tuple(self._uncounted.items())
             self._uncounted.clear()
         attachment.count(*kept)
-        self.dispatcher.pump()
+        self.dispatcher.look()
 
     def told(self, *, state: str, reason: str, active_version: int) -> None:
         """The supervisor's word on this deployment."""
@@ -108,10 +108,7 @@ class Deployment:
         if state == "starting" and versions.is_serving:
             return  # a successor is still looking for what serves; we know, and go on
         versions.state, versions.reason, versions.active_version = state, reason, active_version
-        if versions.is_going or state == "failed":
-            self.dispatcher.refuse_waiting()
-        else:
-            self.dispatcher.pump()
+        self.dispatcher.look()
 
     def measure_drain(self, now: int) -> None:
         """At most once a second: how many answers a second all instances together gave while requests waited."""

@@ -2,11 +2,11 @@
 
 What finds no slot stands in line, a ticket and not an item at a time: one request holds at most a window of slots, and
 when one of its items is answered it gets in line again as if it had come just now, so that others have their turn. A
-request that a closing version refuses goes to the next one;
-only when the deployment itself is going is it failed.
+request that a closing version refuses goes to the next one; only when the deployment itself is going is it failed.
 
-Two locks: `_line_lock` for list work, and `_pump_lock` around moving waiters into slots. Neither is held while a reply
-is filed.
+No wake-up is lost because a waiter never leaves the line before it has its slot: whoever frees a slot sees it there
+and calls `pump`. While one thread pumps, another that calls it leaves word and goes on; the first then looks again.
+No lock is held while a reply is filed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import threading
 from collections.abc import Iterable
 
 from engine.client.attachment import Attachment
+from engine.client.line import SharedLine
 from engine.client.ticket import NO_PROBABILITIES, Flight, ItemAnswer, Ticket
 from engine.client.versions import Versions
 from engine.clock import NS_PER_S, now_ns
-from engine.core.admission import WaitingLine, slot_window
+from engine.core.admission import slot_window
 from engine.errors import (
     DeadlineExceeded,
     EngineClosed,
@@ -43,9 +44,10 @@ class Dispatcher:
 
     def __init__(self, versions: Versions, *, aging_ns: int) -> None:
         self._versions = versions
-        self._line: WaitingLine[Ticket] = WaitingLine(aging_ns)
-        self._line_lock = threading.Lock()
-        self._pump_lock = threading.RLock()  # a callback of a ticket that fails in here may submit the next one
+        self._line = SharedLine(versions, aging_ns=aging_ns)
+        self._pump_lock = threading.Lock()
+        self._look_again = False  # set by whoever has something to pump, taken back under the lock before looking
+        self._stopped = False
 
     @property
     def waiting(self) -> int:
@@ -56,51 +58,67 @@ class Dispatcher:
 
     def place(self, ticket: Ticket) -> None:
         """Sends as many items as have room; the rest stands in line."""
-        if not self._line and self._send_from(ticket):
-            return
-        self._stand_in_line(ticket)
-        self.pump()
+        if self._line or not self._send_from(ticket):
+            self._line.settle(ticket)
+        if self._line:
+            self.pump()
 
     def pump(self) -> None:
         """Moves waiters into slots, in order, until nobody waits or nothing is free.
 
-        Whoever put somebody in line or freed a slot calls this afterwards: the lock makes the last caller see both.
+        To be called after somebody was put in line and after a slot was freed. Also called from within, by the
+        callback of a ticket that fails here and submits the next one.
         """
-        if not self._line:
-            return
-        with self._pump_lock:
-            while (ticket := self._next_in_line()) is not None:
-                if not self._send_from(ticket):
-                    self._stand_in_line(ticket)
-                    break
-        self._tell_waiting()
+        self._look_again = True
+        while self._look_again and self._pump_lock.acquire(blocking=False):
+            try:
+                self._look_again = False
+                self._move()
+            finally:
+                self._pump_lock.release()
+
+    def _move(self) -> None:
+        """Caller holds the pump lock."""
+        while not self._stopped and (ticket := self._line.first()) is not None:
+            if self._versions.refuses:
+                self.refuse_waiting()
+                return
+            sent = self._send_from(ticket)
+            self._line.settle(ticket)
+            if not sent:
+                return
+
+    def look(self) -> None:
+        """Another version may be the active one, the state may be another, or a second has passed."""
+        self._line.publish()
+        if self._line:
+            self.pump()
 
     def forget(self, ticket: Ticket) -> None:
         """The ticket is done: it leaves the line, and its slots come home by themselves."""
-        for flight in ticket.in_flight:
-            flight.attachment.abandon(flight)
-        ticket.in_flight.clear()  # they lead to the segment, and would keep it mapped for as long as the ticket lives
-        if self._line:
-            with self._line_lock:
-                if not self._line.discard(ticket):
-                    return
-            self._tell_waiting()
+        held_slots = bool(ticket.in_flight)
+        if held_slots:
+            for flight in ticket.in_flight:
+                flight.attachment.abandon(flight)
+            ticket.in_flight.clear()  # they lead to the segment, and would keep it mapped as long as the ticket lives
+        if self._line and (held_slots or ticket.has_unsent_items):
+            self._line.settle(ticket)
+            self.pump()
 
     def refuse_waiting(self) -> None:
         """Nobody in line will get a slot any more."""
-        with self._line_lock:
-            waiting = self._line.drain()
-        for ticket in waiting:
+        for ticket in self._line.drain():
             ticket.fail(self._versions.refusal())
 
-    def _next_in_line(self) -> Ticket | None:
-        with self._line_lock:
-            return self._line.take(now_ns())
+    def stop(self) -> None:
+        """Nothing is sent any more; whoever waits is answered by whoever stops."""
+        self._stopped = True
 
-    def _stand_in_line(self, ticket: Ticket) -> None:
-        with self._line_lock:
-            if ticket.unsent and ticket not in self._line:
-                self._line.put(ticket, level=ticket.level, arrival_ns=ticket.turn_ns)
+    def let_go_in_child(self) -> None:
+        """In a forked child: whoever held the locks does not exist here."""
+        self._stopped = True
+        self._pump_lock = threading.Lock()
+        self._line.let_go_in_child()
 
     def _send_from(self, ticket: Ticket) -> bool:
         """True when all of `ticket` that may be in flight is; False when there is no slot for its next item."""
@@ -137,11 +155,6 @@ class Dispatcher:
             attachment.abandon(flight)
         return True
 
-    def _tell_waiting(self) -> None:
-        attachment = self._versions.active()
-        if attachment is not None:
-            attachment.tell_waiting(len(self._line))
-
     # --- out, in the reactor's thread -------------------------------------------------------------------------------
 
     def deliver(self, replies: Iterable[SlotReply]) -> None:
@@ -157,14 +170,13 @@ class Dispatcher:
         ticket = flight.ticket
         if reply.outcome is not Outcome.REFUSED:
             ticket.land(flight, _answer(ticket.arrival_ns, reply))
-            if ticket.unsent and ticket not in self._line:
-                ticket.turn_ns = now_ns()
+            if ticket.unsent:
+                self._line.settle(ticket, turn_ns=now_ns())
         elif self._versions.is_going:
             ticket.fail(self._versions.refusal())
         else:  # given back uncomputed, for the version that follows
             ticket.turn_back(flight)
-        if ticket.unsent:
-            self._stand_in_line(ticket)
+            self._line.settle(ticket)
 
 
 def _answer(arrival_ns: int, reply: SlotReply) -> ItemAnswer:

@@ -116,6 +116,8 @@ class EngineClient:
             if self.closed:
                 return
             self.closed = True
+            for deployment in tuple(self._roster.deployments.values()):
+                deployment.dispatcher.stop()
             for ticket in self._wheel.drain():
                 ticket.fail(EngineClosed("this client was closed"))
             self._reactor.close()
@@ -307,6 +309,9 @@ class EngineClient:
         """Once a second, for as long as `reactor` drives."""
         if reactor is self._reactor and not self.closed:
             self._roster.look_everywhere()
+            if self._armed_ns <= now_ns():  # a timer that fires sets it anew; one that was lost does not
+                self._armed_ns = 0
+            self._arm()
             reactor.call_at(now_ns() + TICK_NS, lambda: self._tick(reactor))
 
     def _arm_soon(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import logging
 import select
 import threading
@@ -27,6 +28,7 @@ Callback = Callable[[], None]
 
 THREAD_NAME = "nightscan-client"
 MAX_EVENTS = 64
+_LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class ThreadReactor(Reactor):
         self._timer_numbers = 0
         self._calls: deque[Callback] = deque()
         self._closing = False
+        self._wake_lock = threading.Lock()  # `call` comes from any thread: it must not ring what is closed
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
     def start(self) -> None:
@@ -104,17 +107,20 @@ class ThreadReactor(Reactor):
         heapq.heappush(self._timers, (at_ns, self._timer_numbers, callback))
 
     def call(self, callback: Callback) -> None:
-        self._calls.append(callback)
-        self._wake.ring()
+        with self._wake_lock:
+            if not self._closing:
+                self._calls.append(callback)
+                self._wake.ring()
 
     def in_own_thread(self) -> bool:
         return threading.current_thread() is self._thread
 
     def close(self) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        self._wake.ring()
+        with self._wake_lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._wake.ring()
         if self._thread.is_alive() and not self.in_own_thread():
             self._thread.join()
         self._epoll.close()
@@ -123,17 +129,24 @@ class ThreadReactor(Reactor):
 
     def _run(self) -> None:
         while not self._closing:
-            for fd, _ in self._epoll.poll(self._wait_s(), MAX_EVENTS):
-                callback = self.watched.get(fd)  # an earlier callback of this round may have dropped it
-                if callback is not None:
-                    _guarded(callback)
-            self._wake.drain()
-            while self._calls:
-                _guarded(self._calls.popleft())
-            self._fire()
+            self._turn()
+
+    def _turn(self) -> None:
+        for fd, _ in self._epoll.poll(self._wait_s(), MAX_EVENTS):
+            callback = self.watched.get(fd)  # an earlier callback of this round may have dropped it
+            if callback is not None:
+                _guarded(callback)
+        if self._closing:  # by a callback, and with it what is used below
+            return
+        self._wake.drain()
+        while self._calls and not self._closing:
+            _guarded(self._calls.popleft())
+        self._fire()
 
     def _wait_s(self) -> float:
-        return max(0.0, (self._timers[0][0] - now_ns()) / NS_PER_S) if self._timers else -1
+        if not self._timers:
+            return -1
+        return min(_LONGEST_WAIT_S, max(0.0, (self._timers[0][0] - now_ns()) / NS_PER_S))
 
     def _fire(self) -> None:
         now = now_ns()
@@ -148,7 +161,8 @@ class LoopReactor(Reactor):
         super().__init__()
         self.loop = loop
         self._thread_id = threading.get_ident()
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._timer_numbers = itertools.count()
         self._closing = False
 
     def watch(self, fd: int, callback: Callback) -> None:
@@ -160,22 +174,20 @@ class LoopReactor(Reactor):
             self.loop.remove_reader(fd)
 
     def call_at(self, at_ns: int, callback: Callback) -> None:
-        delay_s = max(0.0, (at_ns - now_ns()) / NS_PER_S)
-        handle: asyncio.TimerHandle
+        number, delay_s = next(self._timer_numbers), max(0.0, (at_ns - now_ns()) / NS_PER_S)
+        # By a number: a callback that knew its own handle would leave a cycle for the garbage collector at each timer.
+        self._timers[number] = self.loop.call_later(delay_s, self._fire, number, callback)
 
-        def fire() -> None:
-            self._timers.discard(handle)
-            _guarded(callback)
-
-        handle = self.loop.call_later(delay_s, fire)
-        self._timers.add(handle)
+    def _fire(self, number: int, callback: Callback) -> None:
+        self._timers.pop(number, None)
+        _guarded(callback)
 
     def call(self, callback: Callback) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be called
             self.loop.call_soon_threadsafe(_guarded, callback)
 
     def soon(self, callback: Callback) -> bool:
-        if self._closing or not self.in_own_thread():
+        if self._closing or not self.in_own_thread() or not self.loop.is_running():
             return False
         self.loop.call_soon(callback)
         return True
@@ -196,7 +208,7 @@ class LoopReactor(Reactor):
         gone.wait()
 
     def _let_go(self) -> None:
-        for handle in self._timers:
+        for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
         for fd in list(self.watched):

@@ -110,7 +110,7 @@ class Roster:
         deployment, attachment = found
         attachment.closing = attachment.told_closing = True
         deployment.dispatcher.deliver(attachment.refuse_unserved())
-        deployment.dispatcher.pump()
+        deployment.dispatcher.look()
         self._drop_if_idle(deployment, attachment)
 
     def _welcome(self, message: Message, fds: list[int]) -> None:
@@ -136,6 +136,7 @@ class Roster:
             self._drop_if_idle(deployment, attachment)
         now = now_ns()
         for deployment in tuple(self.deployments.values()):
+            deployment.dispatcher.look()
             deployment.measure_drain(now)
 
     def _drop_if_idle(self, deployment: Deployment, attachment: Attachment) -> None:
@@ -187,6 +188,7 @@ class Roster:
         for pidfd in attachment.names.values():
             self.reactor.unwatch(pidfd)
         deployment.versions.attachments.pop(attachment.version, None)
+        deployment.dispatcher.look()
         attachment.close()
 
     def leave(self) -> None:

@@ -8,9 +8,11 @@ only, never while a waiter is woken or a payload copied, and no other lock is ta
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import ClientGone, DeadlineExceeded, EngineError
-from engine.shm.lane import SlotTicket
+
+_log = logging.getLogger(__name__)
 
 NO_PROBABILITIES: NDArray[np.float32] = np.empty(0, np.float32)
 
@@ -54,12 +57,17 @@ class SlotKeeper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One item in one slot. `slot` is None until the submission has returned."""
+    """One item in one slot.
+
+    It knows its slot by numbers, because the slot's record leads to it: with a reference back, each request would
+    leave a cycle for the garbage collector.
+    """
 
     ticket: Ticket
     index: int
     attachment: SlotKeeper
-    slot: SlotTicket | None = None
+    slot: int = -1  # until the submission has returned
+    generation: int = 0
 
 
 class TicketKeeper(Protocol):
@@ -116,7 +124,7 @@ class Ticket:
         if not self.done:
             woken = threading.Event()
             self.add_done_callback(lambda _: woken.set())
-            if not woken.wait((self.deadline_ns - now_ns()) / NS_PER_S):
+            if not woken.wait(min(threading.TIMEOUT_MAX, (self.deadline_ns - now_ns()) / NS_PER_S)):
                 self.expire()
         return self.result()
 
@@ -130,12 +138,14 @@ class Ticket:
 
     def result(self) -> list[ItemAnswer]:
         """The answers of a ticket that is done, one an item; raises as `wait` does."""
+        # Copies are raised: one that is kept here would keep, by its traceback, the frames it went through, and with
+        # them this ticket, a cycle for the garbage collector.
         if self.error is not None:
-            raise self.error
+            raise copy(self.error)
         found = [answer for answer in self.answers if answer is not None]
         for answer in found:
             if answer.error is not None:
-                raise answer.error
+                raise copy(answer.error)
         return found
 
     def cancel(self) -> None:
@@ -157,8 +167,18 @@ class Ticket:
 
     @property
     def unsent(self) -> bool:
-        """Whether items have no slot yet."""
+        """Whether items have no slot yet, and still want one."""
         return bool(self._todo) and not self.done
+
+    @property
+    def has_unsent_items(self) -> bool:
+        """Whether items have no slot yet, wanted or not."""
+        return bool(self._todo)
+
+    def wants_slot(self, window: int) -> bool:
+        """Whether `take_off` would give an item."""
+        with self._lock:
+            return not self.done and bool(self._todo) and len(self.in_flight) < window
 
     def take_off(self, attachment: SlotKeeper, window: int) -> Flight | None:
         """The next item, counted as in flight; None when there is none, or `window` items are in flight already."""
@@ -210,7 +230,10 @@ class Ticket:
         self.items = ()
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # somebody else's code: those who are answered after this ticket must not suffer from it
+                _log.exception("a callback of request %s failed", self.request_id)
 
 
 class _Waker:

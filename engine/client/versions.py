@@ -33,6 +33,11 @@ class Versions:
         return self.state in _GOING or (self.state == "failed" and self.active() is None)
 
     @property
+    def refuses(self) -> bool:
+        """Whether a request that has no slot yet will get none."""
+        return self.state in (*_GOING, "failed")
+
+    @property
     def is_serving(self) -> bool:
         """Whether a request sent now is computed, as far as this process knows."""
         return self.state == "ready" and self.active() is not None

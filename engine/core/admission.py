@@ -3,8 +3,7 @@
 Pure decisions: moments and counts come in as numbers. A *request* is admitted when fewer than the bound wait on the
 whole machine; how many segments it carries does not matter here, since one request keeps at most a window of slots.
 
-The line is strict between levels (1 interactive, 0 normal, -1 bulk); a request that has waited `aging_ns` counts one
-level higher, so that bulk work is late but never starved. Within a level the earliest arrival comes first.
+In the line the most urgent is next, by level with aging and by arrival (`core.aging`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import heapq
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-LEVELS = (1, 0, -1)
+from engine.core.aging import LEVELS, by_urgency
+
 RETRY_AFTER_MIN_S = 1.0  # a header of 0 would have clients hammer; the figure is arbitrary
 RETRY_AFTER_MAX_S = 30.0  # past this the caller's own deadline has long passed
 _COMPACT_FROM = 32  # abandoned entries below this number are not worth a rebuild
@@ -57,10 +57,19 @@ def slot_window(slots: int) -> int:
     return slots - slots // 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Head(Generic[T]):
+    """Whoever is first in one level."""
+
+    level: int
+    arrival_ns: int
+    item: T
+
+
 class WaitingLine(Generic[T]):
     """Requests without a slot, in the order in which they get one. Takes no lock; the caller holds its own.
 
-    `len(line)` counts what waits: put adds one, take and discard remove one.
+    `len(line)` counts what waits: put adds one, discard removes one, drain all.
     """
 
     def __init__(self, aging_ns: int) -> None:
@@ -90,22 +99,10 @@ class WaitingLine(Generic[T]):
             self._compact()
         return True
 
-    def take(self, now_ns: int) -> T | None:
-        """The item whose turn it is, removed; None when nobody waits."""
-        best: int | None = None
-        best_rank = (0, 0)
-        for level in LEVELS:
-            arrival_ns = self._head_arrival_ns(level)
-            if arrival_ns is None:
-                continue
-            rank = (-level - (now_ns - arrival_ns >= self._aging_ns), arrival_ns)
-            if best is None or rank < best_rank:
-                best, best_rank = level, rank
-        if best is None:
-            return None
-        item = heapq.heappop(self._heaps[best])[2]
-        del self._where[id(item)]
-        return item
+    def first(self, now_ns: int) -> T | None:
+        """The item whose turn it is, which goes on waiting until it is discarded; None when nobody waits."""
+        heads = [head for level in LEVELS if (head := self._head(level)) is not None]
+        return by_urgency(heads, now_ns=now_ns, aging_ns=self._aging_ns)[0].item if heads else None
 
     def drain(self) -> list[T]:
         """Everybody who waits, removed."""
@@ -118,11 +115,11 @@ class WaitingLine(Generic[T]):
     def _alive(self, entry: tuple[int, int, T]) -> bool:
         return self._where.get(id(entry[2])) == entry[1]
 
-    def _head_arrival_ns(self, level: int) -> int | None:
+    def _head(self, level: int) -> _Head[T] | None:
         heap = self._heaps[level]
         while heap and not self._alive(heap[0]):
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return _Head(level, heap[0][0], heap[0][2]) if heap else None
 
     def _compact(self) -> None:
         for level, heap in self._heaps.items():

@@ -1,14 +1,15 @@
 """Which of the waiting requests form the next batch.
 
-Strict between levels, with aging: a request that has waited `aging_ns` counts one level higher, so that bulk work is
-late but never starved. Within a level the oldest goes first. Payloads of different kinds never share a batch, and a
-request that was there when an instance died (`isolate`) runs alone.
+The most urgent go first, by level with aging and by arrival (`core.aging`). Payloads of different kinds never share a
+batch, and a request that was there when an instance died (`isolate`) runs alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from engine.core.aging import by_urgency
 
 
 class Candidate(NamedTuple):
@@ -21,17 +22,11 @@ class Candidate(NamedTuple):
     isolate: bool
 
 
-def effective_level(level: int, *, waited_ns: int, aging_ns: int) -> int:
-    """The level after aging: one higher from `aging_ns` of waiting on."""
-    return level + 1 if waited_ns >= aging_ns else level
-
-
 def choose(candidates: Sequence[Candidate], *, max_batch: int, now_ns: int, aging_ns: int) -> list[int]:
     """Indices of the slots for one batch, most urgent first; at most `max_batch`, empty only for no candidates."""
     if len(candidates) < 2:
         return [candidate.slot for candidate in candidates]
-    aged_before_ns = now_ns - aging_ns
-    order = sorted(candidates, key=lambda c: (-c.level - (c.arrival_ns <= aged_before_ns), c.arrival_ns))
+    order = by_urgency(candidates, now_ns=now_ns, aging_ns=aging_ns)
     first = order[0]
     if first.isolate:
         return [first.slot]

@@ -196,8 +196,13 @@ class LaneOwner:
     def abandon(self, ticket: SlotTicket) -> None:
         """Nobody waits for this ticket any more. Its slot comes home at once if no instance has taken it and the lease
         is free, else by itself: by `retry_withdrawals`, by its reply, or by the instance's death. Idempotent."""
+        self.abandon_slot(ticket.index, ticket.generation)
+
+    def abandon_slot(self, index: int, generation: int) -> None:
+        """`abandon` for the ticket of that slot and generation; nothing if it has ended."""
         with self._lock:
-            if ticket.abandoned or self._outstanding.get(ticket.index) is not ticket:
+            ticket = self._outstanding.get(index)
+            if ticket is None or ticket.generation != generation or ticket.abandoned:
                 return
             ticket.abandoned = True
             # A hint that spares the computation. Partner: TakenSlot.cancelled.
@@ -317,6 +322,10 @@ class LaneOwner:
     @waiting_gauge.setter
     def waiting_gauge(self, value: int) -> None:
         self._row[LaneWord.WAITING] = value
+
+    def close(self) -> None:
+        """Lets go of the segment, so that it can be unmapped; the slots belong to whoever the lane goes to."""
+        self._floats = np.empty(0, np.float32)
 
     def statistics(self) -> LaneStatistics:
         """Slots of this lane by state. Raises InternalError for a state that does not exist."""

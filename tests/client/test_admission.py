@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from operator import itemgetter
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.admission import RETRY_AFTER_MAX_S, RETRY_AFTER_MIN_S, WaitingLine, admit, level_of, slot_window
+from engine.core.batching import Candidate, choose
+
+T = TypeVar("T")
 
 
 @given(st.integers(0, 5000), st.integers(1, 5000), st.floats(0, 1e6))
@@ -33,20 +38,47 @@ def test_a_window_leaves_a_quarter(slots: int, window: int) -> None:
     assert slot_window(slots) == window
 
 
+def take(line: WaitingLine[T], now_ns: int) -> T | None:
+    """Whose turn it is, removed."""
+    found = line.first(now_ns)
+    if found is not None:
+        assert line.first(now_ns) is found and line.discard(found)
+    return found
+
+
 def test_strict_between_levels_and_by_arrival_within() -> None:
     line: WaitingLine[str] = WaitingLine(aging_ns=1000)
     for arrival_ns, (item, level) in enumerate([("bulk", -1), ("b", 0), ("high", 1), ("c", 0)]):
         line.put(item, level=level, arrival_ns=arrival_ns)
     line.put("a", level=0, arrival_ns=-1)
-    assert [line.take(10) for _ in range(6)] == ["high", "a", "b", "c", "bulk", None]
+    assert [take(line, 10) for _ in range(6)] == ["high", "a", "b", "c", "bulk", None]
 
 
-def test_aging_lifts_by_one_level_only() -> None:
+@pytest.mark.parametrize(
+    ("now_ns", "order"),
+    [
+        (999, ["high", "normal", "bulk"]),
+        (1000, ["high", "bulk", "normal"]),
+        (1899, ["high", "bulk", "normal"]),
+        (2000, ["bulk", "normal", "high"]),
+    ],
+)
+def test_each_further_wait_lifts_by_one_level(now_ns: int, order: list[str]) -> None:
     line: WaitingLine[str] = WaitingLine(aging_ns=1000)
-    line.put("old bulk", level=-1, arrival_ns=0)
-    line.put("young normal", level=0, arrival_ns=900)
-    line.put("young high", level=1, arrival_ns=950)
-    assert [line.take(1000) for _ in range(3)] == ["young high", "old bulk", "young normal"]
+    line.put("bulk", level=-1, arrival_ns=0)
+    line.put("normal", level=0, arrival_ns=900)
+    line.put("high", level=1, arrival_ns=950)
+    assert [take(line, now_ns) for _ in range(3)] == order
+
+
+@given(st.lists(st.tuples(st.sampled_from((-1, 0, 1)), st.integers(0, 3000)), max_size=30, unique_by=itemgetter(1)))
+def test_the_line_and_the_batches_go_by_one_rule(waiting: list[tuple[int, int]]) -> None:
+    line: WaitingLine[int] = WaitingLine(aging_ns=1000)
+    queue = [Candidate(k, level, arrival_ns, 1, False) for k, (level, arrival_ns) in enumerate(waiting)]
+    for each in queue:
+        line.put(each.slot, level=each.level, arrival_ns=each.arrival_ns)
+    found = [take(line, 3000) for _ in queue]
+    assert found == choose(queue, max_batch=30, now_ns=3000, aging_ns=1000)
 
 
 def test_discarded_ones_are_gone_and_are_let_go_of() -> None:
@@ -62,15 +94,15 @@ def test_discarded_ones_are_gone_and_are_let_go_of() -> None:
     assert not any(line.discard(items[k]) for k in gone)
     assert len(line) == 50 and all((item in line) == (k not in gone) for k, item in enumerate(items))
     assert sum(len(heap) for heap in line._heaps.values()) < 200
-    found = [line.take(500) for _ in range(20)] + line.drain()
+    found = [take(line, 500) for _ in range(20)] + line.drain()
     assert {id(item) for item in found} == {id(items[k]) for k in range(500) if k not in gone}
-    assert len(line) == 0 and line.take(500) is None
+    assert len(line) == 0 and take(line, 500) is None
 
 
 def test_who_comes_back_keeps_its_place() -> None:
     line: WaitingLine[str] = WaitingLine(aging_ns=1000)
     line.put("first", level=0, arrival_ns=0)
     line.put("second", level=0, arrival_ns=1)
-    assert line.take(2) == "first"
+    assert take(line, 2) == "first"
     line.put("first", level=0, arrival_ns=0)
-    assert line.take(2) == "first"
+    assert take(line, 2) == "first"

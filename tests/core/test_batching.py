@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.batching import Candidate, buckets, choose, effective_level
+from engine.core.batching import Candidate, buckets, choose
 
 AGING_NS = 1_000
-NOW_NS = 10_000
+NOW_NS = 5_000
 
 queues = st.lists(
     st.tuples(st.sampled_from([-1, 0, 1]), st.integers(0, NOW_NS), st.sampled_from([1, 2]), st.booleans()), max_size=40
@@ -20,11 +21,11 @@ def pick(queue: list[Candidate], max_batch: int = 8) -> list[int]:
 
 
 def urgency(candidate: Candidate) -> tuple[int, int]:
-    level = effective_level(candidate.level, waited_ns=NOW_NS - candidate.arrival_ns, aging_ns=AGING_NS)
-    return (-level, candidate.arrival_ns)
+    """The written rule: one level more for each AGING_NS of waiting, up to the highest; then by arrival."""
+    return (-min(1, candidate.level + (NOW_NS - candidate.arrival_ns) // AGING_NS), candidate.arrival_ns)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(queue=queues, max_batch=st.integers(1, 16))
 def test_a_batch_is_the_most_urgent_work_of_one_kind(queue: list[Candidate], max_batch: int) -> None:
     chosen = [queue[i] for i in pick(queue, max_batch)]
@@ -44,10 +45,39 @@ def test_nothing_waiting_is_an_empty_batch() -> None:
     assert pick([]) == []
 
 
-def test_aging_lifts_bulk_over_fresh_normal_work() -> None:
-    old_bulk = Candidate(0, -1, NOW_NS - AGING_NS - 5, 1, False)
-    fresh_normal = Candidate(1, 0, NOW_NS - 1, 1, False)
-    assert pick([fresh_normal, old_bulk], 1) == [0]
+@pytest.mark.parametrize(
+    ("level", "waited_ns", "other", "is_first"),
+    [
+        (-1, AGING_NS, 0, True),
+        (-1, AGING_NS - 1, 0, False),
+        (-1, 2 * AGING_NS, 1, True),
+        (-1, 2 * AGING_NS - 1, 1, False),
+        (0, AGING_NS, 1, True),
+        (0, AGING_NS - 1, 1, False),
+    ],
+)
+def test_each_aging_ms_of_waiting_lifts_by_one_level(level: int, waited_ns: int, other: int, is_first: bool) -> None:
+    old = Candidate(0, level, NOW_NS - waited_ns, 1, False)
+    fresh = Candidate(1, other, NOW_NS - 1, 1, False)
+    assert pick([fresh, old], 1) == [0 if is_first else 1]
+
+
+@settings(max_examples=100)
+@given(queue=queues, max_batch=st.integers(1, 4), each_step=st.integers(1, 4), step_ns=st.integers(200, 700))
+def test_nothing_waits_for_ever_under_a_flood_of_interactive_work(
+    queue: list[Candidate], max_batch: int, each_step: int, step_ns: int
+) -> None:
+    """Interactive requests arrive for ever, faster perhaps than they are served: whatever waited before leaves."""
+    waiting, now_ns, slot = {c.slot: c for c in queue}, NOW_NS, len(queue)
+    # After twice the aging nobody who came later goes first, and each batch takes at least one.
+    for _ in range(2 + 2 * AGING_NS // step_ns + len(queue)):
+        for _ in range(each_step):
+            waiting[slot] = Candidate(slot, 1, now_ns, 1, False)
+            slot += 1
+        for chosen in choose(list(waiting.values()), max_batch=max_batch, now_ns=now_ns, aging_ns=AGING_NS):
+            del waiting[chosen]
+        now_ns += step_ns
+    assert not waiting.keys() & {c.slot for c in queue}
 
 
 def test_an_isolated_request_runs_alone() -> None:
