@@ -177,6 +177,13 @@ class OutOfMemory(BrokenError):
     code = "OUT_OF_MEMORY"
 
 
+class StateNotWritten(BrokenError):
+    """What an order asks for cannot be written down, so it is not begun."""
+
+    code = "STATE_NOT_WRITTEN"
+    retryable = True
+
+
 class PeerGone(BrokenError):
     """The other end of a control connection is gone."""
 

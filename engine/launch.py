@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.errors import ConfigError, NotReady, UnsupportedPlatform
@@ -55,7 +55,9 @@ def prepare_runtime_dir(runtime_dir: str | os.PathLike[str]) -> Path:
 
 def register_user(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
     """The engine that runs here, or will, stays for as long as the process `master_pid` lives; none is started."""
-    masters.register(prepare_runtime_dir(runtime_dir), Identity.of(master_pid))
+    path = prepare_runtime_dir(runtime_dir)
+    with _usable(path):
+        masters.register(path, Identity.of(master_pid))
 
 
 def start_keeper(
@@ -64,16 +66,18 @@ def start_keeper(
     """Has the engine run for as long as the process `master_pid` lives; the keeper's pid.
 
     `environment` is put over this process's own for an engine that is started. 0 if a supervisor of its own (systemd's)
-    runs here and needs no keeper. A keeper that is there already is used.
+    runs here and needs no keeper. A keeper that is there already is used. Raises NotReady if nothing can be written in
+    the directory, or nothing started.
     """
     check_platform()
     path = prepare_runtime_dir(runtime_dir)
-    masters.register(path, Identity.of(master_pid))
-    supervisor = living_holder(path / SUPERVISOR_LOCK)
-    if supervisor is not None and not supervisor.embedded:
-        return 0
-    keeper = living_holder(path / KEEPER_LOCK)
-    return keeper.pid if keeper is not None else _spawn_keeper(path, master_pid, environment)
+    with _usable(path):
+        masters.register(path, Identity.of(master_pid))
+        supervisor = living_holder(path / SUPERVISOR_LOCK)
+        if supervisor is not None and not supervisor.embedded:
+            return 0
+        keeper = living_holder(path / KEEPER_LOCK)
+        return keeper.pid if keeper is not None else _spawn_keeper(path, master_pid, environment)
 
 
 def ensure_keeper(
@@ -81,10 +85,11 @@ def ensure_keeper(
 ) -> None:
     """For a frontend that finds no supervisor: starts the keeper again if it is gone, whoever asks first.
 
-    Nothing happens where the supervisor was not a keeper's in the first place, or the master is gone.
+    Nothing happens where the supervisor was not a keeper's in the first place, or the master is gone. A directory that
+    was removed is made again. Raises NotReady as `start_keeper` does.
     """
     path = prepare_runtime_dir(runtime_dir)
-    with locked(path / _ENSURE_LOCK):
+    with _usable(path), locked(path / _ENSURE_LOCK):
         supervisor = last_holder(path / SUPERVISOR_LOCK)
         foreign = supervisor is not None and not supervisor.embedded
         if not foreign and living_holder(path / KEEPER_LOCK) is None and Identity.of(master_pid).is_living:
@@ -126,6 +131,14 @@ def start_supervisor(
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotReady(f"the engine cannot be started in {path}: {error}") from error
 
 
 def _spawn_keeper(path: Path, master_pid: int, environment: Mapping[str, str] | None) -> int:

@@ -10,6 +10,7 @@ Both ends check by SO_PEERCRED that the other runs as the same user, before a by
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import json
@@ -31,6 +32,11 @@ _INLINE_BYTES = 64 << 10  # any value well below 212 KB; a packet of this size n
 _PACKET_BYTES = 256 << 10
 _LARGEST_BODY_BYTES = 64 << 20
 _CONNECT_TIMEOUT_S = 1.0
+_NOT_NOW = (  # a send that can succeed later
+    errno.ETOOMANYREFS,  # descriptors under way, over all sockets of the user: they drain
+    errno.ENOBUFS,
+    errno.ENOMEM,
+)
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -93,6 +99,11 @@ class Connection:
         """The descriptor to poll."""
         return self._socket.fileno()
 
+    def hang_up(self) -> None:
+        """Lets the other end read that nothing more will come; what it has still to say can be received."""
+        with contextlib.suppress(OSError):  # it hung up first
+            self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Closes; closing again is harmless."""
         self._socket.close()
@@ -113,7 +124,7 @@ class Connection:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno == errno.ETOOMANYREFS:  # descriptors under way, over all sockets of the user: they drain
+            if error.errno in _NOT_NOW:
                 return False
             raise PeerGone(f"control connection: {error.strerror}") from error
         return True
@@ -187,10 +198,11 @@ def process_start_ticks(pid: int) -> int:
     """When the process started, in clock ticks since boot: with the pid it names a process for ever; 0 for no process.
 
     Field 22 of /proc/PID/stat (proc(5)), counted behind the command, which may hold blanks and parentheses.
+    Raises OSError if that cannot be found out just now: for want of a descriptor nobody is dead.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(stat.rpartition(b")")[2].split()[19])
 
@@ -225,7 +237,7 @@ def _decode(packet: bytes, fds: list[int], *, truncated: bool) -> tuple[dict[str
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not a control message: {error}") from error
     if not isinstance(message, dict) or message.get("v") != VERSION or not isinstance(message.get("type"), str):
         raise ProtocolError(f"not a control message of version {VERSION}: {body[:80]!r}")

@@ -57,6 +57,7 @@ class EngineClient:
         self._roster.tell = self._link.send
         self._ensure = ensure
         self._ensuring: threading.Thread | None = None
+        self._ensure_error = ""  # what it met last
         self._tries = 0  # to reconnect, in a row
         self._armed_ns = 0  # when the deadline timer fires; 0: it does not
         self._lifecycle = threading.Lock()  # around changing the reactor and closing
@@ -302,8 +303,19 @@ class EngineClient:
         """Starting processes takes time that the reactor does not have."""
         if self._ensure is None or (self._ensuring is not None and self._ensuring.is_alive()):
             return
-        self._ensuring = threading.Thread(target=self._ensure, name="nightscan-ensure", daemon=True)
+        self._ensuring = threading.Thread(
+            target=self._ensure_once, args=(self._ensure,), name="nightscan-ensure", daemon=True
+        )
         self._ensuring.start()
+
+    def _ensure_once(self, ensure: Callable[[], None]) -> None:
+        """Every next try calls it again, whatever it met."""
+        try:
+            ensure()
+        except Exception as error:
+            if str(error) != self._ensure_error:
+                _log.warning("the engine cannot be started again, tried on: %s", error)
+            self._ensure_error = str(error)
 
     def _tick(self, reactor: Reactor) -> None:
         """Once a second, for as long as `reactor` drives."""

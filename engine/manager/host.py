@@ -12,15 +12,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from engine.client import EngineClient
 from engine.config import Settings
 from engine.errors import NotReady
-from engine.launch import check_platform, start_keeper, stop_keeper
+from engine.launch import check_platform, prepare_runtime_dir, start_keeper, stop_keeper
 from engine.messages import connect
+from engine.supervisor import private
 
 ATTACH_S = 60.0
 STOP_S = 15.0  # the keeper bounds a supervisor's end well below this
@@ -45,7 +45,8 @@ class EngineHost:
             start_keeper(self._runtime_dir, os.getpid())
         else:
             if self.settings.sources["runtime_dir"] == "default":
-                self._private = Path(tempfile.mkdtemp(prefix="nightscan-"))
+                private.sweep()
+                self._private = private.make()
                 self._runtime_dir = str(self._private)
             self._launch("start_keeper")
         try:
@@ -73,6 +74,7 @@ class EngineHost:
         """Calls `engine.launch.function` with our settings, and nothing deployed at the start."""
         settings = self.settings.changed(runtime_dir=self._runtime_dir, enabled=False)
         if self._private is not None:
+            private.mark(prepare_runtime_dir(self._private))  # a cleaner of temporary files may have removed it
             settings = settings.changed(workers=1)  # nobody else comes: lanes for more would be memory for nothing
         command = [sys.executable, "-c", _STARTER, function, self._runtime_dir, str(os.getpid())]
         with self._output() as log:
@@ -94,9 +96,11 @@ class EngineHost:
         return _appending(self._private / "engine.log")
 
     def _last_words(self) -> str:
-        if self._private is None:
+        try:
+            text = "" if self._private is None else (self._private / "engine.log").read_text(errors="replace")
+        except FileNotFoundError:
             return ""
-        lines = (self._private / "engine.log").read_text(errors="replace").strip().splitlines()
+        lines = text.strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
 

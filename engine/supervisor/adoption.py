@@ -60,6 +60,11 @@ class Adoption:
             os.close(pidfd)
         self._end_if_complete()
 
+    @property
+    def missing(self) -> tuple[set[Identity], set[Identity]]:
+        """Instances and others that are waited for: a successor of ours would have to wait for them too."""
+        return self._missing.keys() & self._instances, self._missing.keys() - self._instances
+
     def dismiss(self) -> bool:
         """Nobody is wanted any more: instances that have not come are told to end; whether there are any."""
         missing = [pidfd for peer, pidfd in self._missing.items() if peer in self._instances]
@@ -82,7 +87,7 @@ class Adoption:
         self._missing.clear()
         if not self.over:
             self.over = True
-            self._on_over()
+            self._context.loop.attempt(self._on_over)
 
 
 def version_of_hold(context: Context, deployment: Deployment, number: int, parcel: Parcel) -> Version:
@@ -113,7 +118,14 @@ def _adopted(context: Context, deployment: Deployment, number: int, segment: Seg
     else:
         desired, plan, description = False, _unknown_plan(context, deployment.id, number), _unknown_model(segment)
     version = Version(context, plan, deployment)
-    version.adopt(segment, doorbell, description)
+    try:
+        version.adopt(segment, doorbell, description)
+    except Exception:
+        if version.plane is None:
+            segment.close()
+            doorbell.close()
+        version.forget()
+        raise
     _log.info("adopted %s version %d%s", deployment.id, number, "" if desired else ", which closes")
     deployment.newest = max(deployment.newest, number)
     deployment.adopt(version, serves=desired)

@@ -29,7 +29,7 @@ class Child:
 def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
     """Starts `command` in a session of its own, with nothing to read and our output.
 
-    Our descriptors are all close-on-exec, so that the child gets no others.
+    Our descriptors are all close-on-exec, so that the child gets no others. Raises OSError, and then no child is left.
     """
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -44,7 +44,12 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None) 
         )
     finally:
         os.close(null)
-    return Child(Identity.of(pid), os.pidfd_open(pid))  # ours and not yet waited for: the pid cannot be given again
+    try:
+        return Child(Identity.of(pid), os.pidfd_open(pid))  # not yet waited for: the pid cannot be given again
+    except OSError:  # no descriptor left; nobody would ever learn of its end
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

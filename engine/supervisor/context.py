@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.supervisor.connections import Peer
 from engine.supervisor.frontend import Frontend, Frontends
@@ -20,7 +21,10 @@ class Context:
     options: SupervisorOptions
     frontends: Frontends
     keys: dict[str, Callable[[Peer], None]]  # key of an instance that was started -> whom its hello is for
-    persist: Callable[[], None]  # writes the desired state; before acting on it
+    persist: Callable[[], None]  # writes what there is; later, if it cannot be written now
+    commit: Callable[[], None]  # writes what an order asks for, before it is begun; raises StateNotWritten
+    open_factory: Callable[[Path], int]  # a descriptor of a pickled factory; raises OSError
+    forget_factory: Callable[[Path], None]
     everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for
     news: Callable[[], None]  # something changed that somebody may wait for
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.core.lifecycle import DeploymentState, VersionState, deployment_state
 from engine.crash_points import reach
-from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady
+from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady, StateNotWritten
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.ledger import DeploymentRecord
@@ -53,51 +53,70 @@ class Deployment:
     def deploy(self, plan: Plan, waiter: Waiter | None = None) -> None:
         """Starts `plan`, which then takes over from what serves. The waiter learns when it serves or has failed.
 
-        Raises EngineClosed while the deployment is being taken out of service.
+        Raises EngineClosed while the deployment is being taken out of service, StateNotWritten if it cannot be written
+        down what a waiter asks for; then nothing has changed.
         """
         if self._leaving:
             raise EngineClosed(f"deployment {self.id} is being taken out of service")
-        superseded, self.starting = self.starting, None
+        before = (self.starting, self.newest, self.failure)
+        started = Version(self._context, plan, self)
+        self.starting, self.newest, self.failure = started, max(self.newest, plan.number), ""
+        try:
+            self._write(waiter)
+        except StateNotWritten:
+            self.starting, self.newest, self.failure = before
+            self._leave_if_empty()
+            raise
         self._tell(self._start_waiters, NotReady(f"another deployment of {self.id} came in between"))
-        self.failure = ""
-        self.newest = max(self.newest, plan.number)
-        self.starting = Version(self._context, plan, self)
         if waiter is not None:
             self._start_waiters.append(waiter)
-        self._context.persist()
         reach("deploy.written")
-        if superseded is not None:
-            self._retire(superseded, drain_s=0.0)
-        self.starting.start()
+        if before[0] is not None:
+            self._retire(before[0], drain_s=0.0)
+        self._context.loop.attempt(started.start)
         self.tell_state()
 
     def undeploy(self, waiter: Waiter | None = None, *, drain_s: float | None = None) -> None:
-        """Takes everything out of service; the waiter learns when the last process is gone."""
+        """Takes everything out of service; the waiter learns when the last process is gone.
+
+        Raises StateNotWritten if it cannot be written down what a waiter asks for; then nothing has changed.
+        """
+        before = (self.serving, self.starting, self.awaited, self._leaving)
+        self.serving = self.starting = self.awaited = None
+        self._leaving = True
+        try:
+            self._write(waiter)
+        except StateNotWritten:
+            self.serving, self.starting, self.awaited, self._leaving = before
+            raise
         if waiter is not None:
             self._gone_waiters.append(waiter)
-        self._leaving = True
         self._tell(self._start_waiters, EngineClosed(f"deployment {self.id} is being taken out of service"))
+        self.retired += [version for version in before[:2] if version is not None]
         drain_s = self._context.options.request_timeout_s if drain_s is None else drain_s
-        leaving = [version for version in (self.serving, self.starting) if version is not None]
-        self.serving = self.starting = self.awaited = None
-        self._context.persist()
-        for version in leaving:
-            self._retire(version, drain_s=drain_s)
-        for version in self.retired:
-            version.close(drain_s=drain_s)
+        for version in list(self.retired):
+            self._context.loop.attempt(functools.partial(version.close, drain_s=drain_s))
         self.tell_state()
         self._leave_if_empty()
 
     def scale(self, pool_size: int, waiter: Waiter) -> None:
-        """Another pool size for the version that serves (or starts). Raises NotReady if there is none."""
+        """Another pool size for the version that serves (or starts).
+
+        Raises NotReady if there is none, StateNotWritten if it cannot be written down; then nothing has changed.
+        """
         version = self.serving or self.starting
         if version is None:
             raise NotReady(f"deployment {self.id} has no version that could be scaled")
-        options = dataclasses.replace(version.plan.options, pool_size=pool_size)
-        version.plan = dataclasses.replace(version.plan, options=options)
-        self._context.persist()
+        before = version.plan
+        options = dataclasses.replace(before.options, pool_size=pool_size)
+        version.plan = dataclasses.replace(before, options=options)
+        try:
+            self._write(waiter)
+        except StateNotWritten:
+            version.plan = before
+            raise
         self._size_waiters.append(waiter)
-        version.resize(options)
+        self._context.loop.attempt(functools.partial(version.resize, options))
         self.version_changed(version)
 
     def adopt(self, version: Version, *, serves: bool) -> None:
@@ -114,8 +133,16 @@ class Deployment:
         self.tell_state()
 
     def _retire(self, version: Version, *, drain_s: float) -> None:
-        self.retired.append(version)
-        version.close(drain_s=drain_s)
+        if version not in self.retired:
+            self.retired.append(version)
+        self._context.loop.attempt(functools.partial(version.close, drain_s=drain_s))
+
+    def _write(self, waiter: Waiter | None) -> None:
+        """An order is written down or refused; what happens by itself goes on, and is written when that can be."""
+        if waiter is not None:
+            self._context.commit()
+        else:
+            self._context.persist()
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -204,22 +231,25 @@ class Deployment:
     def version_opened(self, version: Version) -> None:
         for frontend in self._context.frontends.all():
             if frontend.connected:
-                version.offer(frontend)
+                self._context.loop.attempt(functools.partial(version.offer, frontend))
 
     def version_serves(self, version: Version) -> None:
+        if version is not self.starting:
+            return
         before, self.serving, self.starting, self.awaited = self.serving, version, None, None
         self.failure = ""
         self._context.persist()
         reach("serve.written")
-        self.tell_state()
-        self._tell(self._start_waiters, None)
         if before is not None:
             self.retired.append(before)
             drain_s = self._context.options.request_timeout_s
             self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(before.close, drain_s=drain_s))
+        self._context.loop.attempt(self.tell_state)
+        self._tell(self._start_waiters, None)
 
     def version_failed(self, version: Version, reason: str) -> None:
-        self.retired.append(version)
+        if version not in self.retired:
+            self.retired.append(version)
         self.starting = None
         if self.serving is None:
             self.failure = reason
@@ -246,9 +276,11 @@ class Deployment:
         self.deploy(dataclasses.replace(version.plan, number=self._heir))
 
     def version_gone(self, version: Version) -> None:
-        self.retired.remove(version)
-        if version.plan.pickle_path is not None and version.plan.pickle_path not in self._factories_in_use():
-            version.plan.pickle_path.unlink(missing_ok=True)
+        if version in self.retired:
+            self.retired.remove(version)
+        path = version.plan.pickle_path
+        if path is not None and path not in self._factories_in_use():
+            self._context.loop.attempt(functools.partial(self._context.forget_factory, path))
         self.tell_state()
         self._leave_if_empty()
 
@@ -261,8 +293,7 @@ class Deployment:
             self._tell(self._gone_waiters, None)
             self._on_gone(self)
 
-    @staticmethod
-    def _tell(waiters: list[Waiter], error: EngineError | None) -> None:
+    def _tell(self, waiters: list[Waiter], error: EngineError | None) -> None:
         told, waiters[:] = waiters[:], []
         for waiter in told:
-            waiter(error)
+            self._context.loop.attempt(functools.partial(waiter, error))

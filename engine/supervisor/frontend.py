@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 from engine.supervisor.connections import Peer
 from engine.supervisor.identity import Identity
 from engine.supervisor.loop import Loop
+
+
+_log = logging.getLogger(__name__)
 
 
 class Frontend:
@@ -23,10 +28,28 @@ class Frontend:
         self.peer = peer
         self.welcomed = False
 
-    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        """Nothing happens while it is not connected."""
-        if self.peer is not None:
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> bool:
+        """Nothing happens while it is not connected. False if it was disconnected because `fds` could not be queued.
+
+        It then comes again, and is told of everything anew.
+        """
+        if self.peer is None:
+            return True
+        try:
             self.peer.send(message, fds)
+        except OSError as error:
+            _log.error("pid %d cannot be told %s (%s); disconnected", self.identity.pid, message["type"], error)
+            self.peer.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Lets go of its pidfd and its connection. Idempotent."""
+        pidfd, self.pidfd = self.pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
+        if self.peer is not None:
+            self.peer.close()
 
     @property
     def connected(self) -> bool:
@@ -42,19 +65,21 @@ class Frontends:
         self._all: dict[int, Frontend] = {}  # by pidfd
 
     def add(self, frontend: Frontend) -> Frontend:
-        """From here on its death is noticed."""
+        """From here on its death is noticed. Raises OSError, and then it is closed."""
+        try:
+            self._loop.watch(frontend.pidfd, functools.partial(self._died, frontend))
+        except OSError:
+            frontend.close()
+            raise
         self._all[frontend.pidfd] = frontend
-        self._loop.watch(frontend.pidfd, lambda: self._died(frontend))
         return frontend
 
     def drop(self, frontend: Frontend) -> None:
         """It owns nothing and waits for nothing any more. Idempotent."""
-        if self._all.pop(frontend.pidfd, None) is None:
-            return
-        self._loop.unwatch(frontend.pidfd)
-        os.close(frontend.pidfd)
-        if frontend.peer is not None:
-            frontend.peer.close()
+        if self._all.get(frontend.pidfd) is frontend:
+            del self._all[frontend.pidfd]
+            self._loop.unwatch(frontend.pidfd)
+            frontend.close()
 
     def all(self) -> list[Frontend]:
         """Everybody that lives, connected or not, in order of arrival."""
@@ -66,5 +91,8 @@ class Frontends:
             frontend.send(message)
 
     def _died(self, frontend: Frontend) -> None:
-        self.drop(frontend)
+        """Watched until all is done, so that what fails is done again."""
+        self._all.pop(frontend.pidfd, None)
         self._on_death(frontend)
+        self._loop.unwatch(frontend.pidfd)
+        frontend.close()

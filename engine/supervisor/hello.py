@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,20 +20,18 @@ class Hold:
     name: int = 0
 
 
-def introduced(peer: Peer, parcel: Parcel) -> tuple[Identity, int, list[Hold]]:
-    """Who the peer is, its pidfd (the caller's from here on), and what it holds.
+def introduced(peer: Peer, parcel: Parcel) -> tuple[Identity, list[Hold]]:
+    """Who the peer is, and what it holds; its pidfd is the parcel's first descriptor, and still there.
 
     Raises ProtocolError unless the socket's credentials, the message and the pidfd name the same process: a death
     notice for another one would give its lane away while it lives.
     """
     identity = Identity(parcel.number("pid"), parcel.number("start_ticks"))
     holds = [_hold(value) for value in parcel.sequence("holds")]
-    pidfd = parcel.take_fds(1)[0]
-    named = (pid_of(pidfd), peer.pid)
+    named = (pid_of(parcel.first_fd()), peer.pid)
     if named != (identity.pid, identity.pid) or identity.start_ticks <= 0:
-        os.close(pidfd)
         raise ProtocolError(f"hello of pid {identity.pid} came with a pidfd of {named[0]} from pid {named[1]}")
-    return identity, pidfd, holds
+    return identity, holds
 
 
 def _hold(value: Any) -> Hold:

@@ -7,6 +7,7 @@ dead, and nothing else counts as death.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -14,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.messages import process_start_ticks
+
+
+_MOST_PIDS = 1 << 31
+_NOBODY = (errno.ESRCH, errno.EINVAL)  # no such process; the pid is now a thread's
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,25 @@ class Identity:
         return cls(pid, process_start_ticks(pid))
 
     def open_pidfd(self) -> int | None:
-        """A pidfd of this very process, or None if it is dead. The caller owns it."""
-        if self.pid <= 0 or self.start_ticks <= 0:
+        """A pidfd of this very process, or None if it is dead. The caller owns it.
+
+        Raises OSError if that cannot be found out just now: whoever is taken for dead loses what it has.
+        """
+        if not 0 < self.pid < _MOST_PIDS or self.start_ticks <= 0:
             return None
         try:
             pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NOBODY:
+                return None
+            raise
         # The pidfd first, the comparison after it: the other way round the pid could change hands in between.
-        if process_start_ticks(self.pid) == self.start_ticks and not is_dead(pidfd):
+        try:
+            same = process_start_ticks(self.pid) == self.start_ticks and not is_dead(pidfd)
+        except OSError:
+            os.close(pidfd)
+            raise
+        if same:
             return pidfd
         os.close(pidfd)
         return None
@@ -70,9 +85,12 @@ def send_signal(pidfd: int, signum: signal.Signals) -> None:
 
 
 def pid_of(pidfd: int) -> int:
-    """The pid that a pidfd stands for (proc(5), fdinfo), -1 if it is dead, 0 if the descriptor is no pidfd."""
+    """The pid that a pidfd stands for (proc(5), fdinfo), -1 if it is dead, 0 if the descriptor is no pidfd.
+
+    Raises OSError if that cannot be read just now.
+    """
     try:
         lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
-    except OSError:
+    except FileNotFoundError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("Pid:")), 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
@@ -23,6 +24,7 @@ class Instance:
         self.pidfd = pidfd
         self.state = InstanceState.STARTING
         self.name = 0  # in its segment; 0 until it is attached
+        self._told: set[str] = set()
         self.peer: Peer | None = None
         self.error = ""  # what it said when it failed
         self.turned_away = False  # it loaded another model than its version has
@@ -46,10 +48,29 @@ class Instance:
         if event is InstanceEvent.WARMED:
             self.ready_at_ns = now_ns()
 
+    @contextlib.contextmanager
+    def advancing(self, event: InstanceEvent) -> Iterator[None]:
+        """Advances for what is done inside; should that fail, the event has not happened and can come again."""
+        before = self.state
+        self.advance(event)
+        after = self.state
+        try:
+            yield
+        except Exception:
+            if self.state is after:
+                self.state = before
+            raise
+
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Nothing happens while it is not connected."""
         if self.peer is not None:
             self.peer.send(message, fds)
+
+    def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Sends an order of which there is one of each type in an instance's life; what was sent already is not."""
+        if message["type"] not in self._told:
+            self.send(message, fds)
+            self._told.add(message["type"])
 
     def kill(self) -> None:
         """SIGKILL; its death is learnt from the pidfd."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -21,13 +22,15 @@ from pathlib import Path
 from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import ExitCode
 from engine.core.restart import RestartPolicy
-from engine.messages import SOCKET_NAME
+from engine.errors import SupervisorRunning
 from engine.supervisor import masters
 from engine.supervisor.children import adopt_orphans, describe_exit, module_command, reap_all, spawn
+from engine.supervisor.folder import LOOK_EVERY_S, RuntimeFolder
 from engine.supervisor.identity import Identity, send_signal
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
+from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder, was_released
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
+from engine.supervisor.private import remove_if_over
 
 STOP_WITHIN_S = 8.0  # a supervisor bounds its own end; one that is still there then hangs
 
@@ -54,8 +57,8 @@ class Keeper:
         self._leaving = False
 
     def start(self) -> None:
-        """Watches the supervisor that runs, or starts one."""
-        if self._leaving:
+        """Watches the supervisor that runs, or starts one. For the loop, which repeats it until it succeeds."""
+        if self._leaving or self._pidfd >= 0:
             return
         self._status = None
         self._began_at_ns = now_ns()
@@ -67,6 +70,11 @@ class Keeper:
             child = spawn(self._command)
             self._pid, self._pidfd, self._ours_to_stop = child.identity.pid, child.pidfd, True
         self._loop.watch(self._pidfd, self._supervisor_died)
+
+    def give_way(self) -> None:
+        """Another keeper has the lock: ends, and leaves the supervisor to it."""
+        self._leaving = True
+        self._loop.stop()
 
     def leave(self) -> None:
         """Ends the supervisor if it is a keeper's, then the loop."""
@@ -99,8 +107,8 @@ class Keeper:
         self.reap()
         self.close()
         status = self._status
-        if status is None and not (self._runtime_dir / SOCKET_NAME).exists():
-            status = ExitCode.CLEAN  # somebody else's child; one that ends in order takes its socket away
+        if status is None and was_released(self._runtime_dir / SUPERVISOR_LOCK):
+            status = ExitCode.CLEAN  # somebody else's child; one that ends in order gives its lock back
         if self._leaving or status in _FINAL:
             self._loop.stop()
             return
@@ -125,30 +133,52 @@ def main(arguments: Sequence[str], *, supervisor_command: Sequence[str] | None =
         os.set_inheritable(given.report_fd, False)  # the starter waits until the last copy of it is closed
         _go_into_background()
     set_up_logging()
-    masters.register(given.runtime_dir, Identity.of(given.master))
     command = module_command("engine.supervisor") if supervisor_command is None else supervisor_command
+    try:
+        masters.register(given.runtime_dir, Identity.of(given.master))
+        return _keep(given.runtime_dir, command, given.report_fd)
+    except OSError as error:
+        _log.error("cannot start in %s: %s", given.runtime_dir, error)
+        return ExitCode.NO_LOCK
+
+
+def _keep(runtime_dir: Path, command: Sequence[str], report_fd: int | None) -> int:
+    """Raises OSError if the lock cannot be made."""
     with contextlib.ExitStack() as stack:
         loop = Loop()
         stack.callback(loop.close)
-        keeper = Keeper(loop, given.runtime_dir, command)
+        keeper = Keeper(loop, runtime_dir, command)
         stack.callback(keeper.close)
         # Before the lock names this process: whoever finds it there may end it at once, and the supervisor with it.
         loop.on_signal(signal.SIGTERM, keeper.leave)
         loop.on_signal(signal.SIGINT, keeper.leave)
         loop.on_signal(signal.SIGCHLD, keeper.reap)
-        lock = LockFile.try_take(given.runtime_dir / KEEPER_LOCK)
+        lock = LockFile.try_take(runtime_dir / KEEPER_LOCK)
         if lock is None:
-            _report(given.report_fd, given.runtime_dir)
+            _report(report_fd, runtime_dir)
             return ExitCode.LOCKED
         stack.callback(lock.release)
         adopt_orphans()
-        watch = masters.MasterWatch(loop, given.runtime_dir, keeper.leave)
+        watch = masters.MasterWatch(loop, runtime_dir, keeper.leave)
         stack.callback(watch.close)
         loop.call_after(0.0, watch.look)
-        keeper.start()
-        _report(given.report_fd, given.runtime_dir)
+        folder = RuntimeFolder(
+            loop, runtime_dir, lock=functools.partial(_keep_lock, lock, keeper), masters=watch, files=None
+        )
+        loop.call_after(LOOK_EVERY_S, folder.look)
+        loop.attempt(keeper.start)
+        _report(report_fd, runtime_dir)
         loop.run()
+    remove_if_over(runtime_dir)
     return ExitCode.CLEAN
+
+
+def _keep_lock(lock: LockFile, keeper: Keeper) -> None:
+    try:
+        lock.keep()
+    except SupervisorRunning as error:
+        _log.warning("another keeper has taken over: %s", error)
+        keeper.give_way()
 
 
 def _go_into_background() -> None:

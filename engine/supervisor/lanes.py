@@ -18,7 +18,7 @@ from engine.shm.steward import Steward
 from engine.shm.words import FREE, state_of
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.identity import Identity
-from engine.supervisor.locks import locked
+from engine.supervisor.locks import StepLock
 from engine.supervisor.loop import Loop, Timer
 
 _BELT_S = 1.0  # another look at lanes that wait, should a hint be lost or the lease have been busy
@@ -42,7 +42,7 @@ class LaneTable:
         """`is_dead_name`: whether an instance's name is known to be a dead one's. `on_free`: a lane can be had."""
         self._loop = loop
         self._steward = steward
-        self._lock_path = lock_path
+        self._lock = StepLock(lock_path)
         self._is_dead_name = is_dead_name
         self._on_free = on_free
         self._belt: Timer | None = None
@@ -58,11 +58,18 @@ class LaneTable:
         lane = next((lane for lane in self._free if self.bells[lane] is not None), None)
         if lane is None:
             return None
-        with locked(self._lock_path):
+        with self._lock.held():
             self._steward.assign(lane, frontend.identity.pid, frontend.identity.start_ticks)
         self._free.remove(lane)
         self.owners[lane] = frontend
         return lane
+
+    def take_back(self, frontend: Frontend) -> None:
+        """A frontend was not told of the lane that it was just given."""
+        lane = self.lane_of(frontend)
+        if lane is not None:
+            del self.owners[lane]
+            self.reclaim(lane)
 
     def lane_of(self, frontend: Frontend) -> int | None:
         return next((lane for lane, owner in self.owners.items() if owner is frontend), None)
@@ -116,12 +123,15 @@ class LaneTable:
     def look_again(self) -> None:
         """An instance died, or a reply bell rang: perhaps a lane is FREE now."""
         for lane in sorted(self._swept):
-            with locked(self._lock_path):
-                left = self._steward.sweep(lane, self._is_dead_name)
-            if not left:
-                self._swept_clean(lane)
+            self._loop.guard.run((self, lane), functools.partial(self._sweep, lane))  # the belt comes again
         if self._belt is None and self._swept:
             self._belt = self._loop.call_after(_BELT_S, self._belt_look)
+
+    def _sweep(self, lane: int) -> None:
+        with self._lock.held():
+            left = self._steward.sweep(lane, self._is_dead_name)
+        if not left:
+            self._swept_clean(lane)
 
     def give_back(self, frontend: Frontend) -> None:
         """A living frontend has let go of its lane for ever. One that left slots behind keeps it until its death."""
@@ -129,7 +139,7 @@ class LaneTable:
         if lane is None:
             return
         try:
-            with locked(self._lock_path):
+            with self._lock.held():
                 self._steward.assign(lane, 0, 0)
         except InternalError as error:
             _log.error("pid %d let go of lane %d too early: %s", frontend.identity.pid, lane, error)
@@ -141,14 +151,17 @@ class LaneTable:
         """Before the bells are closed."""
         for lane in sorted(self._swept):
             self._unwatch(lane)
+            self._loop.guard.over((self, lane))
         if self._belt is not None:
             self._belt.cancel()
+        self._lock.close()
 
     def _swept_clean(self, lane: int) -> None:
         self._swept.discard(lane)
         self._unwatch(lane)
-        self._free.append(lane)
-        self._on_free()
+        if lane not in self._free:
+            self._free.append(lane)
+        self._loop.attempt(self._on_free)
 
     def _unwatch(self, lane: int) -> None:
         bell = self.bells[lane]

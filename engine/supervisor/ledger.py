@@ -2,6 +2,8 @@
 
 Written whole to a new file and renamed, so that a reader finds the old state or the new one. Not synced to the disk:
 it outlives processes, and after a loss of power there is nobody left to adopt.
+
+Factories are kept open: a file that a cleaner has removed can still be handed to instances, and put back.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from engine.errors import ProtocolError
 from engine.messages import sealed_size
@@ -52,54 +55,146 @@ class Ledger:
     def __init__(self, runtime_dir: Path) -> None:
         self._path = runtime_dir / _STATE
         self._factories = runtime_dir / _FACTORIES
+        self._open: dict[Path, int] = {}  # factories that are in use
+        self._written: tuple[int, int] | None = None  # device and inode of the state file as we wrote it last
+        self.unreadable = ""  # why `read` could make nothing of a file that was there
 
     def write(self, state: State) -> None:
-        """Replaces what was written before."""
+        """Replaces what was written before. Raises OSError, and then that is still there if it was."""
         fresh = self._path.with_suffix(".new")
         content = json.dumps({
             "deployments": [_record_json(record) for record in state.deployments],
             "instances": [asdict(peer) for peer in state.instances],
             "frontends": [asdict(peer) for peer in state.frontends],
         })
-        with _private(fresh) as file:
-            file.write(content.encode())
-        os.replace(fresh, self._path)
+        with _new_file(fresh) as fd:
+            _write_all(fd, content.encode())
+            os.replace(fresh, self._path)
+            self._written = _file_id(os.fstat(fd))
 
     def read(self) -> State:
-        """What a predecessor has left; nothing if there is no file, or one of another version of ours."""
+        """What a predecessor has left; nothing if there is no file. One that is nonsense is kept as `state.bad`.
+
+        Raises OSError for a file that is there and cannot be read just now: it may say what serves.
+        """
         try:
-            content = json.loads(self._path.read_bytes())
-            return State(
-                tuple(_record(value) for value in content["deployments"]),
-                tuple(Identity(**peer) for peer in content["instances"]),
-                tuple(Identity(**peer) for peer in content["frontends"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, ProtocolError):
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return State()
+        except IsADirectoryError as error:
+            self.unreadable = str(error)
+            return State()
+        try:
+            return _state(json.loads(content))
+        # Of another version of ours, half written, somebody else's: whatever it is, it must not stop a start.
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ProtocolError) as error:
+            self.unreadable = f"{self._path} cannot be understood ({type(error).__name__}: {error})"
+            with contextlib.suppress(OSError):
+                os.replace(self._path, self._path.with_suffix(".bad"))
             return State()
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file is there that was written last."""
+        try:
+            return _file_id(self._path.lstat()) == self._written
+        except OSError:
+            return False
+
     def store_factory(self, deployment: str, number: int, memfd: int) -> Path:
-        """Keeps a pickled factory; nobody here ever unpickles it, or has it in memory. Raises ProtocolError."""
+        """Keeps a pickled factory; nobody here ever unpickles it, or has it in memory.
+
+        Raises ProtocolError for what is no sealed memory file, OSError when there is no room for it.
+        """
         size = sealed_size(memfd)
-        self._factories.mkdir(mode=0o700, exist_ok=True)
         digest = hashlib.sha256(deployment.encode()).hexdigest()[:16]  # an id may hold what no file name may
         path = self._factories / f"{digest}-{number}.pickle"
-        with _private(path) as file:
-            offset = 0
-            while offset < size:
-                offset += os.sendfile(file.fileno(), memfd, offset, size - offset)
+        self._copy(path, memfd, size)
+        self.keep_factory(path)
         return path
 
+    def keep_factory(self, path: Path) -> None:
+        """From here on it can be opened and put back, whatever becomes of the file. Raises OSError."""
+        if path not in self._open:
+            self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open_factory(self, path: Path) -> int:
+        """A descriptor of a stored factory that the caller owns, at its beginning. Raises OSError."""
+        self.keep_factory(path)
+        return os.open(f"/proc/self/fd/{self._open[path]}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def put_back_factories(self) -> None:
+        """Those that were removed while they are in use. Raises OSError."""
+        for path, fd in self._open.items():
+            if not path.exists():
+                self._copy(path, fd, os.fstat(fd).st_size)
+
+    def forget_factory(self, path: Path) -> None:
+        """No version is made of it any more."""
+        fd = self._open.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+        path.unlink(missing_ok=True)
+
     def clear(self) -> None:
-        """Nothing is desired any more."""
+        """Nothing is desired any more. Raises OSError."""
+        self.close()
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         shutil.rmtree(self._factories, ignore_errors=True)
 
+    def close(self) -> None:
+        """Lets go of the files; they stay. Idempotent."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
 
-def _private(path: Path) -> BinaryIO:
-    """A new file that nobody else can read, in place of any that has the name."""
+    def _copy(self, path: Path, source: int, size: int) -> None:
+        self._factories.mkdir(mode=0o700, exist_ok=True)
+        with _new_file(path) as fd:
+            offset = 0
+            while offset < size:
+                offset += os.sendfile(fd, source, offset, size - offset)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    """A new file that nobody else can read, in place of any that has the name; none is left if it cannot be filled."""
     path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _file_id(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while len(rest):
+        rest = rest[os.write(fd, rest) :]
+
+
+def _state(content: Any) -> State:
+    return State(
+        tuple(_record(value) for value in content["deployments"]),
+        tuple(_identity(peer) for peer in content["instances"]),
+        tuple(_identity(peer) for peer in content["frontends"]),
+    )
+
+
+def _identity(value: Any) -> Identity:
+    found = Identity(**value)
+    if not isinstance(found.pid, int) or not isinstance(found.start_ticks, int):
+        raise ProtocolError(f"not a process: {value!r:.80}")
+    return found
 
 
 def _record_json(record: DeploymentRecord) -> dict[str, Any]:
@@ -114,6 +209,8 @@ def _record_json(record: DeploymentRecord) -> dict[str, Any]:
 
 def _record(value: dict[str, Any]) -> DeploymentRecord:
     name, description = value["deployment"], value["description"]
+    if not isinstance(name, str) or not isinstance(value["newest"], int):
+        raise ProtocolError(f"not a deployment: {name!r:.80}")
     return DeploymentRecord(
         deployment=name,
         newest=value["newest"],
@@ -135,6 +232,11 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
 
 def _plan(deployment: str, value: dict[str, Any]) -> Plan:
     options = PoolOptions(**{**value["options"], "devices": tuple(value["options"]["devices"])})
+    counts = (value["number"], options.pool_size, options.max_batch_size, options.warmup_requests + 1)
+    if not all(isinstance(each, int) and each > 0 for each in counts) or not isinstance(value["spec"], dict):
+        raise ProtocolError(f"not a plan of {deployment}")
+    if not options.devices or not all(isinstance(each, str) for each in options.devices):
+        raise ProtocolError(f"a plan of {deployment} names no device")
     path = Path(value["pickle_path"]) if value["pickle_path"] else None
     changed = {"options": options, "pickle_path": path, "deployment": deployment}
     return Plan(**{**value, **changed})

@@ -2,12 +2,17 @@
 
 Signal handlers only leave a byte in a socket; everything else happens here, one call after another, in one thread. So
 nothing that a handler of this loop touches needs a lock, and no handler may wait.
+
+An exception never leaves the loop: the handler that raised it is called again after a pause, until it returns. So a
+handler must be written to be repeated from its beginning, wherever it stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import select
 import selectors
 import signal
 import socket
@@ -15,8 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.clock import NS_PER_S, now_ns
+from engine.supervisor.guard import Guard
 
-Handler = Callable[[], None]
+Handler = Callable[[], object]
+_Watched = tuple[Handler, Handler | None]
 
 
 @dataclass(order=True)
@@ -36,9 +43,12 @@ class Loop:
     """Runs handlers until `stop`."""
 
     def __init__(self) -> None:
+        self.guard = Guard()
         self._selector = selectors.DefaultSelector()
-        self._handlers: dict[int, tuple[Handler, Handler | None]] = {}
+        self._handlers: dict[int, _Watched] = {}
+        self._paused: dict[int, Timer] = {}  # descriptors whose handler failed, with its next call
         self._timers: list[Timer] = []
+        self._again: dict[Handler, Timer] = {}  # handlers that failed, with their next call
         self._orders = itertools.count()
         self._running = False
         self._signals: dict[int, Handler] = {}
@@ -55,16 +65,24 @@ class Loop:
 
         A second call for the same descriptor replaces the first.
         """
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
-        if fd in self._handlers:
-            self._selector.modify(fd, events)
+        watched = (on_readable, on_writable)
+        if fd in self._paused:
+            pass  # its handler failed and would be called without end; the timer watches it again
+        elif fd in self._handlers:
+            self._selector.modify(fd, _events(watched))
         else:
-            self._selector.register(fd, events)
-        self._handlers[fd] = (on_readable, on_writable)
+            self._selector.register(fd, _events(watched))
+        self._handlers[fd] = watched
 
     def unwatch(self, fd: int) -> None:
         """Before the descriptor is closed. Idempotent."""
-        if self._handlers.pop(fd, None) is not None:
+        if self._handlers.pop(fd, None) is None:
+            return
+        paused = self._paused.pop(fd, None)
+        if paused is not None:
+            paused.cancel()
+            self.guard.over(("fd", fd))
+        else:
             self._selector.unregister(fd)
 
     def call_after(self, delay_s: float, handler: Handler) -> Timer:
@@ -72,6 +90,18 @@ class Loop:
         timer = Timer(now_ns() + int(delay_s * NS_PER_S), next(self._orders), handler)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def attempt(self, handler: Handler) -> None:
+        """Calls `handler` now, and again later should it fail: for steps of which none may hinder the next one.
+
+        One that is being tried again already is tried now, and not twice later.
+        """
+        timer = self._again.get(handler)
+        if timer is None:
+            self._fire(Timer(now_ns(), next(self._orders), handler))
+        elif self.guard.run(timer.order, handler) is None:
+            del self._again[handler]
+            timer.cancel()
 
     def on_signal(self, signum: signal.Signals, handler: Handler) -> None:
         """Calls `handler` in the loop for every burst of `signum`. For the main thread only."""
@@ -86,7 +116,9 @@ class Loop:
         """Returns after `stop`."""
         self._running = True
         while self._running:
-            self.run_once()
+            pause_s = self.guard.run(self, self.run_once)
+            if pause_s is not None:
+                select.poll().poll(pause_s * 1000)
 
     def stop(self) -> None:
         """Ends `run` once the current handler has returned."""
@@ -110,7 +142,7 @@ class Loop:
 
     def _patience_s(self, at_most_s: float | None) -> float | None:
         while self._timers and self._timers[0].handler is None:
-            heapq.heappop(self._timers)
+            self.guard.over(heapq.heappop(self._timers).order)
         if not self._timers:
             return at_most_s
         until_timer_s = max(0.0, (self._timers[0].at_ns - now_ns()) / NS_PER_S)
@@ -120,20 +152,56 @@ class Loop:
         # Looked up again for each half: an earlier handler of this round may have stopped watching.
         for event, which in ((selectors.EVENT_READ, 0), (selectors.EVENT_WRITE, 1)):
             handler = self._handlers.get(fd, (None, None))[which]
-            if mask & event and handler is not None:
-                handler()
+            if mask & event and handler is not None and fd not in self._paused:
+                self._call(fd, handler)
+
+    def _call(self, fd: int, handler: Handler) -> bool:
+        """Whether it returned; if not, it is called again later and nothing else is asked of `fd` until then."""
+        pause_s = self.guard.run(("fd", fd), handler)
+        if pause_s is None:
+            return True
+        if fd not in self._handlers:
+            self.guard.over(("fd", fd))  # it stopped watching before it failed: there is nothing to repeat
+            return False
+        if fd not in self._paused:
+            self._selector.unregister(fd)  # it is still readable, and would be without end
+        self._paused[fd] = self.call_after(pause_s, lambda: self._resume(fd, handler))
+        return False
+
+    def _resume(self, fd: int, handler: Handler) -> None:
+        """Calls the handler whatever the descriptor says: what it failed at may have been read already."""
+        if self._call(fd, handler) and self._paused.pop(fd, None) is not None:
+            self._selector.register(fd, _events(self._handlers[fd]))
 
     def _handle_timers(self) -> None:
         now = now_ns()
         while self._timers and self._timers[0].at_ns <= now:
-            handler = heapq.heappop(self._timers).handler
-            if handler is not None:
-                handler()
+            self._fire(heapq.heappop(self._timers))
+
+    def _fire(self, timer: Timer) -> None:
+        handler = timer.handler
+        if handler is None:
+            self.guard.over(timer.order)
+            return
+        pause_s = self.guard.run(timer.order, handler)
+        if pause_s is None:
+            self._again.pop(handler, None)
+        elif timer.handler is not None:
+            self._again[handler] = timer
+            timer.at_ns = now_ns() + int(pause_s * NS_PER_S)
+            heapq.heappush(self._timers, timer)
+        else:
+            self.guard.over(timer.order)
 
     def _handle_signals(self) -> None:
-        for signum in set(self._wake_reader.recv(4096)):
-            if signum in self._signals:
-                self._signals[signum]()
+        with contextlib.suppress(BlockingIOError):
+            for signum in set(self._wake_reader.recv(4096)):
+                if signum in self._signals:
+                    self.attempt(self._signals[signum])
+
+
+def _events(watched: _Watched) -> int:
+    return selectors.EVENT_READ | (selectors.EVENT_WRITE if watched[1] is not None else 0)
 
 
 def _ignore(signum: int, frame: object) -> None:

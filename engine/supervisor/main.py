@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import resource
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from engine.config import ineffective_settings, load_settings
 from engine.core.lifecycle import ExitCode
 from engine.errors import ConfigError, SupervisorRunning, UnsupportedPlatform
 from engine.launch import check_platform, prepare_runtime_dir
 from engine.messages import MOST_FDS
-from engine.supervisor.locks import SUPERVISOR_LOCK, LockFile, last_holder
+from engine.supervisor.folder import RuntimeFolder
+from engine.supervisor.locks import SUPERVISOR_LOCK, LockFile, hidden_holder, last_holder
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
 from engine.supervisor.masters import MasterWatch
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.private import remove_if_over
 from engine.supervisor.supervisor import Supervisor
 
 _FDS_BESIDE_LANES = 2  # segment and doorbell
@@ -48,35 +50,58 @@ def main(arguments: Sequence[str], *, instance_command: Sequence[str] | None = N
     except SupervisorRunning as error:
         _log.error("%s", error)
         return ExitCode.LOCKED
+    except OSError as error:  # of the lock; no instance has been met yet, and a keeper tries again
+        _log.error("cannot start in %s: %s", given.runtime_dir, error)
+        return ExitCode.NO_LOCK
     return ExitCode.CLEAN
 
 
 def run(options: SupervisorOptions, *, embedded: bool) -> None:
     """Takes the lock and serves until SIGTERM, SIGINT or, if `embedded`, the death of the last master.
 
-    Raises SupervisorRunning.
+    Raises SupervisorRunning. Instances are ended by an order alone: should anything else end this process, it leaves
+    them, and its name in the lock, to a successor.
     """
-    path = options.runtime_dir / SUPERVISOR_LOCK
-    lock = LockFile.try_take(path, embedded=embedded)
-    if lock is None:
-        holder = last_holder(path)
-        named = f" (pid {holder.pid})" if holder is not None else ""
-        raise SupervisorRunning(f"a supervisor{named} runs in {options.runtime_dir} already")
     _allow_descriptors()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lock.release)
-        loop = Loop()
-        stack.callback(loop.close)
-        supervisor = Supervisor(options, loop)
-        stack.callback(supervisor.close)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.on_signal(signum, supervisor.shut_down)
-        if embedded:
-            watch = MasterWatch(loop, options.runtime_dir, supervisor.shut_down)
-            stack.callback(watch.close)
-            loop.call_after(0.0, watch.look)
-        supervisor.start()
-        loop.run()
+    loop = Loop()
+    supervisor = Supervisor(options, loop)
+    # Before the lock names this process: whoever finds it there may end it at once, and its instances with it.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.on_signal(signum, supervisor.shut_down)
+    try:
+        lock = _locked(options.runtime_dir, embedded=embedded)
+    except (OSError, SupervisorRunning):
+        loop.close()
+        raise
+    watch = MasterWatch(loop, options.runtime_dir, supervisor.shut_down) if embedded else None
+    if watch is not None:
+        loop.call_after(0.0, watch.look)
+    folder = RuntimeFolder(
+        loop, options.runtime_dir, lock=lock.keep, masters=watch, files=supervisor.keep_files
+    )
+    loop.call_after(0.0, supervisor.start)
+    loop.call_after(0.0, folder.look)
+    loop.run()
+    supervisor.close()
+    if watch is not None:
+        watch.close()
+    loop.close()
+    lock.release()
+    remove_if_over(options.runtime_dir)
+
+
+def _locked(runtime_dir: Path, *, embedded: bool) -> LockFile:
+    """Raises SupervisorRunning, also if the file of the other one's lock was removed."""
+    path = runtime_dir / SUPERVISOR_LOCK
+    lock = LockFile.try_take(path, embedded=embedded)
+    holder = last_holder(path) if lock is None else None
+    other = holder.pid if holder is not None else hidden_holder(path)
+    if lock is None or other:
+        if lock is not None:
+            lock.release()
+        named = f" (pid {other})" if other else ""
+        raise SupervisorRunning(f"a supervisor{named} runs in {runtime_dir} already")
+    return lock
 
 
 def _allow_descriptors() -> None:

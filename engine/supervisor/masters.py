@@ -21,7 +21,9 @@ def register(runtime_dir: Path, master: Identity) -> None:
     """The engine stays for as long as `master` lives."""
     folder = runtime_dir / _FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / f"{master.pid}-{master.start_ticks}").touch(0o600)
+    file = folder / f"{master.pid}-{master.start_ticks}"
+    if not file.exists():
+        file.touch(0o600)
 
 
 def unregister(runtime_dir: Path, master: Identity) -> None:
@@ -67,6 +69,11 @@ class MasterWatch:
                 self._loop.watch(pidfd, self.look)
         if not self._pidfds:
             self._on_none()
+
+    def keep(self) -> None:
+        """Puts back the names of masters that live and whose files somebody removed. Raises OSError."""
+        for master in self._pidfds:
+            register(self._runtime_dir, master)
 
     def close(self) -> None:
         """Watches nobody any more."""

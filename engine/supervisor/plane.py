@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,10 +43,14 @@ class Plane:
         description: ModelDescription,
     ) -> None:
         self.segment = segment
-        self.steward = Steward(segment)
         self.doorbell = doorbell
         self.description = description
         self.description_fd = sealed_memfd("description", description.to_bytes())
+        try:
+            self.steward = Steward(segment)
+        except OSError:
+            os.close(self.description_fd)
+            raise
         self.lanes = LaneTable(
             loop,
             steward=self.steward,
@@ -59,22 +64,23 @@ class Plane:
     def create(
         cls, loop: Loop, options: SupervisorOptions, hooks: PlaneHooks, description: ModelDescription
     ) -> Plane:
-        """A new segment that fits the model. Raises OutOfMemory, InternalError."""
+        """A new segment that fits the model. Raises OutOfMemory, InternalError, OSError; then nothing of it is left."""
         geometry = Geometry(
             lanes=options.lanes,
             slots=options.slots,
             payload_bytes=description.payload_bytes,
             reply_bytes=FLOAT32_BYTES * description.classes,
         )
-        made = cls(
-            loop,
-            options,
-            hooks,
-            segment=Segment.create(geometry),
-            doorbell=Bell.create(),
-            description=description,
-        )
-        made.fill_bells()
+        with contextlib.ExitStack() as undo:
+            segment = Segment.create(geometry)
+            undo.callback(segment.close)
+            doorbell = Bell.create()
+            undo.callback(doorbell.close)
+            made = cls(loop, options, hooks, segment=segment, doorbell=doorbell, description=description)
+            undo.pop_all()
+            undo.callback(made.close)
+            made.fill_bells()
+            undo.pop_all()
         return made
 
     # --- for instances ----------------------------------------------------------------------------------------------

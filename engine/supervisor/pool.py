@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.clock import NS_PER_S, now_ns
@@ -56,6 +57,16 @@ class Seat:
         self.restarts = 0
 
 
+@dataclass(frozen=True)
+class _Obituary:
+    """What a death means for a seat, while it is being dealt with."""
+
+    seat: Seat | None
+    death: Death
+    reason: str
+    ran_s: float
+
+
 class Pool:
     """The seats of one version, and the instances that are on their way out."""
 
@@ -68,6 +79,7 @@ class Pool:
         self._owner = owner
         self._keys = keys
         self._leaving: list[Instance] = []
+        self._deaths: dict[Instance, _Obituary] = {}
         self._closed = False
         self.last_death = ""  # how an instance that was not told to leave ended last; unlike `reason` it is kept
         self.seats: list[Seat] = []
@@ -174,13 +186,15 @@ class Pool:
         instance.peer = peer
         peer.on_parcel = functools.partial(self._on_parcel, instance)
         if instance.state.allows(InstanceEvent.CONNECTED):
-            instance.advance(InstanceEvent.CONNECTED)
-            self._owner.instance_connected(instance)
+            with instance.advancing(InstanceEvent.CONNECTED):
+                self._owner.instance_connected(instance)
         elif instance.state is InstanceState.LEAVING:
             instance.send({"type": "detach"})  # it was not connected when it was told
 
     def _start(self, seat: Seat) -> None:
         seat.timer = None
+        if seat.instance is not None or seat not in self.seats:
+            return
         key = secrets.token_hex(8)
         command = [*self._options.instance_command, "--runtime-dir", str(self._options.runtime_dir), "--key", key]
         try:
@@ -222,15 +236,15 @@ class Pool:
         if event is InstanceEvent.REPORTED_FAILURE:
             instance.error = parcel.text("error")
             self._see_off(instance)
-        instance.advance(event)
-        if event is InstanceEvent.LOADED:
-            self._owner.instance_loaded(instance, parcel)
-        elif event is InstanceEvent.WARMED:
-            instance.warmup_ms = parcel.mapping("warmup_ms")
-            seat = self._seat_of(instance)
-            if seat is not None:
-                seat.hopeless, seat.reason = False, ""
-            self._owner.instance_ready(instance)
+        with instance.advancing(event):
+            if event is InstanceEvent.LOADED:
+                self._owner.instance_loaded(instance, parcel)
+            elif event is InstanceEvent.WARMED:
+                instance.warmup_ms = parcel.mapping("warmup_ms")
+                seat = self._seat_of(instance)
+                if seat is not None:
+                    seat.hopeless, seat.reason = False, ""
+                self._owner.instance_ready(instance)
 
     def _note(self, instance: Instance, parcel: Parcel) -> None:
         """What an instance that works tells of itself, for status and log."""
@@ -245,6 +259,12 @@ class Pool:
     def turn_away(self, instance: Instance, reason: str) -> None:
         """It loaded another model than this version has: it ends, and its seat is tried again later."""
         instance.error, instance.turned_away = reason, True
+        instance.advance(InstanceEvent.REPORTED_FAILURE)
+        self.end(instance)
+
+    def refuse(self, instance: Instance, reason: str) -> None:
+        """An instance that cannot be used is treated as if it had said so itself."""
+        instance.error = reason
         instance.advance(InstanceEvent.REPORTED_FAILURE)
         self.end(instance)
 
@@ -291,33 +311,46 @@ class Pool:
         self.end(instance)
 
     def _died(self, instance: Instance) -> None:
-        if instance.peer is not None:
-            instance.peer.hear_out()
-        death, ran_s = Death.CHANGED if instance.turned_away else classify(instance.state), instance.ran_s
-        where = _where(instance.state)
-        status = reap(instance.pidfd)
-        instance.advance(InstanceEvent.DIED)
-        self._forget(instance)
-        seat = self._seat_of(instance)
-        if seat is not None:
-            seat.instance = None
+        """Watched until the last step is done, so that all are done again should one of them fail."""
+        if instance.state is not InstanceState.DEAD:
+            if instance.peer is not None:
+                instance.peer.hear_out()
+            self._deaths[instance] = self._bury(instance)
         self._owner.instance_died(instance)
-        if seat is not None:
-            reason = instance.error or f"instance {describe_exit(status)} {where}"
-            self._after_death(seat, death, reason, ran_s=ran_s)
+        obituary = self._deaths.pop(instance)
+        if obituary.seat is not None:
+            self._after_death(obituary.seat, obituary.death, obituary.reason, ran_s=obituary.ran_s)
+        if instance.peer is not None:
+            instance.peer.close()
+        self._loop.unwatch(instance.pidfd)
         os.close(instance.pidfd)
-        self._owner.pool_changed()
+        self._loop.attempt(self._owner.pool_changed)
 
-    def _seat_of(self, instance: Instance) -> Seat | None:
-        return next((seat for seat in self.seats if seat.instance is instance), None)
-
-    def _forget(self, instance: Instance) -> None:
+    def _bury(self, instance: Instance) -> _Obituary:
+        """It is nobody's instance any more; what its end says."""
+        death = Death.CHANGED if instance.turned_away else classify(instance.state)
+        seat = self._seat_of(instance)
+        reason = instance.error or f"instance {describe_exit(reap(instance.pidfd))} {_where(instance.state)}"
+        obituary = _Obituary(seat=seat, death=death, reason=reason, ran_s=instance.ran_s)
+        instance.advance(InstanceEvent.DIED)
         self._keys.pop(instance.key, None)
         if instance in self._leaving:
             self._leaving.remove(instance)
-        self._loop.unwatch(instance.pidfd)
-        if instance.peer is not None:
-            instance.peer.close()
+        if seat is not None:
+            seat.instance = None
+        return obituary
+
+    def forget(self) -> None:
+        """Watches nobody any more, and leaves everybody to itself: this pool was never anybody's."""
+        self._closed = True
+        for instance in self.instances():
+            self._loop.unwatch(instance.pidfd)
+            os.close(instance.pidfd)
+        self.seats.clear()
+        self._leaving.clear()
+
+    def _seat_of(self, instance: Instance) -> Seat | None:
+        return next((seat for seat in self.seats if seat.instance is instance), None)
 
     def _after_death(self, seat: Seat, death: Death, reason: str, *, ran_s: float) -> None:
         verdict = decide(seat.record, death, ran_s=ran_s, policy=self._options.restarts)

@@ -11,10 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, InvalidField, OutOfMemory, ProtocolError, UnknownDeployment
+from engine.errors import (
+    EngineError,
+    InternalError,
+    InvalidField,
+    ProtocolError,
+    StateNotWritten,
+    UnknownDeployment,
+)
 from engine.spec import ModelSource, ModelSpec
 from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.deployment import Deployment, Waiter
+from engine.supervisor.guard import Guard
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.version import Plan
@@ -55,6 +63,7 @@ class Requests:
         known: dict[str, Deployment],
         status: Callable[[], dict[str, Any]],
         shut_down: Callable[[], None],
+        guard: Guard,
     ) -> None:
         """`deployment` gives the one of that id, made if need be; `known` are those there are."""
         self._options = options
@@ -63,6 +72,7 @@ class Requests:
         self._known = known
         self._status = status
         self._shut_down = shut_down
+        self._guard = guard
 
     def handle(self, peer: Peer, parcel: Parcel) -> None:
         """Answers now, or when the order is carried out."""
@@ -81,11 +91,16 @@ class Requests:
             operation(parcel, answer)
         except EngineError as error:
             answer.failed(error)
+        except Exception as error:  # an order can be given again, which is better than one that hangs
+            step = f"order {parcel.fields['op']}"
+            self._guard.failed(step, step, error)
+            self._guard.over(step)
+            answer.failed(InternalError(f"{step} failed: {type(error).__name__}: {error}"))
 
     def _deploy(self, parcel: Parcel, answer: Answer) -> None:
         name = parcel.text("deployment")
-        if not 0 < len(name) <= _LONGEST_ID:
-            raise InvalidField(f"a deployment's id has 1 to {_LONGEST_ID} characters", field="deployment")
+        if not 0 < len(name) <= _LONGEST_ID or not name.isprintable():
+            raise InvalidField(f"a deployment's id has 1 to {_LONGEST_ID} printable characters", field="deployment")
         spec = ModelSpec.from_json(parcel.mapping("spec"))
         if (spec.source is ModelSource.PICKLE) != (parcel.fds_left == 1):
             raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
@@ -96,14 +111,19 @@ class Requests:
         if spec.source is ModelSource.PICKLE:
             path = self._store(name, number, parcel)
         plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
-        deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+        try:
+            deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+        except EngineError:
+            if path is not None:
+                self._ledger.forget_factory(path)
+            raise
 
     def _store(self, deployment: str, number: int, parcel: Parcel) -> Path:
         fd = parcel.take_fds(1)[0]
         try:
             return self._ledger.store_factory(deployment, number, fd)
         except OSError as error:
-            raise OutOfMemory(f"the factory cannot be stored: {error}") from error
+            raise StateNotWritten(f"the factory cannot be stored: {error}") from error
         finally:
             os.close(fd)
 

@@ -19,9 +19,14 @@ LONGEST_REASON = 20_000  # characters; a traceback, not a book
 
 
 def describe(
-    deployments: Iterable[Deployment], frontends: Iterable[Frontend], *, began_at_ns: int, restarted: bool
+    deployments: Iterable[Deployment],
+    frontends: Iterable[Frontend],
+    *,
+    began_at_ns: int,
+    restarted: bool,
+    health: dict[str, Any],
 ) -> dict[str, Any]:
-    """The whole machine."""
+    """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now."""
     everybody = list(frontends)
     return {
         "supervisor": {
@@ -29,6 +34,7 @@ def describe(
             "uptime_s": round((now_ns() - began_at_ns) / NS_PER_S, 3),
             "adopted": restarted,
         },
+        "health": health,
         "frontends": [
             {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
         ],

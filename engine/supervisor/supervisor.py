@@ -6,6 +6,7 @@ what it desires stands in the ledger, and everything else is told to the next on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.clock import now_ns
-from engine.errors import ProtocolError
+from engine.errors import ProtocolError, StateNotWritten
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
 from engine.supervisor.adoption import Adoption, version_of_hold
 from engine.supervisor.connections import Listener, Parcel, Peer
@@ -25,7 +26,7 @@ from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.hello import Hold, introduced
 from engine.supervisor.identity import Identity, send_signal
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State
-from engine.supervisor.loop import Loop
+from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
@@ -51,6 +52,9 @@ class Supervisor:
             frontends=self._frontends,
             keys={},
             persist=self._persist,
+            commit=self._commit,
+            open_factory=self._ledger.open_factory,
+            forget_factory=self._ledger.forget_factory,
             everybody_back=lambda: self._adoption.over,
             news=self._welcome_who_may,
         )
@@ -62,65 +66,105 @@ class Supervisor:
             deployment=self._deployment,
             known=self._deployments,
             status=self._status,
-            shut_down=self.shut_down,
+            shut_down=lambda: loop.attempt(self.shut_down),
+            guard=loop.guard,
         )
         self._adoption = Adoption(self._context, State(), _nothing)
         self._listener: Listener | None = None
         self._leaving = False
         self._records = False  # whether the ledger is written: not in the middle of restoring it, nor at the end
+        self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
+        self._waits = False  # for those who were there
+        self._write_again: Timer | None = None
         self._began_at_ns = now_ns()
 
     # --- start and end ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts what is desired, or waits for those who have it. Then `loop.run` does the rest."""
-        state = self._ledger.read()
-        self._adoption = Adoption(self._context, state, self._begin_anew)
-        if not self._adoption.found_living:
-            kept = [each for each in state.deployments if each.deployment != DEFAULT_DEPLOYMENT_ID]
-            state = State(deployments=tuple(kept))
-        for record in state.deployments:
-            self._restore(record)
-        self._listener = Listener(self._loop, self._options.runtime_dir, self._accept)
-        self._adoption.begin()
+        """Starts what is desired, or waits for those who have it. For the loop, which repeats it until it succeeds."""
+        if self._leaving:
+            return
+        if self._to_restore is None:
+            self._to_restore = self._read_ledger()
+        while self._to_restore:
+            self._restore(self._to_restore[0])
+            self._to_restore.pop(0)
+        if self._listener is None:
+            self._listener = Listener(self._loop, self._options.runtime_dir, self._accept)
+        self._wait_for_the_living()  # not before: they had nowhere to come back to
         self._start_configured()
         self._records = True
         self._persist()
+
+    def _look_back(self) -> None:
+        """Told to end before it began: whoever a predecessor has left is to end too."""
+        if self._to_restore is None:
+            self._to_restore = self._read_ledger()
+        self._wait_for_the_living()
+
+    def _wait_for_the_living(self) -> None:
+        if not self._waits:
+            self._adoption.begin()
+            self._waits = True
+
+    def _read_ledger(self) -> list[DeploymentRecord]:
+        state = self._ledger.read()
+        self._adoption = Adoption(self._context, state, self._begin_anew)
+        if self._ledger.unreadable:
+            self._loop.guard.failed("ledger", "Ledger.read", ProtocolError(self._ledger.unreadable))
+            self._loop.guard.over("ledger")  # nothing can be done about it but to say so
+        if self._adoption.found_living:
+            return list(state.deployments)
+        return [each for each in state.deployments if each.deployment != DEFAULT_DEPLOYMENT_ID]
+
+    def keep_files(self) -> None:
+        """Puts back what somebody removed from the runtime directory. Raises OSError."""
+        if self._listener is not None and not self._leaving:
+            self._listener.keep()
+        if self._records:
+            self._ledger.put_back_factories()
+            if not self._ledger.is_in_place:
+                self._persist()
 
     def shut_down(self) -> None:
         """Drains within `drain_s` (not at all for nobody), ends everybody, forgets what was desired, stops the loop."""
         if self._leaving:
             return
-        self._leaving, self._records = True, False
-        _log.info("shutting down")
-        self._ledger.clear()
-        self._adoption.dismiss()
         alone = not self._frontends.all()
         drain_s, leave_s = (0.0, _LEAVE_ALONE_S) if alone else (self._options.drain_s, _LEAVE_WITHIN_S)
-        for deployment in list(self._deployments.values()):
-            deployment.undeploy(drain_s=drain_s)
-        if self._listener is not None:
-            self._listener.close()  # after the instances that were about to connect have been ended
         self._loop.call_after(drain_s + leave_s, self._loop.stop)
+        self._leaving, self._records = True, False
+        _log.info("shutting down")
+        self._loop.attempt(self._look_back)
+        # One by one: what hinders one of them must not keep the others, who would be killed with their work in hand.
+        self._loop.attempt(self._ledger.clear)
+        self._loop.attempt(self._adoption.dismiss)
+        for deployment in list(self._deployments.values()):
+            self._loop.attempt(functools.partial(deployment.undeploy, drain_s=drain_s))
+        if self._listener is not None:
+            self._loop.attempt(self._listener.close)  # after those that were about to connect have been ended
         self._stop_if_done()
 
     def close(self) -> None:
-        """After the loop has ended: nothing of ours is left behind."""
-        for deployment in self._deployments.values():
-            for version in deployment.versions():
-                version.abandon()
-        for frontend in self._frontends.all():
-            self._frontends.drop(frontend)
-        for peer in list(self._peers):
-            peer.close()
+        """After the loop was stopped: ends whoever is left, so that nothing of ours is left behind."""
+        everybody = [version for each in self._deployments.values() for version in each.versions()]
+        steps: list[Callable[[], None]] = [version.abandon for version in everybody]
+        steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
+        steps += [peer.close for peer in self._peers]
+        for step in (*steps, self._ledger.close):
+            self._loop.attempt(step)
 
     def _restore(self, record: DeploymentRecord) -> None:
         """What a predecessor wanted: found alive if it served, begun anew if it was starting."""
+        for plan in (record.serving, record.starting):
+            if plan is not None and plan.pickle_path is not None:
+                with contextlib.suppress(OSError):  # it is missed when it is needed, which may be never
+                    self._ledger.keep_factory(plan.pickle_path)
         deployment = self._deployment(record.deployment)
-        deployment.newest = record.newest
+        deployment.newest = max(deployment.newest, record.newest)
         if record.serving is not None:
             deployment.awaited = record
-        if record.starting is not None:
+        if record.starting is not None and deployment.starting is None:
             deployment.deploy(_renumbered(record.starting, deployment))
 
     def _begin_anew(self) -> None:
@@ -129,11 +173,19 @@ class Supervisor:
             self._stop_if_done()
             return
         for deployment in list(self._deployments.values()):
-            record, deployment.awaited = deployment.awaited, None
-            if record is not None and record.serving is not None and deployment.starting is None:
-                deployment.deploy(_renumbered(record.serving, deployment))
+            self._loop.attempt(functools.partial(self._begin_one_anew, deployment))
         self._for_all_versions(Version.pool_changed)
         self._welcome_who_may()
+
+    def _begin_one_anew(self, deployment: Deployment) -> None:
+        record, deployment.awaited = deployment.awaited, None
+        if record is None or record.serving is None or deployment.starting is not None:
+            return
+        try:
+            deployment.deploy(_renumbered(record.serving, deployment))
+        except Exception:
+            deployment.awaited = record
+            raise
 
     def _start_configured(self) -> None:
         """The settings' own deployment, unless it serves already as they say, or somebody put another in its place."""
@@ -189,31 +241,30 @@ class Supervisor:
         self._requests.handle(peer, parcel)
 
     def _hello_instance(self, peer: Peer, parcel: Parcel) -> None:
-        identity, pidfd, holds = introduced(peer, parcel)
-        try:
-            if holds:
-                self._instance_returned(peer, parcel, identity, holds[0])
-            elif (started := self._context.keys.get(parcel.text("key"))) is not None:
-                started(peer)
-            else:
-                # A predecessor's, not yet attached: our own pool does not count on it.
-                _log.info("instance %d of a predecessor holds nothing; killed", identity.pid)
-                send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)
+        identity, holds = introduced(peer, parcel)
+        if holds:
+            self._instance_returned(peer, parcel, identity, holds[0])
+        elif (started := self._context.keys.get(parcel.text("key"))) is not None:
+            started(peer)
+        else:
+            # A predecessor's, not yet attached: our own pool does not count on it.
+            _log.info("instance %d of a predecessor holds nothing; killed", identity.pid)
+            send_signal(parcel.first_fd(), signal.SIGKILL)
         self._adoption.heard_of(identity)
 
     def _instance_returned(self, peer: Peer, parcel: Parcel, identity: Identity, hold: Hold) -> None:
+        os.close(parcel.take_fds(1)[0])
         version = self._held_version(hold, parcel)
         version.offer_bells(parcel.take_fds(parcel.fds_left))
         if not version.reconnect(hold.name, identity, peer):
             raise ProtocolError(f"instance {identity.pid} says it is number {hold.name}, which it is not")
 
     def _hello_frontend(self, peer: Peer, parcel: Parcel) -> None:
-        identity, pidfd, holds = introduced(peer, parcel)
-        frontend = self._frontends.add(Frontend(identity=identity, pidfd=pidfd, peer=peer))
+        identity, holds = introduced(peer, parcel)
+        frontend = Frontend(identity=identity, pidfd=parcel.take_fds(1)[0], peer=peer)
         peer.on_parcel = functools.partial(self._frontend_parcel, frontend, peer)
         peer.on_gone = functools.partial(self._frontend_lost, frontend, peer)
+        self._frontends.add(frontend)
         for hold in holds:
             version = self._held_version(hold, parcel)
             version.offer_bells(parcel.take_fds(1), hold.lane)
@@ -266,7 +317,7 @@ class Supervisor:
     def _for_all_versions(self, act: Callable[[Version], None]) -> None:
         for deployment in list(self._deployments.values()):
             for version in list(deployment.versions()):
-                act(version)
+                self._loop.attempt(functools.partial(act, version))
 
     def _welcome_who_may(self) -> None:
         """Frontends that have all they need may begin to accept requests."""
@@ -289,7 +340,8 @@ class Supervisor:
         return self._deployments[deployment_id]
 
     def _deployment_gone(self, deployment: Deployment) -> None:
-        del self._deployments[deployment.id]
+        if self._deployments.get(deployment.id) is deployment:
+            del self._deployments[deployment.id]
         self._persist()
         self._stop_if_done()
 
@@ -298,16 +350,44 @@ class Supervisor:
             self._loop.stop()
 
     def _persist(self) -> None:
+        """Writes what there is, now or as soon as it can be: nobody waits for it, and the next one writes all of it."""
         if not self._records:
             return
+        try:
+            self._write()
+        except Exception as error:  # whatever it is: what serves does not depend on a file
+            self._write_later(error)
+
+    def _commit(self) -> None:
+        """Writes what an order asks for. Raises StateNotWritten, and the order must then not be begun."""
+        if not self._records:
+            return
+        try:
+            self._write()
+        except Exception as error:
+            self._write_later(error)
+            raise StateNotWritten(f"not begun, because the state of the engine cannot be written: {error}") from error
+
+    def _write_later(self, error: Exception) -> None:
+        pause_s = self._loop.guard.failed("state", "Ledger.write", error)
+        if self._write_again is None:
+            self._write_again = self._loop.call_after(pause_s, self._write_once_more)
+
+    def _write_once_more(self) -> None:
+        self._write_again = None
+        self._persist()
+
+    def _write(self) -> None:
         versions = [version for each in self._deployments.values() for version in each.versions()]
+        instances, others = self._adoption.missing
         self._ledger.write(
             State(
                 deployments=tuple(deployment.record for deployment in self._deployments.values()),
-                instances=tuple(each.identity for version in versions for each in version.pool.named()),
-                frontends=tuple({frontend.identity for frontend in self._frontends.all()}),
+                instances=tuple(instances | {each.identity for version in versions for each in version.pool.named()}),
+                frontends=tuple(others | {frontend.identity for frontend in self._frontends.all()}),
             )
         )
+        self._loop.guard.over("state")
 
     def _status(self) -> dict[str, Any]:
         return describe(
@@ -315,6 +395,7 @@ class Supervisor:
             self._frontends.all(),
             began_at_ns=self._began_at_ns,
             restarted=self._adoption.found_living,
+            health=self._loop.guard.describe(),
         )
 
 

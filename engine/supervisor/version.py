@@ -6,6 +6,7 @@ comes back; a swap is another version beside this one.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections import deque
@@ -141,9 +142,10 @@ class Version:
         """Gives `frontend` a lane, now or when there is one."""
         if self.plane is None or self.state not in (VersionState.STARTING, VersionState.SERVING):
             return
-        if self.has_lane(frontend) or frontend in self._queue:
+        if self.has_lane(frontend):
             return
-        self._queue.append(frontend)
+        if frontend not in self._queue:
+            self._queue.append(frontend)
         self._serve_queue()
 
     def has_lane(self, frontend: Frontend) -> bool:
@@ -203,7 +205,9 @@ class Version:
                 return
             self._queue.popleft()
             reach("lane.assigned")
-            frontend.send({"type": "segment", **self._label(), "lane": lane}, plane.lane_fds(lane))
+            if not frontend.send({"type": "segment", **self._label(), "lane": lane}, plane.lane_fds(lane)):
+                plane.lanes.take_back(frontend)  # it was not told, and comes anew
+                continue
             self._send_living(frontend)
             self._owner.version_changed(self)
 
@@ -227,7 +231,11 @@ class Version:
         options = self._context.options
         fds = []
         if self.plan.pickle_path is not None:
-            fds.append(os.open(self.plan.pickle_path, os.O_RDONLY | os.O_CLOEXEC))  # each its own offset
+            try:
+                fds.append(self._context.open_factory(self.plan.pickle_path))  # each its own offset
+            except FileNotFoundError as error:
+                self.pool.refuse(instance, f"the factory of this deployment was removed ({error}): deploy it again")
+                return
         message = {
             "type": "load",
             **self._label(),
@@ -238,21 +246,20 @@ class Version:
             "warmup_requests": self.plan.options.warmup_requests,
             "aging_ms": options.aging_ms,
         }
-        instance.send(message, fds)
-        for fd in fds:
-            os.close(fd)
+        try:
+            instance.tell(message, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def instance_loaded(self, instance: Instance, parcel: Parcel) -> None:
-        fd = parcel.take_fds(1)[0]
-        try:
-            description = ModelDescription.from_bytes(read_memfd(fd))
-        finally:
-            os.close(fd)
+        description = ModelDescription.from_bytes(read_memfd(parcel.first_fd()))
         if self.plane is None and not self._opened(description):
             return
         plane = self._known_plane()
         if plane.fits(description):
-            self._unattached.append(instance)
+            if instance not in self._unattached and not instance.name:
+                self._unattached.append(instance)
             self._attach_all()
         else:
             self._turn_away(instance, what_changed(self.plan, plane.description, description))
@@ -273,15 +280,16 @@ class Version:
         plane = self._known_plane()
         for frontend, known in self._knows.items():
             if instance.name not in known:
-                known.add(instance.name)
                 frontend.send({"type": "instance_up", **self._label(), "name": instance.name}, [instance.pidfd])
+                known.add(instance.name)
         self._context.persist()
         reach("ready.told")
         plane.steward.mark_go(instance.name)
         reach("ready.go")
-        instance.send({"type": "take"})
+        instance.tell({"type": "take"})
         if self.state is VersionState.STARTING:
             self._advance(VersionEvent.FIRST_READY)
+        if self.state is VersionState.SERVING:
             self._owner.version_serves(self)
         self._owner.version_changed(self)
 
@@ -293,8 +301,8 @@ class Version:
             return
         if instance.name:
             plane.steward.clear_row(instance.name)
-        plane.lanes.look_again()
         plane.doorbell.ring()  # the dead may have drained it and taken nothing
+        plane.lanes.look_again()
 
     def latest_deadline_ns(self, instance: Instance, *, arrived_by_ns: int) -> int | None:
         """Until when somebody waits for what it has in hand; None if nobody does."""
@@ -332,13 +340,15 @@ class Version:
         """Attaches those who have loaded, once every bell is known."""
         plane = self.plane
         while plane is not None and plane.complete and self._unattached:
-            instance = self._unattached.pop(0)
-            who = instance.identity
-            instance.name = plane.steward.new_name(
-                who.pid, who.start_ticks, seat=instance.seat, device=instance.device
-            )
+            instance = self._unattached[0]
+            if not instance.name:
+                who = instance.identity
+                instance.name = plane.steward.new_name(
+                    who.pid, who.start_ticks, seat=instance.seat, device=instance.device
+                )
             reach("attach.named")
-            instance.send({"type": "attach", **self._label(), "name": instance.name}, plane.attach_fds())
+            instance.tell({"type": "attach", **self._label(), "name": instance.name}, plane.attach_fds())
+            self._unattached.remove(instance)
 
     def offer_bells(self, fds: list[int], first_lane: int = 0) -> None:
         """Bells that a peer of a predecessor has kept. Owns `fds`."""
@@ -419,12 +429,28 @@ class Version:
         if self._deadline is not None:
             self._deadline.cancel()
         if self.plane is not None:
-            counts = self.plane.steward.counts()
+            self._context.loop.attempt(self._put_away)
+        self._context.loop.attempt(functools.partial(self._owner.version_gone, self))
+
+    def _put_away(self) -> None:
+        plane, self.plane = self.plane, None
+        if plane is None:
+            return
+        try:
+            counts = plane.steward.counts()
             if counts.free != counts.total:
                 _log.error("%s version %d ends with %s", self.plan.deployment, self.plan.number, counts)
-            self.plane.close()
-            self.plane = None
-        self._owner.version_gone(self)
+        finally:
+            plane.close()
+
+    def forget(self) -> None:
+        """It could not be adopted: as if it had never been tried, since whoever offers it comes again."""
+        self.pool.forget()
+        plane, self.plane = self.plane, None
+        if plane is not None:
+            for frontend in set(plane.lanes.owners.values()):
+                self._context.frontends.drop(frontend)
+            plane.close()
 
     def abandon(self) -> None:
         """The supervisor ends: whatever is left is left to itself."""

@@ -39,19 +39,26 @@ class EngineProcess:
         program: str = "supervisor",
         behaviour: str = "echo",
         master: int = 0,
+        tracebacks: bool = False,
+        variables: dict[str, str] | None = None,
         **settings: object,
     ) -> None:
-        """`program`: supervisor, or keeper for `master` (this process). `settings` over: one worker, two instances."""
+        """`program`: supervisor, or keeper for `master` (this process). `settings` over: one worker, two instances.
+
+        `tracebacks`: whether the log may hold some. `variables`: more of the environment.
+        """
         self.runtime_dir = runtime_dir
         self.token = uuid.uuid4().hex
         self._program = program
         self._master = master or os.getpid()
+        self._tracebacks = tracebacks
         self._log = runtime_dir.with_suffix(".log")
         values: dict[str, object] = {"workers": 1, "model_pool_size": 2, "instance_threads": 1, **settings}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
             **{f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()},
             TOKEN_VARIABLE: self.token,
+            **(variables or {}),
         }
         self.behave(behaviour)
         self.process: subprocess.Popen[bytes] | None = None
@@ -93,7 +100,7 @@ class EngineProcess:
             left = self.end_all()
             sys.stderr.write(log)  # shown by pytest for a test that failed
         assert error is not None or not left, f"left behind: {left}\n{log}"
-        assert error is not None or "Traceback (most recent" not in log, log
+        assert error is not None or self._tracebacks or "Traceback (most recent" not in log, log
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""

@@ -1,0 +1,52 @@
+"""The runtime directory, looked after: what a cleaner of temporary files removes from it comes back within a second.
+
+Whoever finds no socket, no lock and no name of a master in it would take the engine for dead. Nothing that serves
+depends on a file; only those who come later do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.launch import prepare_runtime_dir
+from engine.supervisor.loop import Loop
+from engine.supervisor.masters import MasterWatch
+
+LOOK_EVERY_S = 1.0
+
+
+class RuntimeFolder:
+    """Each look is made of steps that are guarded one by one: the lock of a full disk must not keep the socket."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: Path,
+        *,
+        lock: Callable[[], None],
+        masters: MasterWatch | None,
+        files: Callable[[], None] | None,
+    ) -> None:
+        """`lock` takes the lock of this process anew, `files` puts back what else it alone can make."""
+        self._loop = loop
+        self._path = path
+        self._steps: list[tuple[str, Callable[[], None]]] = [("lock", lock)]
+        if masters is not None:
+            self._steps.append(("masters", masters.keep))
+        if files is not None:
+            self._steps.append(("files", files))
+
+    def look(self) -> None:
+        """Now, and again every second. For the loop."""
+        self._loop.call_after(LOOK_EVERY_S, self.look)
+        if self._do("folder", self._make):
+            for name, step in self._steps:
+                self._do(name, step)
+
+    def _do(self, name: str, step: Callable[[], None]) -> bool:
+        """Not repeated by the loop: the next look comes soon enough."""
+        return self._loop.guard.run(("folder", name), step) is None
+
+    def _make(self) -> None:
+        prepare_runtime_dir(self._path)

@@ -1,0 +1,82 @@
+"""The real supervisor, with test instances, and with steps that fail on command.
+
+The file named by `NS_TEST_FAILING` holds lines `Class.method before|after COUNT`: so many of the next calls raise,
+either in place of the step or when it is done. What is left of the count is written back.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.shm.steward import Steward
+from engine.supervisor.adoption import Adoption
+from engine.supervisor.connections import Listener, Peer
+from engine.supervisor.deployment import Deployment
+from engine.supervisor.folder import RuntimeFolder
+from engine.supervisor.frontend import Frontends
+from engine.supervisor.lanes import LaneTable
+from engine.supervisor.ledger import Ledger
+from engine.supervisor.main import main
+from engine.supervisor.masters import MasterWatch
+from engine.supervisor.plane import Plane
+from engine.supervisor.pool import Pool
+from engine.supervisor.requests import Requests
+from engine.supervisor.supervisor import Supervisor
+from engine.supervisor.version import Version
+
+VARIABLE = "NS_TEST_FAILING"
+KINDS: tuple[type, ...] = (
+    *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
+    *(RuntimeFolder, Steward, Supervisor, Version),
+)
+
+
+def due(step: str, when: str) -> bool:
+    """Whether this call is to fail; counts it."""
+    path = Path(os.environ[VARIABLE])
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        return False
+    for fields in lines:
+        if fields[:2] == [step, when] and int(fields[2]) > 0:
+            fields[2] = str(int(fields[2]) - 1)
+            fresh = path.with_suffix(".counted")
+            fresh.write_text("".join(" ".join(each) + "\n" for each in lines))
+            fresh.rename(path)
+            return True
+    return False
+
+
+def failing(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, unless it is to fail."""
+
+    @functools.wraps(call)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if due(step, "before"):
+            raise OSError(errno.EMFILE, f"injected into {step}")
+        result = call(*arguments, **named)
+        if due(step, "after"):
+            raise RuntimeError(f"injected after {step}")
+        return result
+
+    return wrapped
+
+
+def wrap_all() -> None:
+    """Every method of every part; generators, properties and class methods are left alone."""
+    for kind in KINDS:
+        for name, member in list(vars(kind).items()):
+            if callable(member) and not isinstance(member, type) and not name.startswith("__"):
+                setattr(kind, name, failing(f"{kind.__name__}.{name}", member))
+
+
+if __name__ == "__main__":
+    wrap_all()
+    sys.exit(main(sys.argv[1:], instance_command=[sys.executable, "-m", "tests.supervisor.programs.instance"]))

@@ -1,0 +1,148 @@
+"""Whatever step of the supervisor fails: nobody dies of it, no request fails, status says so, and it heals by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.client import EngineClient
+from engine.errors import EngineError
+from tests.support.wait import wait_for
+from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, ready_pids, spec, wait_serving
+from tests.supervisor.load import Load
+from tests.supervisor.programs.failing import VARIABLE
+
+OTHER = "other"
+
+# Everything that the loop calls, or that somebody's message sets going, while frontends and deployments come and go.
+STEPS = [
+    *("Listener._accept", "Peer._read", "Frontends._died", "Frontends.add", "Frontends.drop"),
+    *("Supervisor._accept", "Supervisor._first_parcel", "Supervisor._hello_frontend", "Supervisor._hello_instance"),
+    *("Supervisor._frontend_parcel", "Supervisor._frontend_lost", "Supervisor._frontend_died"),
+    *("Supervisor._persist", "Supervisor._write", "Supervisor._welcome_who_may", "Supervisor._deployment_gone"),
+    *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write"),
+    *("Pool._start", "Pool.connect", "Pool._on_parcel", "Pool._died", "Pool.resize"),
+    *("Version.start", "Version.instance_connected", "Version.instance_loaded", "Version.instance_ready"),
+    *("Version.instance_died", "Version.pool_changed", "Version._attach_all", "Version._serve_queue", "Version.offer"),
+    *("Version.frontend_died", "Version.frontend_idle", "Version.close", "Version._close_further"),
+    *("Version._dismiss", "Version._emptied", "Version._put_away"),
+    *("Deployment.version_opened", "Deployment.version_serves", "Deployment.version_changed"),
+    *("Deployment.version_gone", "Deployment.tell_state", "Deployment.offer", "Deployment._leave_if_empty"),
+    *("LaneTable.assign", "LaneTable.look_again", "LaneTable.frontend_died", "LaneTable._sweep"),
+    *("Steward.new_name", "Steward.mark_go", "Steward.clear_row", "Steward.sweep", "Plane.attach_fds"),
+]
+ORDERS = ["Requests.handle", "Requests._deploy", "Requests._undeploy", "Deployment.deploy", "Deployment.undeploy"]
+AFTER = [
+    *("Pool._died", "Pool._start", "Pool._on_parcel", "Version.instance_connected", "Version.instance_loaded"),
+    *("Version.instance_ready", "Version.instance_died", "Version.pool_changed", "Version._attach_all"),
+    *("Version._serve_queue", "Version._close_further", "Version._emptied", "Deployment.version_serves"),
+    *("Deployment.version_gone", "Frontends._died", "Supervisor._frontend_died", "Supervisor._persist"),
+    *("Listener._accept", "Peer._read", "Steward.clear_row", "Ledger.write"),
+]
+
+
+class Churn:
+    """Frontends and a deployment that come and go, one after the other, inside `with`."""
+
+    def __init__(self, engine: EngineProcess, client: EngineClient) -> None:
+        self._engine = engine
+        self._client = client
+        self._stop = threading.Event()
+        self.rounds = 0
+        self._threads = [
+            threading.Thread(target=self._run, args=(act,), name="churn") for act in (self._deploy, self._visit)
+        ]
+
+    def __enter__(self) -> Churn:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, act: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                act()
+            except EngineError:
+                self._stop.wait(0.01)  # an order that was refused is given again
+            self.rounds += 1
+
+    def _deploy(self) -> None:
+        options = {"pool_size": 1}
+        self._client.request("deploy", timeout_s=ANSWER_S, deployment=OTHER, spec=spec("echo"), options=options)
+        assert ask(self._client, 7.0, OTHER)[2] == 7.0
+        self._client.request("undeploy", timeout_s=ANSWER_S, deployment=OTHER)
+
+    def _visit(self) -> None:
+        with self._engine.client():
+            pass
+        if self.rounds % 4 == 0:
+            with self._engine.frontend():
+                pass  # killed, with its lane
+
+
+class Switchboard:
+    """What is to fail in the supervisor."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def arm(self, *steps: str, when: str = "before", count: int = 1) -> None:
+        """Each of `steps` fails so many times."""
+        fresh = self.path.with_suffix(".fresh")
+        fresh.write_text("".join(f"{step} {when} {count}\n" for step in steps))
+        fresh.rename(self.path)
+
+    def left(self) -> list[str]:
+        """Steps that have not failed yet."""
+        lines = [line.split() for line in self.path.read_text().splitlines()]
+        return [fields[0] for fields in lines if int(fields[2]) > 0]
+
+
+def health(client: EngineClient) -> dict[str, Any]:
+    """What status says of the supervisor itself; empty if nobody answers just now."""
+    try:
+        found: dict[str, Any] = client.request("status", timeout_s=ANSWER_S)["health"]
+    except EngineError:
+        return {}
+    return found
+
+
+def is_well(client: EngineClient) -> bool:
+    return health(client).get("state") == "ok"
+
+
+@contextmanager
+def failing_engine(runtime_dir: Path) -> Iterator[tuple[EngineProcess, Switchboard]]:
+    """An engine whose supervisor has a switchboard. Tracebacks in its log are what it is here for."""
+    board = Switchboard(runtime_dir.with_suffix(".failing"))
+    board.arm()
+    engine = EngineProcess(runtime_dir, program="failing", tracebacks=True, variables={VARIABLE: str(board.path)})
+    try:
+        with engine:
+            yield engine, board
+    finally:
+        board.path.unlink()
+
+
+def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: Path) -> None:
+    with failing_engine(runtime_dir) as (engine, board), engine.client() as client:
+        wait_serving(client)
+        pids = ready_pids(client, 2)
+        assert engine.process is not None
+        with Load(client, 1), Churn(engine, client):
+            for when, steps in (("before", STEPS + ORDERS), ("after", AFTER)):
+                for step in steps:
+                    board.arm(step, when=when)
+                    wait_for(lambda: not board.left(), f"{step} to fail {when} it is done")
+                    assert engine.process.poll() is None, step
+        wait_for(lambda: is_well(client), "everything to heal")
+        assert ready_pids(client, 2) == pids
+        assert ask(client, 3.0)[2] == 3.0
