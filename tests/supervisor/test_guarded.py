@@ -1,4 +1,4 @@
-"""Whatever step of the supervisor fails: nobody dies of it, no request fails, status says so, and it heals by itself."""
+"""Whatever step of the supervisor fails: nobody dies, no request fails, status says so, and it heals by itself."""
 
 from __future__ import annotations
 
