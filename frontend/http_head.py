@@ -2,7 +2,7 @@
 
 The parser refuses by itself what could make two readers disagree on where a request ends: bare LF, folded lines, two
 lengths, a length beside chunks, characters that belong in no name. Here come the rules that it leaves out: sizes, one
-Host, known versions, no coding but `chunked`.
+Host, one Content-Type, known versions, no coding but `chunked`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RequestHead:
 
     __slots__ = (
         *("_bytes", "_hosts", "coding", "declared_bytes", "expects_continue", "fields", "forwarded_for"),
-        *("forwarded_proto", "url"),
+        *("_types", "forwarded_proto", "url"),
     )
 
     def __init__(self) -> None:
@@ -61,6 +61,7 @@ class RequestHead:
         self.forwarded_for: list[bytes] = []
         self.forwarded_proto = b""
         self._hosts: list[bytes] = []
+        self._types = 0
         self._bytes = 0
 
     def add_url(self, url: bytes, limits: TransportLimits) -> None:
@@ -88,6 +89,8 @@ class RequestHead:
             raise HeadError(f"A request has one Host field, not {len(self._hosts)}")
         if self._hosts and not _HOST.fullmatch(self._hosts[0]):
             raise HeadError("The Host field is no host name")
+        if self._types > 1:  # a form, or not: what one reader refuses another would take
+            raise HeadError(f"A request has one Content-Type field, not {self._types}")
         if self.coding:
             if version == "1.0":
                 raise HeadError("HTTP/1.0 knows no transfer coding")
@@ -96,6 +99,9 @@ class RequestHead:
 
     def _note_host(self, value: bytes) -> None:
         self._hosts.append(value)
+
+    def _note_type(self, value: bytes) -> None:
+        self._types += 1
 
     def _note_length(self, value: bytes) -> None:
         self.declared_bytes = int(value)
@@ -115,6 +121,7 @@ class RequestHead:
 
 _NOTES = {
     b"host": RequestHead._note_host,
+    b"content-type": RequestHead._note_type,
     b"content-length": RequestHead._note_length,
     b"transfer-encoding": RequestHead._note_coding,
     b"expect": RequestHead._note_expectation,

@@ -1,8 +1,8 @@
 """What both ways in make of a request's head, so that one request means the same on either.
 
 Headers are as WSGI servers hand them on, since most of the requests that matter to a host come through one: names with
-an underscore are dropped (they would pass for the hyphenated ones), a field sent twice is one list joined by commas,
-of two content types the last one counts, an empty one is none.
+an underscore are dropped (they would pass for the hyphenated ones), a field sent twice is one list joined by commas.
+Two content types are refused by our server and by gunicorn; of those that another one lets through the last counts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import flask
 
 from frontend.trusted_proxies import plain_address, trusted_here
 
+_SPACE = " \t"  # around a value, where it means nothing
 _LAST_COUNTS = ("content-type", "content-length")
 # Where the address is the caller's already: by our own bridge, by werkzeug's middleware for proxies.
 RESOLVED = "nightscan.address_resolved"
@@ -22,7 +23,7 @@ _PROXY_FIX = "werkzeug.proxy_fix.orig"
 
 def headers_of_scope(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Lower-case name -> value, of an ASGI scope's headers."""
-    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+    found = {name.decode("latin-1"): value.decode("latin-1").strip(_SPACE) for name, value in fields}
     if len(found) != len(fields) or "_" in "".join(found) or "" in found.values():
         return _merged(fields)
     return found
@@ -51,7 +52,7 @@ def address_of_flask(request: flask.Request) -> str:
 def _merged(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for raw_name, raw_value in fields:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(_SPACE)
         if "_" in name:
             continue
         if name in found and name not in _LAST_COUNTS:
