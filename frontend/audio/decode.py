@@ -1,9 +1,11 @@
 """An upload's bytes -> samples, with every limit applied before the memory is spent.
 
 16-bit PCM WAV, which is what recorders write, becomes a numpy view of the body: nothing is copied. Everything else
-that libsndfile reads (WAV of other depths, FLAC, Ogg, MP3, AIFF, AU, ...) is read block by block into float32 and
-stopped at the limit, whatever its header claims. A file that ends early, or lies about its length, gives the frames
-that are there. No path, no temporary file, no other input than the body.
+that libsndfile reads (WAV of other depths, FLAC, Ogg, MP3, AIFF, AU, ...) is read block by block into float32; a file
+whose header cannot be believed is counted first, so that none is refused for its length after the memory is spent. A
+file that ends early, or lies about its length, gives the frames that are there; what stands before the sound (tags,
+padding) or beside it (chunks that we do not use) costs nobody a recording. No path, no temporary file, no other input
+than the body.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import soundfile
 
 from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
 from frontend.audio.beginning import after_tags, sound_behind
+from frontend.audio.sibling_chunks import without_unused_chunks
 from frontend.audio.sndfile import ForwardStream, Samples
 from frontend.audio.wav import FLOAT, PCM, WavHeader, bare, check_shape, is_wave, packed_wave, parse_wav
 from frontend.audio.wav_words import packed
@@ -95,8 +98,9 @@ class _Limits(NamedTuple):
         if self.max_duration_s and frames > self.max_duration_s * rate_hz:
             raise AudioTooLong(f"the recording is longer than {self.max_duration_s:g} s")
 
-    def check_size(self, frames: int, channels: int) -> None:
-        if self.max_decoded_bytes and frames * channels * 4 > self.max_decoded_bytes:
+    def check(self, frames: int, file: ForwardStream) -> None:
+        self.check_duration(frames, file.samplerate)
+        if self.max_decoded_bytes and frames * file.channels * 4 > self.max_decoded_bytes:
             raise AudioTooLong(f"the decoded recording is larger than {self.max_decoded_bytes} bytes")
 
 
@@ -134,10 +138,11 @@ def _decode_behind(
     behind = body[sound_behind(body):]
     if is_wave(behind):
         return _decode_wave(behind, limits)
-    if len(behind) == len(body):
+    bare_body = without_unused_chunks(behind)
+    if bare_body is None and len(behind) == len(body):
         raise _refusal(whole, error) from error
     try:
-        return _decode_by_library(behind, limits)
+        return _decode_by_library(bare_body or behind, limits)
     except soundfile.SoundFileError as second:
         raise _refusal(behind, second) from second
 
@@ -146,34 +151,37 @@ def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:
     """Raises SoundFileError for what libsndfile does not read."""
     with ForwardStream(body) as file:
         check_shape(file.channels, file.samplerate)
-        _check_claim(file, len(body), limits)
-        samples = _read(file, limits)
+        samples = _read(file, _frames_of(file, body, limits))
         format_name = "WAV" if file.format in ("WAVEX", "RF64") else str(file.format)
         rate_hz, has_8_bits = int(file.samplerate), file.subtype in ("PCM_U8", "PCM_S8")
     _check_values(samples)
     return Recording(samples, rate_hz, samples.shape[1], format_name, has_8_bits)
 
 
-def _check_claim(file: ForwardStream, body_bytes: int, limits: _Limits) -> None:
-    """Refuses by the header alone what the header may be believed to hold."""
+def _frames_of(file: ForwardStream, body: bytes | memoryview, limits: _Limits) -> int:
+    """How much memory to spend: the frames that the header claims, as far as it may be believed, else those counted."""
     claimed_frames = int(file.frames)
-    if claimed_frames <= body_bytes * _CREDIBLE_FRAMES_PER_BYTE:
-        limits.check_duration(claimed_frames, file.samplerate)
-        limits.check_size(claimed_frames, file.channels)
+    if claimed_frames <= len(body) * _CREDIBLE_FRAMES_PER_BYTE:
+        limits.check(claimed_frames, file)
+        if limits.max_decoded_bytes:
+            return claimed_frames
+    with ForwardStream(body) as counted:
+        frames, block = 0, counted.new_block()
+        while frames < claimed_frames and (read_frames := counted.read_block(block)):
+            frames += read_frames
+            limits.check(frames, file)
+    return min(frames, claimed_frames)
 
 
-def _read(file: ForwardStream, limits: _Limits) -> Samples:
-    """float32 `[frames, channels]`, block by block: the length in the header is never allocated."""
-    blocks: list[Samples] = []
-    frames = 0
-    while frames < file.frames and len(block := file.read_block()):
-        blocks.append(block)
-        frames += len(block)
-        limits.check_duration(frames, file.samplerate)
-        limits.check_size(frames, file.channels)
-    if not frames:
+def _read(file: ForwardStream, frames: int) -> Samples:
+    """float32 `[frames, channels]`, or fewer where the file ends before."""
+    samples = np.empty((frames, file.channels), np.float32)
+    filled = 0
+    while filled < frames and (read_frames := file.read_block(samples[filled:])):
+        filled += read_frames
+    if not filled:
         raise UndecodableAudio("the file holds no frame that can be decoded")
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return samples[:filled] if 2 * filled >= frames else samples[:filled].copy()
 
 
 def _check_values(samples: Samples) -> None:

@@ -57,14 +57,19 @@ class ForwardStream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile car
     def seekable(self) -> bool:
         return False
 
-    def read_block(self) -> Samples:
-        """The next frames, float32 `[frames, channels]`; none at the end.
+    def new_block(self) -> Samples:
+        """Room for one block, float32 `[frames, channels]`."""
+        return np.empty((BLOCK_FRAMES, self.channels), np.float32)
 
-        Where the stream is damaged or cut off: those before that place, and none the next time.
+    def read_block(self, room: Samples) -> int:
+        """Fills `room`, float32 `[frames, channels]`, or one block of it, with the next frames; returns how many.
+
+        0 at the end. Where the stream is damaged or cut off: those before that place, and none the next time.
         """
-        block = np.full((BLOCK_FRAMES, self.channels), np.nan, np.float32)  # NaN marks what was not reached
+        block = room[:BLOCK_FRAMES]
+        block.fill(np.nan)  # marks what was not reached
         try:
-            return np.asarray(self.read(out=block))
+            return len(self.read(out=block))
         except soundfile.SoundFileError:
             missing = np.isnan(block[:, -1])
-            return block[:int(missing.argmax()) if missing.any() else len(block)]
+            return int(missing.argmax()) if missing.any() else len(block)

@@ -155,3 +155,27 @@ def test_a_stream_longer_than_its_header_says_is_stopped_at_the_limit() -> None:
     body = flac_claiming(encoded(noise(RATE_HZ * 5), RATE_HZ, "FLAC", "PCM_16"), 0)
     with pytest.raises(AudioTooLong):
         read(body, max_duration_s=2)
+
+
+@pytest.mark.parametrize("claimed_frames", [0, 1 << 35])
+def test_a_stream_of_unknown_length_is_refused_before_the_memory_is_spent(claimed_frames: int) -> None:
+    silence = encoded(np.zeros((RATE_HZ * 120, 1), np.int16), RATE_HZ, "FLAC", "PCM_16")
+    body = flac_claiming(silence, claimed_frames)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AudioTooLong):
+            read(body, max_decoded_bytes=RATE_HZ * 119 * 4)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(read(body, max_decoded_bytes=RATE_HZ * 120 * 4).samples) == RATE_HZ * 120
+
+
+def test_a_recording_is_held_once_while_it_is_decoded() -> None:
+    body = encoded(noise(RATE_HZ * 20, channels=2), RATE_HZ, "FLAC", "PCM_16")
+    tracemalloc.start()
+    try:
+        samples = read(body, max_decoded_bytes=1 << 30).samples
+        assert tracemalloc.get_traced_memory()[1] < samples.nbytes * 1.1
+    finally:
+        tracemalloc.stop()

@@ -15,7 +15,7 @@ from tests.support.shared import NIGHTS, REAL, Night
 
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
 SIGNALS = 320
-GROUPS = 20
+GROUPS = 10
 
 
 def bursts(seed: int) -> tuple[Array, int]:
