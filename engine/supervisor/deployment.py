@@ -213,7 +213,8 @@ class Deployment:
         message = self._state_message()
         if message != self._told:
             self._told = message
-            _log.info("%s is %s (version %d) %s", self.id, message["state"], message["version"], message["reason"])
+            told = str(message["reason"]).strip().rpartition("\n")[2]  # the traceback above it is logged already
+            _log.info("%s is %s (version %d) %s", self.id, message["state"], message["version"], told)
             self._context.frontends.tell(message)
         self._context.news()
 

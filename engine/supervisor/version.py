@@ -376,7 +376,8 @@ class Version:
 
     def fail(self, reason: str) -> None:
         """It cannot serve: closes at once."""
-        _log.error("%s version %d failed: %s", self.plan.deployment, self.plan.number, reason)
+        told = reason.strip().rpartition("\n")[2]  # the traceback above it is logged already
+        _log.error("%s version %d failed: %s", self.plan.deployment, self.plan.number, told)
         self.close(drain_s=0.0)
         self._owner.version_failed(self, reason)
 

@@ -131,3 +131,9 @@ def test_pool_config_leaves_what_it_does_not_say() -> None:
 def test_pool_config_is_checked_when_it_becomes_settings() -> None:
     with pytest.raises(ConfigError, match="^model_pool_size=0 "):
         ConnectionPoolConfig(model_pool_size=0).to_settings(Settings())
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "none"])
+def test_the_activation_reaches_the_model_from_the_settings(name: str) -> None:
+    assert spec_from_settings(load_settings({"NIGHTSCAN_OPTIMIZED_SERVING__ACTIVATION": name})).activation == name
+    assert spec_from_settings(Settings()).activation is None

@@ -57,6 +57,15 @@ def test_the_published_answer(manager: SyncModelServingManager, deploy: Deploy) 
     assert result["batch_size"] == 1 and result["latency"] > 0
 
 
+def test_a_multi_label_model_judges_each_class_by_itself(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo(), activation="sigmoid")
+    result = manager.predict("m", audio(4, 3, -4, -5))
+    found = {each["class_index"]: each["probability"] for each in result["top_predictions"]}
+    assert found == pytest.approx({0: 0.982, 1: 0.953, 2: 0.018, 3: 0.0067}, abs=1e-3)
+    with pytest.raises(ConfigError, match="activation='tanh': must be one of softmax, sigmoid, none"):
+        manager.deploy_optimized_model("m", echo(), activation="tanh")
+
+
 def test_kinds_of_arrays(manager: SyncModelServingManager, deploy: Deploy) -> None:
     deploy("m", echo())
     as_double = manager.predict("m", [0.0, 0.5, 0.0], "r")
