@@ -70,7 +70,7 @@ class PredictionRoute:
             return self._submit(request, request_id, client, quick)
         except EngineError as error:
             if self.falls_back(error, request):
-                return PendingOriginal(self, request, request_id, client, without_frames(error))
+                return PendingOriginal(self, request, request_id, client, error.with_traceback(None))
             return self.refuse(error, request, request_id, client)
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
             return self.refuse(error, request, request_id, client)
@@ -218,16 +218,6 @@ class PredictionRoute:
         )
 
 
-def without_frames(error: EngineError) -> EngineError:
-    """`error`, to be kept or already kept somewhere: without its traceback, which would keep every frame it went
-    through, and with them the upload."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error
-
-
 def _description(client: EngineClient, deployment_id: str) -> ModelDescription:
     try:
         return client.description(deployment_id)
@@ -260,20 +250,15 @@ class PendingPrediction:
     def finish(self) -> HttpResponse:
         try:
             return self.route.answer(self.prediction, self.ticket.wait(), self.request, self.client)
-        except EngineError as error:
-            try:
-                return self._failed(error)
-            finally:
-                without_frames(error)  # the ticket keeps it, and its frames lead back to the ticket
         except Exception as error:  # an answer for everything, see `begin`
-            return self.route.refuse(error, self.request, self.prediction.request_id, self.client)
+            return self._failed(error)
 
     def cancel(self) -> None:
         self.ticket.cancel()
 
-    def _failed(self, error: EngineError) -> HttpResponse:
+    def _failed(self, error: Exception) -> HttpResponse:
         request_id = self.prediction.request_id
-        if self.route.falls_back(error, self.request):
+        if isinstance(error, EngineError) and self.route.falls_back(error, self.request):
             return self.route.ask_original(error, self.request, request_id, self.client)
         return self.route.refuse(error, self.request, request_id, self.client)
 
