@@ -6,7 +6,6 @@ import os
 
 from gunicorn.util import import_app
 
-from engine.config import load_settings
 from frontend.app import create_app
 from frontend.cli_serve import APP_VARIABLE
 from frontend.fast_lane import FastLane, fast_lane
@@ -14,9 +13,8 @@ from frontend.fast_lane import FastLane, fast_lane
 
 def build() -> FastLane:
     """The application by environment and settings. Raises ConfigError."""
-    settings = load_settings()
     named = os.environ.get(APP_VARIABLE)
-    return fast_lane(import_app(named) if named else create_app(settings), settings=settings)
+    return fast_lane(import_app(named) if named else create_app())
 
 
 application = build()

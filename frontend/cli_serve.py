@@ -10,12 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+import flask
 from gunicorn.errors import AppImportError
 from gunicorn.util import import_app
 
 from engine.config import Settings, effective_fast_lane
 from engine.errors import ConfigError
 from frontend.fast_lane import FastLane
+from frontend.host_settings import settings_of
 from frontend.lane_guard import seal_of
 
 OWN_APP = "frontend.app:create_app()"
@@ -32,10 +34,16 @@ def serve_command(settings: Settings, app: str | None, arguments: Sequence[str])
         return {}, [*base, *target[:-1], *arguments, target[-1]]
     found = _imported(app)
     if isinstance(found, FastLane):
-        return {}, [*base, *arguments, app]
+        return _environment_of(found.app), [*base, *arguments, app]
+    environment = _environment_of(found)
     if lane != "off" and seal_of(found) is not None:
-        return {APP_VARIABLE: app}, [*base, *arguments, ASGI_TARGET]
-    return {}, [*base, "-k", "gthread", *arguments, app]
+        return {**environment, APP_VARIABLE: app}, [*base, *arguments, ASGI_TARGET]
+    return environment, [*base, "-k", "gthread", *arguments, app]
+
+
+def _environment_of(app: object) -> dict[str, str]:
+    """What `app.config` says of our settings, for the engine, which starts before the application is imported again."""
+    return settings_of(app).to_environment() if isinstance(app, flask.Flask) else {}
 
 
 def _imported(app: str) -> object:

@@ -17,13 +17,15 @@ from typing import Any
 import flask
 
 from engine.client import EngineClient
-from engine.config import Settings, effective_fast_lane, load_settings
+from engine.config import Settings, effective_fast_lane
+from engine.errors import ConfigError
 from frontend.attach import LONG_WAIT_S, current_client
 from frontend.bridge import Bridge
 from frontend.http_exchange import Exchange
 from frontend.http_message import body_limit_bytes
 from frontend.lane_answer import LaneAnswer, LaneLoop
 from frontend.host_guard import Guard
+from frontend.host_settings import settings_of
 from frontend.lane_gate import LaneGate, gate_of
 from frontend.request_head import address_of_scope, headers_of_scope
 from frontend.thread_pool import ThreadPool
@@ -33,7 +35,8 @@ from frontend.transport_state import Receive, Send
 def fast_lane(
     app: flask.Flask, *, enabled: bool | None = None, guard: Guard | None = None, settings: Settings | None = None
 ) -> FastLane:
-    """`app` as an ASGI application. Raises ConfigError for wrong settings, or an `app` that is no Flask application.
+    """`app` as an ASGI application. Raises ConfigError for wrong settings, an `app` that is no Flask application, or a
+    guard where no route of the engine is registered yet that it could stand before.
 
     `enabled`: True opens the lane for an application of your own, whose checks the engine's routes then skip; False
     closes it. `guard(method, path, headers, address)` opens it too: it returns None, or the response that is sent in
@@ -41,7 +44,9 @@ def fast_lane(
     whatever a request comes by. The setting `fast_lane` can only close it:
     whether an application's checks may be skipped is known to its code and to nobody who sets a variable.
     """
-    settings = settings or load_settings()
+    if not isinstance(app, flask.Flask):
+        raise ConfigError(f"fast_lane needs a Flask application, not a {type(app).__name__}")
+    settings = settings_of(app, settings)
     if effective_fast_lane(settings) == "off":
         enabled = False
     return FastLane(app, gate_of(app, enabled=enabled, guard=guard, settings=settings), settings)
@@ -104,6 +109,7 @@ class FastLane:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self.gate.guard_views()
                 # Where our own gunicorn hooks have not attached already, the first request should not find nothing.
                 await self._pool.submit(functools.partial(current_client, self._settings, wait_s=LONG_WAIT_S))
                 self._current_client()

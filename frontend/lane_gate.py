@@ -63,22 +63,34 @@ class LaneGate:
         """What the host's guard says; None: pass."""
         return None if self._guard is None else refusal_of(self._guard, method, path, headers, address)
 
+    def guard_views(self) -> None:
+        """Puts the guard before views that were registered since; at the start of serving, when there are all."""
+        _guard_views(self._app, self._guard)
+
 
 def gate_of(app: flask.Flask, *, enabled: bool | None, guard: Guard | None, settings: Settings) -> LaneGate:
     """The gate for `app`. `enabled` None: open with a guard, or for an application that is sealed and whole.
 
-    Raises ConfigError when there is a word to open the lane and `app` is no Flask application.
+    Raises ConfigError for a guard and no views to stand before.
     """
-    if not isinstance(app, flask.Flask):
-        raise ConfigError(f"fast_lane needs a Flask application, not a {type(app).__name__}")
     seal = None if enabled or guard is not None else seal_of(app)
     opened = enabled is not False and (enabled or guard is not None or seal is not None)
     handlers = _handlers_by_endpoint(app)
-    if guard is not None:  # what does not go by the lane meets it too: other methods, a closed lane, another server
-        for endpoint in handlers:
-            app.view_functions[endpoint] = guarded_view(app.view_functions[endpoint], guard)
+    if guard is not None and not handlers:
+        raise ConfigError(
+            "no view of the engine is left for this guard: call register_optimized_endpoints(app) before "
+            "fast_lane(app, guard=...), and that once for an application"
+        )
+    _guard_views(app, guard)
     routes = _open_routes(app, handlers) if opened else {}
     return LaneGate(app, routes, seal=seal, guard=guard, settings=settings)
+
+
+def _guard_views(app: flask.Flask, guard: Guard | None) -> None:
+    """What does not go by the lane meets the guard too: other methods, a closed lane, another server."""
+    if guard is not None:
+        for endpoint in _handlers_by_endpoint(app):
+            app.view_functions[endpoint] = guarded_view(app.view_functions[endpoint], guard)
 
 
 def _handlers_by_endpoint(app: flask.Flask) -> dict[str, Handler]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import Settings
+from frontend.cli_serve import serve_command
 from tests.support.server import ROOT
 
 
@@ -43,6 +45,12 @@ def test_without_an_engine_the_commands_say_so(runtime_dir: Path) -> None:
 def test_an_app_that_cannot_be_imported_is_one_line() -> None:
     told = nightscan("serve", "no_such_module:app")
     assert told.returncode == 1 and "no_such_module" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_starts() -> None:
+    environment, command = serve_command(Settings(), "tests.transport.configured_host:app", ["-w", "1"])
+    assert environment == {"NIGHTSCAN_OPTIMIZED_SERVING__MODEL_POOL_SIZE": "2"}
+    assert command[-3:] == ["-w", "1", "tests.transport.configured_host:app"] and "gthread" in command
 
 
 def test_the_demo_needs_nothing() -> None:

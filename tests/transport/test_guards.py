@@ -206,10 +206,30 @@ def test_a_guard_is_asked_whatever_a_request_comes_by(method: str, path: str) ->
 
 def test_a_second_guard_does_not_open_what_the_first_one_closed() -> None:
     app = host_app()
-    first = lane_of(app, guard=lambda *_: HttpResponse(401, [], b"first"))
-    second = lane_of(app, guard=lambda *_: None)
-    with first, second as lane, serve(lane) as address:
-        assert fetch(address, "GET", "/api/optimized/stats").body == b"first"
+    with lane_of(app, guard=lambda *_: HttpResponse(401, [], b"first")):
+        with pytest.raises(ConfigError, match="once for an application"):
+            fast_lane(app, guard=lambda *_: None, settings=Settings())
+        with lane_of(app, enabled=True) as second, serve(second) as address:
+            assert fetch(address, "GET", "/api/optimized/stats").body == b"first"
+
+
+def test_a_guard_that_stands_before_nothing_is_refused_and_one_that_came_first_stands_before_all() -> None:
+    app = flask.Flask("host")
+    with pytest.raises(ConfigError, match="register_optimized_endpoints"):
+        fast_lane(app, guard=lambda *_: None, settings=Settings())
+    register_optimized_endpoints(app, SETTINGS)
+    with lane_of(app, guard=lambda *_: HttpResponse(401, [], b"no")) as lane:
+        register_optimized_endpoints(app, SETTINGS, url_prefix="/later")
+        lane.gate.guard_views()  # as serving begins
+        assert by_flask(app, "GET", "/later/api/optimized/stats") == 401
+
+
+def test_the_applications_own_configuration_can_close_the_lane() -> None:
+    app = create_app(Settings())
+    app.config["NIGHTSCAN_FAST_LANE"] = "off"
+    lane = fast_lane(app)
+    assert not lane.gate.is_open
+    lane.close()
 
 
 def test_a_guard_that_passes_lets_the_engine_answer() -> None:
