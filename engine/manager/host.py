@@ -72,6 +72,12 @@ class EngineHost:
 
     def _launch(self, function: str) -> None:
         """Calls `engine.launch.function` with our settings, and nothing deployed at the start."""
+        try:
+            self._run_starter(function)
+        except OSError as error:
+            raise NotReady(f"the engine cannot be started in {self._runtime_dir}: {error}") from error
+
+    def _run_starter(self, function: str) -> None:
         settings = self.settings.changed(runtime_dir=self._runtime_dir, enabled=False)
         if self._private is not None:
             private.mark(prepare_runtime_dir(self._private))  # a cleaner of temporary files may have removed it

@@ -126,6 +126,7 @@ def test_a_killed_script_leaves_no_engine(environment: dict[str, str], runtime_d
     done = run(["-c", script], environment, tmp_path)
     assert done.returncode == -signal.SIGKILL and "predicted_class" in done.stdout, done.stderr
     wait_until(lambda: not engine_processes(runtime_dir), "the engine has followed")
+    assert list(runtime_dir.iterdir()) == []
 
 
 def test_two_processes_share_one_engine(environment: dict[str, str], runtime_dir: Path, tmp_path: Path) -> None:

@@ -62,8 +62,13 @@ class Instance:
             "key": self.key,
             "holds": [self.hold] if self.hold else [],
         }
-        connection.send(message, [pidfd, *self.fds])
-        os.close(pidfd)
+        try:
+            connection.send(message, [pidfd, *self.fds])
+        except PeerGone as error:  # it listened while it was being killed
+            connection.close()
+            raise NotReady(str(error)) from error
+        finally:
+            os.close(pidfd)
         self.connection = connection
 
     def expect(self, kind: str) -> tuple[dict[str, object], list[int]]:
