@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.client import ItemAnswer
+from engine.config import Settings
 from engine.errors import BodyTooLarge
 from engine.spec import ModelDescription
 from frontend.audio.decode import Recording
@@ -17,7 +18,6 @@ from frontend.parameters import Parameters
 from frontend.upload import Upload, parse_quickly, parse_upload
 
 QUICK_BODY_BYTES = SHORT_PCM_BYTES + MULTIPART_SLACK_BYTES  # searching it for a boundary takes 3 ms at most
-UNPACKED_AT_ONCE = 4  # bodies of the largest size, over all requests of this process
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Dialect(Protocol):
         """Any other status."""
 
 
-def upload_of(request: HttpRequest, max_upload_bytes: int, *, quick: bool = False) -> Upload | None:
+def upload_of(request: HttpRequest, settings: Settings, *, quick: bool = False) -> Upload | None:
     """The uploaded file, parsed once per request. None: it would take longer than `quick` allows. Raises CallerError.
 
     A compressed body is unpacked first, and `request.body` then is what was in it.
@@ -69,15 +69,16 @@ def upload_of(request: HttpRequest, max_upload_bytes: int, *, quick: bool = Fals
         if quick and (coding or len(request.body) > QUICK_BODY_BYTES):
             return None
         if coding and len(request.body):
-            _unpack(request, coding, max_upload_bytes)
+            _unpack(request, coding, settings)
         parse = parse_quickly if quick else parse_upload
         request.upload = parse(request.headers.get("content-type", ""), request.body)
-    if request.upload is not None and len(request.upload.data) > max_upload_bytes:
+    if request.upload is not None and len(request.upload.data) > settings.max_upload_bytes:
         raise BodyTooLarge()
     return request.upload
 
 
-def _unpack(request: HttpRequest, coding: str, max_upload_bytes: int) -> None:
-    limit_bytes = body_limit_bytes(max_upload_bytes)
-    request.body = unpacked(request.body, coding, limit_bytes=limit_bytes, total_bytes=UNPACKED_AT_ONCE * limit_bytes)
+def _unpack(request: HttpRequest, coding: str, settings: Settings) -> None:
+    limit_bytes = body_limit_bytes(settings.max_upload_bytes)
+    total_bytes = max(settings.max_inflight_bytes, limit_bytes)
+    request.body = unpacked(request.body, coding, limit_bytes=limit_bytes, total_bytes=total_bytes)
     request.is_unpacked = True

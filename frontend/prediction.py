@@ -79,7 +79,7 @@ class PredictionRoute:
         self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
     ) -> Pending | None:
         settings, dialect = self._context.settings, self._dialect
-        upload = upload_of(request, settings.max_upload_bytes, quick=quick)
+        upload = upload_of(request, settings, quick=quick)
         if upload is None:
             return None
         dialect.check(request, upload)

@@ -75,7 +75,7 @@ class ServerSettings:
         256 * 1024 * 1024,
         Rule(
             text="Most memory for request bodies in one frontend; never less than one max_upload_bytes. Beyond it "
-            "reading pauses.",
+            "reading pauses. As much again for what compressed ones unpack to.",
             unit="bytes",
             at_least=1024 * 1024,
             at_most=2**36,

@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from engine.config import Settings
 from engine.errors import BodyTooLarge, NoFile, OverloadError
 from frontend import content_coding
 from frontend.content_coding import BrokenEncoding, UnsupportedEncoding, coding_of, unpacked
@@ -16,6 +17,7 @@ from frontend.http_message import HttpRequest
 
 DATA = random.Random(5).randbytes(300_000) + bytes(1_000_000)
 LIMIT = 4_000_000
+SETTINGS = Settings(max_upload_bytes=LIMIT)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -94,23 +96,23 @@ def request_of(body: bytes, encoding: str) -> HttpRequest:
 
 def test_a_request_is_unpacked_once_and_never_on_an_event_loop() -> None:
     request = request_of(gzip.compress(DATA), "gzip")
-    assert upload_of(request, LIMIT, quick=True) is None
-    first = upload_of(request, LIMIT)
+    assert upload_of(request, SETTINGS, quick=True) is None
+    first = upload_of(request, SETTINGS)
     assert first is not None and first.data == DATA and request.body == DATA
-    assert upload_of(request, LIMIT) is first
+    assert upload_of(request, SETTINGS) is first
 
 
 def test_an_encoding_that_is_not_read_is_refused_at_once() -> None:
     with pytest.raises(UnsupportedEncoding):
-        upload_of(request_of(b"x", "br"), LIMIT, quick=True)
+        upload_of(request_of(b"x", "br"), SETTINGS, quick=True)
 
 
 def test_an_empty_body_is_no_file_whatever_its_encoding() -> None:
     with pytest.raises(NoFile):
-        upload_of(request_of(b"", "gzip"), LIMIT)
+        upload_of(request_of(b"", "gzip"), SETTINGS)
 
 
 def test_a_file_over_the_limit_is_too_large_packed_or_not() -> None:
     for body, encoding in ((gzip.compress(DATA), "gzip"), (DATA, "")):
         with pytest.raises(BodyTooLarge):
-            upload_of(request_of(body, encoding), len(DATA) - 1)
+            upload_of(request_of(body, encoding), Settings(max_upload_bytes=len(DATA) - 1))
