@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 from engine.client import EngineClient
-from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from engine.errors import EngineError
 from engine.launch import ensure_keeper, register_user
+from frontend.attach_wait import AttachWait, reason_for_waiting
 from frontend.host_server import server_pid
 
 # How long a request may wait for an attempt to attach. All of them a moment, which is enough where the engine is up;
@@ -29,7 +30,6 @@ LONG_WAIT_S = 10.0
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 5.0  # between attempts to attach that failed; arbitrary
 _ATTEMPT_S = 120.0  # one attempt: a model's load and warm-up is part of it
-_TELL_EVERY_S = 10.0  # a frontend that waits says so in the log
 
 
 class _Engine:
@@ -138,7 +138,7 @@ def _attempt(engine: _Engine) -> None:
     try:
         client = _attach(engine.settings, _ATTEMPT_S, None)
     except EngineError as error:
-        _LOG.warning("not attached to the engine: %s", error)
+        _LOG.warning("not attached to the engine (%s): %s", error, reason_for_waiting(engine.settings.runtime_dir))
     finally:
         with engine.lock:
             engine.client = client
@@ -155,24 +155,6 @@ def _attach(settings: Settings, wait_s: float | None, on_wait: Callable[[], None
         runtime_dir=runtime_dir,
         wait_s=wait_s,
         settings=settings,
-        on_wait=_Waiting(runtime_dir, on_wait),
+        on_wait=AttachWait(runtime_dir, on_wait),
         ensure=lambda: ensure_keeper(runtime_dir, master_pid, environment),
     )
-
-
-class _Waiting:
-    """Called while a client waits for its lanes; says so from time to time."""
-
-    def __init__(self, runtime_dir: str, also: Callable[[], None] | None) -> None:
-        self._runtime_dir = runtime_dir
-        self._also = also
-        self._began_at_ns = now_ns()
-        self._tell = Deadline.after_s(_TELL_EVERY_S)
-
-    def __call__(self) -> None:
-        if self._also is not None:
-            self._also()
-        if self._tell.expired:
-            self._tell = Deadline.after_s(_TELL_EVERY_S)
-            waited_s = (now_ns() - self._began_at_ns) / NS_PER_S
-            _LOG.warning("waiting for the engine in %s for %.0f s", self._runtime_dir, waited_s)

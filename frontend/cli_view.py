@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.config import EffectiveSetting
+from frontend.attach_wait import lacking_lanes
 
 _PIPE_WIDTH = 160
 
@@ -41,6 +42,7 @@ def prediction_view(answer: dict[str, Any]) -> str:
 def _deployment_rows(deployment: dict[str, Any]) -> list[tuple[str, ...]]:
     name, reason = str(deployment["deployment"]), str(deployment["reason"]).strip().splitlines()
     rows: list[tuple[str, ...]] = [(name, "", str(deployment["state"]), "", "", reason[-1] if reason else "")]
+    rows += [("", "", "", "", "", text) for text in lacking_lanes(deployment)]
     for version in deployment["versions"]:
         for instance in version["instances"]:
             told = str(instance["error"]).strip().splitlines() or instance["warnings"]

@@ -13,8 +13,12 @@ from typing import Any
 import flask
 import pytest
 
+from engine.admin import ask
+from engine.client import EngineClient
 from engine.launch import stop_keeper
 from frontend.attach import current_client, detach
+from frontend.attach_wait import AttachWait
+from frontend.cli_view import status_view
 from frontend.host_settings import settings_of
 from frontend.integration import register_optimized_endpoints
 from tests.conformance import sounds
@@ -35,6 +39,7 @@ def host() -> Iterator[flask.Flask]:
         NIGHTSCAN_RUNTIME_DIR=str(folder / "run"),
         NIGHTSCAN_MODEL_FACTORY="tests.transport.models:gated_at_start",
         NIGHTSCAN_MODEL_POOL_SIZE=1,
+        NIGHTSCAN_WORKERS=1,
         NIGHTSCAN_MODEL_WARMUP_REQUESTS=1,
     )
     app.add_url_rule("/own", "own", lambda: "the host's own page")
@@ -100,6 +105,25 @@ def test_while_the_engine_starts_one_request_waits_and_the_hosts_own_pages_go_on
         open_gate()
     wait_for(lambda: post(host).status_code == 200, "the engine serves", timeout_s=60)
     detach()
+
+
+def test_a_process_that_waits_for_a_lane_is_told_so_and_gets_the_next_one(
+    host: flask.Flask, engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(host)
+
+    def attach(wait: Callable[[], None] | None = None) -> EngineClient:
+        return EngineClient.attach(runtime_dir=settings.runtime_dir, wait_s=30, settings=settings, on_wait=wait)
+
+    with ThreadPoolExecutor(1) as pool:
+        taken = [attach() for _ in range(lanes(engine)["free"])]
+        late = pool.submit(attach, AttachWait(settings.runtime_dir, every_s=0))
+        wait_for(lambda: "lanes of wildlife_detector_optimized are taken and 1 more wait" in caplog.text, "it says so")
+        assert "lanes of wildlife" in status_view(ask(settings.runtime_dir, "status", timeout_s=10))
+        assert not late.done()
+        taken.pop().close()
+        for client in [late.result(), *taken]:
+            client.close()
 
 
 def test_a_forked_child_serves_by_a_client_of_its_own(host: flask.Flask, engine: Any) -> None:
