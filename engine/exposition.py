@@ -1,6 +1,8 @@
 """Prometheus text from the counters in shared memory: every frontend and the supervisor give the same figures.
 
-Only what is counted is exported. A histogram's `_sum` is the sum over answered requests, like its buckets.
+Only what is counted is exported. Counters are those of all versions of a deployment and outlive them; what instances
+that are gone have counted stands under the instance "former". A histogram's `_sum` is the sum over answered requests,
+like its buckets.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.client import EngineClient
-from engine.client.attachment import Attachment, Counters
+from engine.client.attachment import Attachment
+from engine.client.counting import Counters
 from engine.clock import NS_PER_S, now_ns
 from engine.metrics import EXPORTED, HTTP_ENDPOINTS, HTTP_STATUSES, LATENCY_BOUNDS_S, http_counter, latency_counter
 from engine.shm.lane import count_states
@@ -42,9 +45,10 @@ class _Engine(Collector):
         names = () if client is None else client.deployments()
         found = [client.attachment(name) for name in names] if client is not None else []
         self._attachments = [attachment for attachment in found if attachment is not None]
+        self._counters = [] if client is None else [client.counters(name) for name in client.known_deployments()]
 
     def collect(self) -> Iterator[Metric]:
-        counters = [found for attachment in self._attachments if (found := attachment.counters()) is not None]
+        counters = self._counters
         totals = _sum(each.lane_totals for each in counters)
         yield _http_requests(totals)
         yield _predictions(totals)
@@ -101,8 +105,11 @@ def _instances(counters: list[Counters]) -> Iterator[Metric]:
         ("nightscan_engine_busy_seconds_total", "busy_ns", NS_PER_S),
     ):
         family = CounterMetricFamily(name, _TEXT[name], labels=("instance",))
-        for row in (row for each in counters for row in each.instances):
+        rows = [row for each in counters for row in each.instances]
+        for row in rows:
             family.add_metric([str(row["pid"])], row[counter] / scale)
+        former = sum(each.instance_totals.get(counter, 0) for each in counters) - sum(row[counter] for row in rows)
+        family.add_metric(["former"], former / scale)
         yield family
 
 

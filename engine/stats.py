@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from engine.client import EngineClient
-from engine.client.attachment import Counters
+from engine.client.counting import Counters
 from engine.clock import NS_PER_S
 from engine.config import Settings
 from engine.shm.board import latency_quantile_s
@@ -20,7 +20,7 @@ _MB = 1024 * 1024
 
 def optimization_stats(client: EngineClient | None, settings: Settings) -> dict[str, Any]:
     """All sections; those of deployments are empty without a client."""
-    found = {} if client is None else {name: _counters(client, name) for name in client.deployments()}
+    found = {} if client is None else {name: client.counters(name) for name in client.deployments()}
     return {
         "connection_pools": _connection_pools(settings),
         "model_pools": {name: _model_pool(client, name, counters) for name, counters in found.items()},
@@ -28,12 +28,6 @@ def optimization_stats(client: EngineClient | None, settings: Settings) -> dict[
         "performance_metrics": {name: _performance(counters) for name, counters in found.items()},
         "system_resources": _resources(),
     }
-
-
-def _counters(client: EngineClient, deployment_id: str) -> Counters:
-    attachment = client.attachment(deployment_id)
-    counters = None if attachment is None else attachment.counters()
-    return Counters() if counters is None else counters
 
 
 def _connection_pools(settings: Settings) -> dict[str, Any]:

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from engine.client.census import Census
 from engine.client.ticket import Flight, Item
 from engine.client.turn_bell import TurnBell
+from engine.core.carrying import Part
 from engine.errors import EngineClosed
 from engine.messages import read_memfd
 from engine.shm.bell import Bell
-from engine.shm.board import LaneBoard, instance_rows, instance_totals, lane_totals
+from engine.shm.board import LaneBoard, part_of
 from engine.shm.lane import LaneOwner, LaneStatistics, SlotReply, SlotRequest
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
 from engine.spec import ModelDescription
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """The counters of one version, over all processes; empty where there is no version."""
+class Counted(NamedTuple):
+    """The counters of one version, over all processes."""
 
-    lane_totals: dict[str, int] = field(default_factory=dict)
-    instances: list[dict[str, int]] = field(default_factory=list)  # those that serve
-    instance_totals: dict[str, int] = field(default_factory=dict)  # with those that are gone
-    device: str = ""
-    model_version: str = ""
+    part: Part
+    instances: list[dict[str, int]]  # rows of those that serve
 
 
 class Attachment:
@@ -67,6 +63,7 @@ class Attachment:
         self._users = 0  # threads between `_enter` and `_leave`; the segment is unmapped only when there is none
         self._unused = threading.Event()
         self._closed = False
+        self._counts = True  # whether this process still counts here; under the same lock
 
     # --- work, from every thread ------------------------------------------------------------------------------------
 
@@ -128,9 +125,21 @@ class Attachment:
     def count(self, *counts: tuple[str, int]) -> bool:
         """Adds to counters of this lane; False when this version is gone already."""
         with self._users_lock:
-            if not self._closed:
+            if self._counts:
                 self._board.add_all(counts)
-            return not self._closed
+            return self._counts
+
+    def count_sums(self, sums: Mapping[str, int]) -> bool:
+        """The same for what was summed before, with its buckets."""
+        with self._users_lock:
+            if self._counts:
+                self._board.add_sums(sums)
+            return self._counts
+
+    def stop_counting(self) -> None:
+        """This process counts elsewhere from now on."""
+        with self._users_lock:
+            self._counts = False
 
     def _enter(self) -> bool:
         """Keeps the segment mapped until `_leave`; False when it is gone."""
@@ -144,18 +153,13 @@ class Attachment:
             if self._closed and not self._users:
                 self._unused.set()
 
-    def counters(self) -> Counters | None:
+    def counted(self) -> Counted | None:
         """What all processes have counted in this version; None when it is gone."""
         if not self._enter():
             return None
         try:
-            return Counters(
-                lane_totals=lane_totals(self.segment),
-                instances=[row for row in instance_rows(self.segment) if row["go"]],
-                instance_totals=instance_totals(self.segment),
-                device=self.description.device,
-                model_version=self.description.model_version,
-            )
+            part, rows = part_of(self.segment)
+            return Counted(part, [row for row in rows if row["go"]])
         finally:
             self._leave()
 
@@ -223,7 +227,7 @@ class Attachment:
         with self._users_lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed, self._counts = True, False
             in_use = self._users > 0
         if in_use:
             self._unused.wait()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from engine.client.attachment import Attachment
+from engine.client.counting import CounterBook
 from engine.client.deadlines import DeadlineWheel
 from engine.client.dispatch import Dispatcher
-from engine.client.tally import Counts, counts_of
+from engine.client.tally import counts_of
 from engine.client.ticket import Item, Ticket
 from engine.client.versions import Versions
 from engine.clock import NS_PER_S, Deadline, now_ns
@@ -34,8 +33,8 @@ class Deployment:
         self.dispatcher = Dispatcher(self.versions, aging_ns=aging_ns)
         self._queue_size = queue_size
         self._wheel = wheel
-        self._count_lock = threading.Lock()
-        self._uncounted: Counter[str] = Counter()  # while there is no lane to count in; under the lock
+        self.counters = CounterBook(self.versions)
+        self.count = self.counters.count
         self._drain_per_s = 0.0
         self._window: tuple[int, int] = (0, 0)  # when the drain rate was last measured, and the answers until then
 
@@ -71,13 +70,6 @@ class Deployment:
         self.dispatcher.forget(ticket)
         self.count(*counts_of(ticket))
 
-    def count(self, *counts: tuple[str, int]) -> None:
-        """Adds to the counters of this process's lane, or keeps it for the next lane. KeyError for unknown names."""
-        attachment = self.versions.active()
-        if attachment is None or not attachment.count(*counts):
-            with self._count_lock:
-                self._uncounted.update(dict(counts))
-
     def _admit(self, now: int, attachment: Attachment | None) -> None:
         """Raises QueueFull when as many requests wait, on the whole machine, as may."""
         waiting = None if attachment is None else attachment.waiting(now, self._queue_size)
@@ -96,10 +88,7 @@ class Deployment:
     def adopt(self, attachment: Attachment) -> None:
         """A new version, complete with its lane."""
         self.versions.attachments[attachment.version] = attachment
-        with self._count_lock:
-            kept: Counts = tuple(self._uncounted.items())
-            self._uncounted.clear()
-        attachment.count(*kept)
+        self.counters.adopt(attachment)
         self.dispatcher.look()
 
     def told(self, *, state: str, reason: str, active_version: int) -> None:

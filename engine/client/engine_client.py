@@ -16,6 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from engine.client.attachment import Attachment
+from engine.client.counting import Counters
 from engine.client.deadlines import BUCKET_BITS, DeadlineWheel
 from engine.client.deployment import Deployment
 from engine.client.link import ControlLink
@@ -133,7 +134,8 @@ class EngineClient:
             if on_wait is not None:
                 on_wait()
             if deadline is not None and deadline.expired:
-                raise NotReady("the engine was not ready in time")
+                told = self._roster.obstacles
+                raise NotReady("the engine was not ready in time" + (f" ({told})" if told else ""))
             step_s = _HANDSHAKE_STEP_S if deadline is None else min(_HANDSHAKE_STEP_S, deadline.remaining_s())
             try:
                 if not self._link.is_open:
@@ -223,6 +225,15 @@ class EngineClient:
         """The version that serves, for those who read its counters; None when there is none."""
         deployment = self._roster.deployments.get(deployment_id)
         return None if deployment is None else deployment.versions.active()
+
+    def known_deployments(self) -> list[str]:
+        """Every deployment that the supervisor has ever spoken of: what is gone has still counted."""
+        return list(tuple(self._roster.deployments))
+
+    def counters(self, deployment_id: str) -> Counters:
+        """What all processes have counted; empty for unknown deployments."""
+        deployment = self._roster.deployments.get(deployment_id)
+        return Counters() if deployment is None else deployment.counters.read()
 
     def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
         """Adds to a lane counter of engine.metrics; nothing for a deployment that does not exist."""

@@ -43,6 +43,7 @@ class Roster:
             "instance_up": self._instance_up,
             "state": self._state,
             "close": self._close,
+            "waiting": self._waiting,
             "welcome": self._welcome,
         }
 
@@ -71,7 +72,19 @@ class Roster:
         attachment = Attachment(deployment_id=deployment.id, version=version, lane=int(message["lane"]), fds=fds)
         attachment.doorbell.follow(self.reactor)
         self.reactor.watch(attachment.reply_bell.fileno(), partial(self._on_bell, deployment, attachment))
+        deployment.versions.waiting = ""
         deployment.adopt(attachment)
+
+    def _waiting(self, message: Message, fds: list[int]) -> None:
+        deployment = self.deployment(message["deployment"])
+        deployment.versions.waiting = str(message["reason"])
+        _log.warning("no lane of %s for this process: %s", deployment.id, deployment.versions.waiting)
+
+    @property
+    def obstacles(self) -> str:
+        """Why this process waits, as far as it was told."""
+        told = {each.id: each.versions.waiting for each in self.deployments.values() if each.versions.waiting}
+        return "; ".join(f"{name}: {reason}" for name, reason in told.items())
 
     def _live(self, message: Message, fds: list[int]) -> None:
         names = [int(name) for name in message["names"]]
@@ -187,7 +200,7 @@ class Roster:
         self.reactor.unwatch(attachment.reply_bell.fileno())
         for pidfd in attachment.names.values():
             self.reactor.unwatch(pidfd)
-        deployment.versions.attachments.pop(attachment.version, None)
+        deployment.counters.let_go(attachment)
         deployment.dispatcher.look()
         attachment.close()
 

@@ -16,6 +16,7 @@ class Versions:
         self.state = "gone"  # until the supervisor has spoken of it
         self.reason = ""
         self.active_version = 0  # 0: not told
+        self.waiting = ""  # why there is no lane for this process, if the supervisor said so
         self.attachments: dict[int, Attachment] = {}
 
     def active(self) -> Attachment | None:
@@ -53,7 +54,8 @@ class Versions:
         if self.state not in ("ready", "starting") or (self.state == "starting" and not self.attachments):
             raise self.refusal()
         if not self.attachments:
-            raise NotReady(f"deployment {self.deployment_id} has no lane for this process yet")
+            why = f": {self.waiting}" if self.waiting else " yet"
+            raise NotReady(f"deployment {self.deployment_id} has no lane for this process{why}")
         return self.active()
 
     def refusal(self) -> EngineError:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from engine.clock import NS_PER_S
+from engine.core.carrying import Part
 from engine.errors import InternalError
 from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
 from engine.shm.layout import Header, InstanceWord, LaneWord
@@ -24,6 +25,9 @@ _INSTANCE_WORD = {name: InstanceWord.COUNTERS + k for k, name in enumerate(INSTA
 _BOUNDS_NS = tuple(round(bound_s * NS_PER_S) for bound_s in LATENCY_BOUNDS_S)
 _LATENCY_WORDS = tuple(_LANE_WORD[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1))
 _WORD_MASK = (1 << 64) - 1
+_LOOKS = 100  # at totals that change while they are read; one more is needed every time an instance has died
+
+COUNTED = len(LANE_COUNTERS) + len(INSTANCE_COUNTERS)  # figures of a Part: lane counters, then instance counters
 
 
 class LaneBoard:
@@ -48,6 +52,21 @@ class LaneBoard:
                 words[word] = (words[word] + n) & _WORD_MASK
                 if name == "latency_ns":
                     words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)]] += 1
+
+    def add_sums(self, sums: Mapping[str, int]) -> None:
+        """Adds what was summed elsewhere, the buckets of the histogram with it (see `spread`)."""
+        with self._lock:
+            for name, n in sums.items():
+                word = _LANE_WORD[name]
+                self._words[word] = (self._words[word] + n) & _WORD_MASK
+
+
+def spread(counts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """`counts`, with the bucket of the histogram for each `latency_ns`: a sum of them would fall into a wrong one."""
+    for name, n in counts:
+        yield name, n
+        if name == "latency_ns":
+            yield latency_counter(bisect_left(_BOUNDS_NS, n)), 1
 
 
 class InstanceBoard:
@@ -94,13 +113,40 @@ def instance_rows(segment: Segment) -> list[dict[str, int]]:
     return found
 
 
+def instance_counts(segment: Segment) -> tuple[list[dict[str, int]], dict[str, int]]:
+    """The rows of the instances there are, and what those that are gone have counted; each count in one of the two.
+
+    The supervisor moves the counts of the dead from the one to the other. Partner of these loads: `Steward.clear_row`.
+    """
+    header = segment.header
+    for _ in range(_LOOKS):
+        folding, folds = header[Header.FOLDING], header[Header.FOLDS]
+        rows = [row for row in instance_rows(segment) if row["name"] != folding]
+        at = Header.FOLD_TARGET if folding else Header.FOLDED
+        gone = {name: header[at + k] for k, name in enumerate(INSTANCE_COUNTERS)}
+        if (header[Header.FOLDING], header[Header.FOLDS]) == (folding, folds):
+            break
+    return rows, gone
+
+
 def instance_totals(segment: Segment) -> dict[str, int]:
     """Every counter of INSTANCE_COUNTERS, summed over the instances there are and those that are gone."""
-    rows = instance_rows(segment)
-    return {
-        name: segment.header[Header.FOLDED + k] + sum(row[name] for row in rows)
-        for k, name in enumerate(INSTANCE_COUNTERS)
-    }
+    rows, gone = instance_counts(segment)
+    return {name: gone[name] + sum(row[name] for row in rows) for name in INSTANCE_COUNTERS}
+
+
+def part_of(segment: Segment) -> tuple[Part, list[dict[str, int]]]:
+    """What this version carries and has counted itself, and the rows of the instances that are in it."""
+    carried = segment.header[Header.CARRIED : Header.CARRIED + COUNTED].tolist()
+    rows, gone = instance_counts(segment)
+    instances = [gone[name] + sum(row[name] for row in rows) for name in INSTANCE_COUNTERS]
+    return Part(carried, [*lane_totals(segment).values(), *instances]), rows
+
+
+def named(figures: Sequence[int]) -> tuple[dict[str, int], dict[str, int]]:
+    """The figures of a Part by name: lane counters, instance counters."""
+    lanes = len(LANE_COUNTERS)
+    return dict(zip(LANE_COUNTERS, figures[:lanes])), dict(zip(INSTANCE_COUNTERS, figures[lanes:]))
 
 
 def queue_length(segment: Segment) -> int:

@@ -6,7 +6,7 @@ that makes it count. One supervisor at a time; the lock that ensures it is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.crash_points import reach
@@ -115,6 +115,13 @@ class Steward:
         reach("fold.targets")
         header[Header.FOLDING] = name  # from here on a successor finishes; before, it begins anew: nothing counts twice
         self._finish_folding()
+
+    def carry(self, figures: Sequence[int]) -> None:
+        """What the versions before this one have counted, in the order of a Part. No word ever falls."""
+        header = self.segment.header
+        for word, value in enumerate(figures, Header.CARRIED):
+            if value > header[word]:
+                header[word] = value
 
     def _finish_folding(self) -> None:
         header = self.segment.header

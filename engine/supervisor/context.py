@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.supervisor.connections import Peer
+from engine.supervisor.counting import Carriers
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.identity import Identity
 from engine.supervisor.loop import Loop
@@ -27,6 +28,8 @@ class Context:
     forget_factory: Callable[[Path], None]
     everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for
     news: Callable[[], None]  # something changed that somebody may wait for
+    rebalance: Callable[[], None]  # gives every pool its size; after every change of who runs or wants to
+    carriers: Carriers = field(default_factory=Carriers)
 
     def stand_in(self, identity: Identity) -> Frontend | None:
         """Somebody to own the lane of a process that has not come back yet; None if it is dead."""

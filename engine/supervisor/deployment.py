@@ -17,7 +17,11 @@ from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady,
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.ledger import DeploymentRecord
+from engine.supervisor.loop import Timer
+from engine.supervisor.plane import Plane
 from engine.supervisor.version import Plan, Version
+
+CARRY_EVERY_S = 0.25  # while an old version is still open, in which instances finish and count
 
 # Frontends that read their messages within this time never meet a version that closes. Others meet it, are refused by
 # it and find the next one; so the value decides how smooth a swap is, not whether it is right.
@@ -35,6 +39,8 @@ class Deployment:
         self.id = deployment_id
         self._context = context
         self._on_gone = on_gone
+        self._carrier = context.carriers.of(deployment_id)
+        self._carry_timer: Timer | None = None
         self.serving: Version | None = None
         self.starting: Version | None = None
         self.awaited: DeploymentRecord | None = None
@@ -116,7 +122,7 @@ class Deployment:
             version.plan = before
             raise
         self._size_waiters.append(waiter)
-        self._context.loop.attempt(functools.partial(version.resize, options))
+        self._context.rebalance()
         self.version_changed(version)
 
     def adopt(self, version: Version, *, serves: bool) -> None:
@@ -124,11 +130,12 @@ class Deployment:
         if serves and self.awaited is not None:
             self.awaited = None
             self.serving = version
-            version.resize(version.plan.options)
+            self._context.rebalance()
             # Not at once: whoever offers it is in the middle of saying which lane it has already.
             self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
         else:
             self._retire(version, drain_s=self._context.options.request_timeout_s)
+        self._carry()
         self._context.persist()
         self.tell_state()
 
@@ -230,6 +237,7 @@ class Deployment:
     # --- what versions report ---------------------------------------------------------------------------------------
 
     def version_opened(self, version: Version) -> None:
+        self._carry()  # before anybody reads in it
         for frontend in self._context.frontends.all():
             if frontend.connected:
                 self._context.loop.attempt(functools.partial(version.offer, frontend))
@@ -247,6 +255,7 @@ class Deployment:
             self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(before.close, drain_s=drain_s))
         self._context.loop.attempt(self.tell_state)
         self._tell(self._start_waiters, None)
+        self._context.rebalance()
 
     def version_failed(self, version: Version, reason: str) -> None:
         if version not in self.retired:
@@ -255,6 +264,7 @@ class Deployment:
         if self.serving is None:
             self.failure = reason
         self._context.persist()
+        self._context.rebalance()
         self.tell_state()
         self._tell(self._start_waiters, DeploymentFailed(reason))
 
@@ -276,12 +286,33 @@ class Deployment:
         _log.warning("%s: %s; nobody serves that one any more: version %d follows it", self.id, reason, self._heir)
         self.deploy(dataclasses.replace(version.plan, number=self._heir))
 
+    def version_empties(self, version: Version) -> None:
+        planes = self._planes()
+        if version.plan.number in planes:
+            self._carrier.leave(planes, version.plan.number)
+
+    def _carry(self) -> None:
+        """Counters go on in the next version; again and again while an older one is open, in which some still count."""
+        if self._carry_timer is not None:
+            self._carry_timer.cancel()
+            self._carry_timer = None
+        planes = self._planes()
+        if len(planes) > 1:
+            self._carry_timer = self._context.loop.call_after(CARRY_EVERY_S, self._carry)
+        self._carrier.carry(planes)
+
+    def _planes(self) -> dict[int, Plane]:
+        """Those that are open by number of their version, the oldest first."""
+        versions = sorted(self.versions(), key=lambda each: each.plan.number)
+        return {each.plan.number: each.plane for each in versions if each.plane is not None}
+
     def version_gone(self, version: Version) -> None:
         if version in self.retired:
             self.retired.remove(version)
         path = version.plan.pickle_path
         if path is not None and path not in self._factories_in_use():
             self._context.loop.attempt(functools.partial(self._context.forget_factory, path))
+        self._context.rebalance()
         self.tell_state()
         self._leave_if_empty()
 

@@ -23,6 +23,8 @@ from engine.supervisor.loop import Loop, Timer
 
 _BELT_S = 1.0  # another look at lanes that wait, should a hint be lost or the lease have been busy
 
+_MOST_NAMED = 20  # owners; whoever reads it wants to know which programs they are
+
 _log = logging.getLogger(__name__)
 
 
@@ -187,6 +189,13 @@ class LaneTable:
     def being_swept(self) -> int:
         """Lanes of the dead in which the living still work."""
         return len(self._swept)
+
+    def all_taken(self) -> str:
+        """Who has all the lanes, in words for whoever wants one more."""
+        pids = sorted({owner.identity.pid for owner in self.owners.values()})
+        named = ", ".join(map(str, pids[:_MOST_NAMED])) + (", ..." if len(pids) > _MOST_NAMED else "")
+        swept = f", {self.being_swept} of the dead are still in use" if self._swept else ""
+        return f"all {len(self.bells)} lanes are taken by pids {named or 'that are dead'}{swept}; raise `workers`"
 
     def busy_owners(self) -> set[Frontend]:
         """Owners of lanes in which something is outstanding.

@@ -30,8 +30,10 @@ _DESCRIPTORS = 16_384
 _log = logging.getLogger("engine.supervisor")
 
 
-def main(arguments: Sequence[str], *, instance_command: Sequence[str] | None = None) -> int:
-    """Runs until told to stop. `instance_command` starts an instance, in place of our own module."""
+def main(
+    arguments: Sequence[str], *, instance_command: Sequence[str] | None = None, cores: int | None = None
+) -> int:
+    """Runs until told to stop. `instance_command` starts an instance, in place of our own module; `cores`: to share."""
     parser = argparse.ArgumentParser(prog="python -m engine.supervisor")
     parser.add_argument("--runtime-dir", help="default: the setting of that name")
     parser.add_argument("--embedded", action="store_true", help="leave when no registered gunicorn master lives")
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str], *, instance_command: Sequence[str] | None = N
     try:
         check_platform()
         options = _options(given.runtime_dir, instance_command)
+        if cores is not None:
+            options = dataclasses.replace(options, cores=cores)
         run(options, embedded=given.embedded)
     except ConfigError as error:
         _log.error("%s", error)

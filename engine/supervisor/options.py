@@ -96,12 +96,6 @@ class SupervisorOptions:
                 raise InvalidField(f"{name}={values[name]!r}: a whole number from {least} to 1024", field=name)
         return PoolOptions(**{**values, "devices": _device_names(values["devices"])})
 
-    def effective_pool_size(self, options: PoolOptions) -> int:
-        """Instances that really run: on cpu, instances times threads never exceed the cores."""
-        if any(device != "cpu" for device in options.devices):
-            return options.pool_size
-        return max(1, min(options.pool_size, self.cores // self.threads))
-
 
 def cuda_device_count() -> int:
     """CUDA devices that torch will be able to use, found out without torch.

@@ -83,6 +83,7 @@ class Pool:
         self._closed = False
         self.last_death = ""  # how an instance that was not told to leave ended last; unlike `reason` it is kept
         self.seats: list[Seat] = []
+        self.short = ""  # why it has fewer seats than wished; set by whoever resizes it
 
     # --- size -------------------------------------------------------------------------------------------------------
 
@@ -134,6 +135,10 @@ class Pool:
         """Everybody that lives, those that leave included."""
         yield from [seat.instance for seat in self.seats if seat.instance is not None]
         yield from list(self._leaving)
+
+    def leaving(self) -> list[Instance]:
+        """Those on their way out."""
+        return list(self._leaving)
 
     def named(self) -> list[Instance]:
         """Everybody that has a name in the segment, by name."""

@@ -64,6 +64,7 @@ def _version(version: Version) -> dict[str, Any]:
         "spec": {**version.plan.spec, "labels": None},  # the description has them
         "pool_size": len(version.pool.seats),
         "pool_size_wanted": options.pool_size,
+        "pool_size_reason": version.pool.short,
         "max_batch_size": options.max_batch_size,
         "warmup_requests": options.warmup_requests,
         "ready": version.pool.ready,
@@ -115,7 +116,8 @@ def _plane(version: Version) -> dict[str, Any]:
             "total": plane.segment.geometry.lanes,
             "free": plane.lanes.free,
             "swept": plane.lanes.being_swept,
-            "waiting": version.waiting_frontends,
+            "waiting": len(version.waiting_frontends),
+            "waiting_pids": version.waiting_frontends,
             "owners": {str(lane): owner.identity.pid for lane, owner in sorted(plane.lanes.owners.items())},
         },
         "slots": {

@@ -28,6 +28,7 @@ from engine.supervisor.identity import Identity, send_signal
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.placement import Placement
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
 from engine.supervisor.version import Plan, Version
@@ -46,6 +47,8 @@ class Supervisor:
         self._options = options
         self._ledger = Ledger(options.runtime_dir)
         self._frontends = Frontends(loop, self._frontend_died)
+        self._deployments: dict[str, Deployment] = {}
+        self._placement = Placement(options, self._deployments.values)
         self._context = Context(
             loop=loop,
             options=options,
@@ -57,8 +60,8 @@ class Supervisor:
             forget_factory=self._ledger.forget_factory,
             everybody_back=lambda: self._adoption.over,
             news=self._welcome_who_may,
+            rebalance=functools.partial(loop.attempt, self._placement.apply),
         )
-        self._deployments: dict[str, Deployment] = {}
         self._peers: set[Peer] = set()
         self._requests = Requests(
             options,

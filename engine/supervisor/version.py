@@ -74,6 +74,7 @@ class VersionOwner(Protocol):
     def version_failed(self, version: Version, reason: str) -> None: ...
     def version_changed(self, version: Version) -> None: ...
     def version_outdated(self, version: Version, reason: str) -> None: ...
+    def version_empties(self, version: Version) -> None: ...
     def version_gone(self, version: Version) -> None: ...
 
 
@@ -89,6 +90,7 @@ class Version:
         self.pool = Pool(context.loop, context.options, self, context.keys)
         self.began_at_ns = now_ns()
         self._queue: deque[Frontend] = deque()  # frontends that wait for a lane
+        self._told_to_wait: set[Frontend] = set()  # those of them that know why
         self._knows: dict[Frontend, set[int]] = {}  # names that each has been sent
         self._unattached: list[Instance] = []
         self._busy: set[Frontend] = set()  # CLOSING: who has something outstanding, as far as is known
@@ -101,11 +103,7 @@ class Version:
 
     def start(self) -> None:
         """Fills the pool."""
-        self.resize(self.plan.options)
-
-    def resize(self, options: PoolOptions) -> None:
-        """Another pool size, or the first."""
-        self.pool.resize(self._context.options.effective_pool_size(options), options.devices)
+        self._context.rebalance()
 
     def adopt(self, segment: Segment, doorbell: Bell, description: ModelDescription) -> None:
         """Takes over what a predecessor made. Owners of lanes and living instances come from the segment itself."""
@@ -152,9 +150,9 @@ class Version:
         return self.plane is not None and self.plane.lanes.lane_of(frontend) is not None
 
     @property
-    def waiting_frontends(self) -> int:
-        """Frontends that wait for a lane."""
-        return len(self._queue)
+    def waiting_frontends(self) -> list[int]:
+        """Pids of the frontends that wait for a lane, in order."""
+        return [frontend.identity.pid for frontend in self._queue]
 
     def claim(self, frontend: Frontend, lane: int) -> Frontend:
         """A frontend that has come back. Returns who stood for it. Raises ProtocolError."""
@@ -171,6 +169,7 @@ class Version:
 
     def frontend_lost(self, frontend: Frontend) -> None:
         """Its connection is gone; it may come back for its lane, but it is not waiting for one any more."""
+        self._told_to_wait.discard(frontend)
         if frontend in self._queue:
             self._queue.remove(frontend)
 
@@ -202,14 +201,27 @@ class Version:
             frontend = self._queue[0]
             lane = plane.lanes.assign(frontend)
             if lane is None:
+                self._tell_waiting(plane)
                 return
             self._queue.popleft()
+            self._told_to_wait.discard(frontend)
             reach("lane.assigned")
             if not frontend.send({"type": "segment", **self._label(), "lane": lane}, plane.lane_fds(lane)):
                 plane.lanes.take_back(frontend)  # it was not told, and comes anew
                 continue
             self._send_living(frontend)
             self._owner.version_changed(self)
+
+    def _tell_waiting(self, plane: Plane) -> None:
+        """Whoever is one too many is told so at once, and once. Lanes that are there but cannot be had yet soon can."""
+        if plane.lanes.free:
+            return
+        for frontend in self._queue:
+            if frontend not in self._told_to_wait:
+                self._told_to_wait.add(frontend)
+                reason = plane.lanes.all_taken()
+                _log.warning("pid %d waits for a lane of %s: %s", frontend.identity.pid, self.plan.deployment, reason)
+                frontend.send({"type": "waiting", **self._label(), "reason": reason})
 
     def _send_living(self, frontend: Frontend) -> None:
         """All names that live: whoever is not among them and not above the counter is dead."""
@@ -322,6 +334,7 @@ class Version:
         self._serve_queue()
         if self.state is VersionState.STARTING and self.pool.hopeless:
             self.fail(self.pool.reason)
+        self._context.rebalance()
         self._owner.version_changed(self)
         self._close_further()
 
@@ -408,7 +421,9 @@ class Version:
         if not self._busy or self.pool.ready == 0:
             self._dismiss()
         if self._dismissed and next(self.pool.instances(), None) is None:
-            if not self._busy:
+            # While peers of a predecessor may still come, one that has this version would bring it back, and what an
+            # older one has counted cannot be told from what this one carries.
+            if not self._busy and self._context.everybody_back():
                 self._emptied()
             elif self._belt is None:
                 self._belt = self._context.loop.call_after(_BELT_S, self._belt_look)
@@ -430,6 +445,7 @@ class Version:
         if self._deadline is not None:
             self._deadline.cancel()
         if self.plane is not None:
+            self._context.loop.attempt(functools.partial(self._owner.version_empties, self))
             self._context.loop.attempt(self._put_away)
         self._context.loop.attempt(functools.partial(self._owner.version_gone, self))
 

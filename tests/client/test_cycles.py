@@ -142,7 +142,7 @@ def test_a_version_that_was_left_is_unmapped_at_once(stage: Stage, attach: Attac
 
 def _active(client: EngineClient) -> int:
     attachment = client.attachment("echo")
-    return 0 if attachment is None else attachment.version
+    return attachment.version if attachment is not None and client.ready("echo") else 0
 
 
 def _mapped() -> int:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import pytest
 
 from engine.errors import InternalError
 from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
 from engine.shm.board import (
+    COUNTED,
     InstanceBoard,
     LaneBoard,
     instance_rows,
     instance_totals,
     lane_totals,
     latency_quantile_s,
+    part_of,
     queue_length,
+    spread,
 )
+from engine.shm.layout import Header
 from tests.shm.rig import Rig, request, take_first
 
 
@@ -107,3 +112,37 @@ def test_quantiles_are_within_the_bucket(rig: Rig) -> None:
     assert latency_quantile_s(totals, 0.99) == pytest.approx(0.099, rel=0.1)
     board.add_all([("latency_ns", 10**12)])
     assert latency_quantile_s(lane_totals(rig.segment), 1.0) == LATENCY_BOUNDS_S[-1]
+
+
+def test_what_is_kept_falls_into_the_bucket_of_each_and_not_of_the_sum(rig: Rig) -> None:
+    sums: Counter[str] = Counter()
+    for _ in range(3):
+        for name, n in spread([("requests", 1), ("latency_ns", 400_000)]):
+            sums[name] += n
+    LaneBoard(rig.segment, 0).add_sums(sums)
+    totals = lane_totals(rig.segment)
+    assert (totals["requests"], totals["latency_ns"], totals[latency_counter(0)]) == (3, 1_200_000, 3)
+
+
+@pytest.mark.parametrize("moment", ["targets stored", "totals half stored", "totals stored"])
+def test_a_count_on_its_way_into_the_totals_is_read_once(rig: Rig, moment: str) -> None:
+    """The supervisor may be killed at each of these moments, and whoever reads then must not see it twice or never."""
+    for _ in range(2):
+        InstanceBoard(rig.segment, rig.steward.new_name(1, 1)).add_all([("batches", 7), ("requests", 9)])
+    rig.steward.clear_row(1)
+    header = rig.segment.header
+    for k, value in enumerate((14, 18)):
+        header[Header.FOLD_TARGET + k] = value
+    if moment != "targets stored":
+        header[Header.FOLDING] = 2
+        header[Header.FOLDED] = 14
+    if moment == "totals stored":
+        header[Header.FOLDED + 1] = 18
+    totals = instance_totals(rig.segment)
+    assert (totals["batches"], totals["requests"]) == (14, 18)
+
+
+def test_what_is_carried_never_falls(rig: Rig) -> None:
+    rig.steward.carry([5] * COUNTED)
+    rig.steward.carry([3] * (COUNTED - 1) + [8])
+    assert part_of(rig.segment)[0].carried == [5] * (COUNTED - 1) + [8]

@@ -25,6 +25,7 @@ from tests.support.wait import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN_VARIABLE = "NS_TEST_TOKEN"
+CORES_VARIABLE = "NS_TEST_CORES"
 PREFIX = "NIGHTSCAN_OPTIMIZED_SERVING__"
 ANSWER_S = 30.0
 
@@ -41,11 +42,13 @@ class EngineProcess:
         master: int = 0,
         tracebacks: bool = False,
         variables: dict[str, str] | None = None,
+        cores: int = 16,
         **settings: object,
     ) -> None:
         """`program`: supervisor, or keeper for `master` (this process). `settings` over: one worker, two instances.
 
         `tracebacks`: whether the log may hold some. `variables`: more of the environment.
+        `cores`: that the supervisor believes it has; test instances use next to nothing of them.
         """
         self.runtime_dir = runtime_dir
         self.token = uuid.uuid4().hex
@@ -59,6 +62,7 @@ class EngineProcess:
             **{f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()},
             TOKEN_VARIABLE: self.token,
             **(variables or {}),
+            CORES_VARIABLE: str(cores),
         }
         self.behave(behaviour)
         self.process: subprocess.Popen[bytes] | None = None

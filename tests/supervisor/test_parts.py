@@ -202,14 +202,6 @@ def test_switched_off_means_nothing_is_deployed(runtime_dir: Path) -> None:
     assert supervisor_options(runtime_dir).restarts == RestartPolicy()
 
 
-def test_instances_never_exceed_the_cores_on_cpu_alone(runtime_dir: Path) -> None:
-    options = supervisor_options(runtime_dir, model_pool_size=100, instance_threads=1, devices="cpu")
-    assert options.effective_pool_size(options.pool) == options.cores
-    on_gpu = options.pool_options({"devices": "cuda:0,cuda:1", "pool_size": 5})
-    assert options.effective_pool_size(on_gpu) == 5
-    assert on_gpu.devices == ("cuda:0", "cuda:1")
-
-
 @pytest.mark.parametrize(
     "wished",
     [

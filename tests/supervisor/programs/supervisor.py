@@ -1,10 +1,12 @@
-"""The real supervisor, with test instances."""
+"""The real supervisor, with test instances, which cost next to nothing: as many as a test wants."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from engine.supervisor.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], instance_command=[sys.executable, "-m", "tests.supervisor.programs.instance"]))
+    command = [sys.executable, "-m", "tests.supervisor.programs.instance"]
+    sys.exit(main(sys.argv[1:], instance_command=command, cores=int(os.environ["NS_TEST_CORES"])))

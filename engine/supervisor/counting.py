@@ -1,0 +1,79 @@
+"""Carries what the versions of a deployment have counted from one segment to the next.
+
+The only writer of `Header.CARRIED`. Every look starts from the counters themselves, so that it may be repeated at any
+moment, by a successor too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from engine.core.carrying import Part, after_leaving, to_carry
+from engine.shm.board import COUNTED, part_of
+from engine.supervisor.plane import Plane
+
+REMEMBERED_SEGMENTS = 64  # closed ones; a peer that stays away for so many swaps finds its version gone
+
+
+class Carrier:
+    """One deployment id. Outlives the deployment: one of the same id goes on where the last one ended."""
+
+    def __init__(self) -> None:
+        self._gone: list[int] = [0] * COUNTED  # counted in planes that are closed
+        self._included: dict[int, list[int]] = {}  # inode of a closed segment -> what of it is in `_gone`
+        self._youngest_gone = 0  # number of the youngest version that is closed
+
+    def begin(self) -> None:
+        """Versions are numbered from 1 again."""
+        self._youngest_gone = 0
+
+    def carry(self, planes: Mapping[int, Plane]) -> None:
+        """Stores in open planes, by number of their version and the oldest first, what those before have counted.
+
+        Not in one that is older than one that is gone: what is gone is then not only what came before it.
+        """
+        parts = [self._part(plane) for plane in planes.values()]
+        for (number, plane), figures in zip(planes.items(), to_carry(parts, self._gone)):
+            if number > self._youngest_gone:
+                plane.steward.carry(figures)
+
+    def leave(self, planes: Mapping[int, Plane], leaver: int) -> None:
+        """The plane of version `leaver` is about to be closed; nobody counts in it any more."""
+        parts = [self._part(plane) for plane in planes.values()]
+        self._gone = after_leaving(parts, list(planes).index(leaver), self._gone)
+        self._youngest_gone = max(self._youngest_gone, leaver)
+        self._included[_inode(planes[leaver])] = list(part_of(planes[leaver].segment)[0].own)
+        if len(self._included) > REMEMBERED_SEGMENTS:
+            del self._included[next(iter(self._included))]
+        self.carry({number: plane for number, plane in planes.items() if number != leaver})
+
+    def _part(self, plane: Plane) -> Part:
+        """Without what is counted among the gone: peers of a predecessor may offer a version that was closed already,
+        one after the other."""
+        part = part_of(plane.segment)[0]
+        included = self._included.get(_inode(plane))
+        return part if included is None else Part(part.carried, [a - b for a, b in zip(part.own, included)])
+
+
+def _inode(plane: Plane) -> int:
+    """Tells one segment from all others, whichever descriptor it came by."""
+    return os.fstat(plane.segment.fd).st_ino
+
+
+class Carriers:
+    """By deployment id, the latest used ones."""
+
+    MOST = 256  # ids that come and go, as in somebody's tests, must not add up
+
+    def __init__(self) -> None:
+        self._all: dict[str, Carrier] = {}
+
+    def of(self, deployment_id: str) -> Carrier:
+        """For a deployment that begins; made when its id is new."""
+        found = self._all.pop(deployment_id, None) or Carrier()
+        self._all[deployment_id] = found
+        found.begin()
+        if len(self._all) > self.MOST:
+            del self._all[next(iter(self._all))]
+        return found
