@@ -62,6 +62,7 @@ class FastLane:
         self._limit_bytes = body_limit_bytes(settings.max_upload_bytes)
         self._bridge = Bridge(app, threads=settings.worker_threads)
         self._pool = ThreadPool(settings.worker_threads, name="decode")
+        self._probes = ThreadPool(1, name="probe")
         self._client: EngineClient | None = None
         self._home: LaneLoop | None = None
 
@@ -91,10 +92,11 @@ class FastLane:
         """Ends the threads."""
         self._bridge.close()
         self._pool.close()
+        self._probes.close()
 
     def _home_now(self) -> LaneLoop:
         if self._home is None or self._home.loop is not asyncio.get_running_loop():
-            self._home = LaneLoop(self._pool)
+            self._home = LaneLoop(self._pool, self._probes)
         return self._home
 
     def _current_client(self) -> EngineClient | None:

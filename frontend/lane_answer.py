@@ -24,8 +24,9 @@ from frontend.thread_pool import ThreadPool
 class LaneLoop:
     """The event loop that a lane runs on, and its threads for what would block it. Made in the loop's thread."""
 
-    def __init__(self, pool: ThreadPool) -> None:
+    def __init__(self, pool: ThreadPool, probes: ThreadPool) -> None:
         self.pool = pool
+        self.probes = probes  # of their own: who asks whether we are well must not wait for recordings
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
 
@@ -76,7 +77,9 @@ class LaneAnswer:
             self._follow(begun)
 
     async def _begin_elsewhere(self, request: HttpRequest, client: EngineClient | None) -> None:
-        begun = await self._home.pool.submit(functools.partial(self._handler.begin, request, client))
+        pool = self._home.probes if request.method == "GET" else self._home.pool
+        self._exchange.on_gone = functools.partial(_forget_body, request)
+        begun = await pool.submit(functools.partial(self._handler.begin, request, client))
         assert begun is not None
         self._follow(begun)
 
@@ -107,3 +110,8 @@ class LaneAnswer:
 
     def _respond(self, response: HttpResponse) -> None:
         self._exchange.respond(response.status, response.headers, response.body)
+
+
+def _forget_body(request: HttpRequest) -> None:
+    """Nobody waits any more: an upload that waits for a thread is let go of, and refused there at once."""
+    request.body = b""

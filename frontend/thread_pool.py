@@ -64,18 +64,28 @@ class ThreadPool:
         thread.start()
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if not job.future.cancelled():
-                _do(job)
+        while self._do_next():
+            pass
+
+    def _do_next(self) -> bool:
+        # A frame of its own, which ends with the job: a thread that waits would else keep the last one, and its upload.
+        job = self._jobs.get()
+        if job is None:
+            return False
+        if not job.future.cancelled():
+            _do(job)
+        return True
 
 
 def _do(job: _Job) -> None:
+    outcome: tuple[Any, BaseException | None]
     try:
-        result, error = job.function(), None
+        outcome = job.function(), None
     except BaseException as raised:  # whatever it is, the coroutine that waits has to deal with it, and not this thread
-        result, error = None, raised
+        # Without this frame in its traceback: the error, the frame and the job's future would keep each other.
+        outcome = None, raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
     try:
-        job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+        job.loop.call_soon_threadsafe(_settle, job.future, *outcome)
     except RuntimeError:  # the loop is closed: nobody waits any more
         return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def test_lines_of_several_writers_stay_whole(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert path.read_text().splitlines() == [line] * 200
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "predict.log"
+    os.mkfifo(path)
+    log = PredictLog(str(path))
+    log.write(b"[]")
+    assert len(caplog.records) == 1
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        log.write(b"[1]")
+        assert os.read(reader, 100) == b"[1]\n"
+        log.write(b"x" * 1_000_000)  # more than a pipe holds
+        assert "bytes of a line were not written" in caplog.text
+    finally:
+        os.close(reader)
 
 
 def test_a_path_that_cannot_be_written_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -12,6 +14,7 @@ from frontend.crowd import Crowd
 from frontend.http_wire import head, refusal, text_head
 from frontend.thread_pool import ThreadPool
 from frontend.trusted_proxies import TrustedProxies, plain_address
+from tests.support.wait import wait_for
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,34 @@ def test_what_a_call_raises_reaches_who_waits(raised: BaseException) -> None:
     pool.close()
     [error] = caught
     assert error is raised or isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thread_that_waits_keeps_nothing_of_its_last_job(fails: bool) -> None:
+    """An upload of a hundred megabytes would stay until the next one comes."""
+
+    class Upload:
+        def read(self) -> None:
+            if fails:
+                raise ValueError("no sound")
+
+    async def use() -> None:
+        upload = Upload()
+        kept.append(weakref.ref(upload))
+        future = pool.submit(upload.read)
+        del upload
+        await asyncio.wait([future])
+        assert isinstance(future.exception(), ValueError) is fails
+
+    kept: list[weakref.ref[Upload]] = []
+    pool = ThreadPool(1, name="tested")
+    gc.disable()
+    try:
+        asyncio.run(use())
+        wait_for(lambda: kept[0]() is None, "the job to be gone")
+    finally:
+        gc.enable()
+        pool.close()
 
 
 def test_work_of_a_cancelled_waiter_is_not_begun() -> None:
