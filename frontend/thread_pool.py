@@ -64,30 +64,32 @@ class ThreadPool:
         thread.start()
 
     def _work(self) -> None:
-        while self._do_next():
+        while _do(self._jobs.get()):
             pass
 
-    def _do_next(self) -> bool:
-        # A frame of its own, which ends with the job: a thread that waits would else keep the last one, and its upload.
-        job = self._jobs.get()
-        if job is None:
-            return False
-        if not job.future.cancelled():
-            _do(job)
-        return True
 
+def _do(job: _Job | None) -> bool:
+    """False: there is no more to do. Nothing of the job is held when it returns.
 
-def _do(job: _Job) -> None:
-    outcome: tuple[Any, BaseException | None]
+    A thread that waits would else keep its last upload; and what a job raises leads by its traceback to this frame, so
+    that error, frame and the job's future would keep each other.
+    """
+    if job is None:
+        return False
+    outcome: tuple[Any, BaseException | None] = None, None
     try:
+        if job.future.cancelled():
+            return True
         outcome = job.function(), None
     except BaseException as raised:  # whatever it is, the coroutine that waits has to deal with it, and not this thread
-        # Without this frame in its traceback: the error, the frame and the job's future would keep each other.
-        outcome = None, raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+        outcome = None, raised
     try:
         job.loop.call_soon_threadsafe(_settle, job.future, *outcome)
     except RuntimeError:  # the loop is closed: nobody waits any more
-        return
+        pass
+    finally:
+        del job, outcome
+    return True
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
