@@ -144,6 +144,13 @@ class EngineClosed(NotReady):
     code = "CLOSING"
 
 
+class InheritedByFork(EngineClosed):
+    """This process was forked from the one that attached to the engine: attach, or get a manager, in this one."""
+
+    code = "FORKED"
+    retryable = False
+
+
 # --- the world broke ------------------------------------------------------------------------------------------------
 
 

@@ -222,6 +222,14 @@ class Attachment:
         """Whether this version closes and nothing of ours is left in it."""
         return self.told_closing and not self._users and not self.outstanding
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: the lane is the parent's, and not a word of it is touched."""
+        self._users_lock = threading.Lock()
+        self._users = 0
+        self._closed = self.closing = True
+        self._counts = False
+        self._unmap()
+
     def close(self) -> None:
         """Unmaps and closes everything; what is outstanding then belongs to the supervisor. Idempotent."""
         with self._users_lock:
@@ -232,6 +240,9 @@ class Attachment:
         if in_use:
             self._unused.wait()
         self._owner.waiting_gauge = 0
+        self._unmap()
+
+    def _unmap(self) -> None:
         for pidfd in self.names.values():
             os.close(pidfd)
         self.names.clear()

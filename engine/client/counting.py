@@ -64,6 +64,10 @@ class CounterBook:
                 self._gone = after_leaving([counted.part for _, counted in seen], leaver, self._gone)
             self._versions.attachments.pop(attachment.version, None)
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: whoever held the lock does not exist here."""
+        self._lock = threading.Lock()
+
     def read(self) -> Counters:
         """Everything that was counted until now."""
         with self._lock:

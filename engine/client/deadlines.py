@@ -70,6 +70,11 @@ class DeadlineWheel(Generic[T]):
             self._order.clear()
         return found
 
+    def let_go_in_child(self) -> list[T]:
+        """In a forked child, where whoever held the lock does not exist: every item, removed."""
+        self._lock = threading.Lock()
+        return self.drain()
+
     def next_ns(self) -> int | None:
         """When `due` may next have something; None when nothing is awaited."""
         with self._lock:

@@ -13,7 +13,7 @@ from engine.client.dispatch import Dispatcher
 from engine.client.tally import counts_of
 from engine.client.ticket import Item, Ticket
 from engine.client.versions import Versions
-from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.clock import LAST_NS, NS_PER_S, Deadline, now_ns
 from engine.core.admission import admit
 from engine.errors import DeadlineExceeded, InvalidField, QueueFull
 from engine.shm.board import instance_totals
@@ -45,6 +45,7 @@ class Deployment:
     ) -> Ticket:
         """Lets a request in. Raises InvalidField, QueueFull, DeadlineExceeded, or why nothing serves."""
         attachment = self.versions.serving()
+        _check_identity(request_id, level, caller_hash)
         _check_items(items, attachment)
         arrival_ns = now_ns()
         if deadline.at_ns <= arrival_ns:
@@ -57,10 +58,10 @@ class Deployment:
             request_id=request_id,
             level=level,
             arrival_ns=arrival_ns,
-            deadline_ns=deadline.at_ns,
+            deadline_ns=min(deadline.at_ns, LAST_NS),
             caller_hash=caller_hash,
         )
-        self._wheel.add(ticket, deadline.at_ns)
+        self._wheel.add(ticket, ticket.deadline_ns)
         self.dispatcher.place(ticket)
         return ticket
 
@@ -99,6 +100,14 @@ class Deployment:
         versions.state, versions.reason, versions.active_version = state, reason, active_version
         self.dispatcher.look()
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: the versions are the parent's."""
+        self.counters.let_go_in_child()
+        for attachment in self.versions.attachments.values():
+            attachment.let_go_in_child()
+        self.versions.attachments.clear()
+        self.dispatcher.let_go_in_child()
+
     def measure_drain(self, now: int) -> None:
         """At most once a second: how many answers a second all instances together gave while requests waited."""
         attachment = self.versions.active()
@@ -111,12 +120,24 @@ class Deployment:
         self._window = (now, answers)
 
 
+def _check_identity(request_id: object, level: object, caller_hash: object) -> None:
+    """Raises InvalidField for what a slot's words cannot hold."""
+    if not isinstance(request_id, str):
+        raise InvalidField(f"request_id must be a text, not {type(request_id).__name__}", field="request_id")
+    if not (isinstance(level, int) and -1 <= level <= 1):
+        raise InvalidField(f"level must be -1, 0 or 1, not {ascii(level)[:80]}", field="level")
+    if not isinstance(caller_hash, int):
+        raise InvalidField(f"caller_hash must be a whole number, not {type(caller_hash).__name__}", field="caller_hash")
+
+
 def _check_items(items: Sequence[Item], attachment: Attachment | None) -> None:
     """Raises InvalidField for what no slot can take; every other doubt is the instance's to settle."""
     if not items:
         raise InvalidField("a request needs at least one item", field="items")
     for item in items:
         payload = item.payload
+        if not isinstance(payload, np.ndarray) or not isinstance(item.gain, (float, int)):
+            raise InvalidField("an item is an array and a number to multiply it by", field="items")
         if payload.dtype.str not in _DTYPES or not payload.flags.c_contiguous:
             raise InvalidField(f"an item must be contiguous float32 or int16, not {payload.dtype}", field="items")
         if attachment is None:

@@ -1,4 +1,4 @@
-"""The client itself: attach, submit, close. One per process; it does not survive a fork.
+"""The client itself: attach, submit, close. One per process; in a forked child it is an error to use it.
 
 Life: `attach` waits for the supervisor's welcome in the calling thread; then a thread drives the client until
 `use_event_loop` puts an asyncio loop in its place; `close` answers whoever still waits and lets go of everything.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -30,12 +31,15 @@ from engine.errors import (
     DeadlineExceeded,
     EngineClosed,
     EngineError,
+    InheritedByFork,
     InternalError,
+    InvalidField,
     NotReady,
     PeerGone,
     ProtocolError,
     UnknownDeployment,
 )
+from engine.shm.forked import not_for_children
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 
 TICK_NS = NS_PER_S  # the belt against lost hints
@@ -62,7 +66,9 @@ class EngineClient:
         self._tries = 0  # to reconnect, in a row
         self._armed_ns = 0  # when the deadline timer fires; 0: it does not
         self._lifecycle = threading.Lock()  # around changing the reactor and closing
+        self._pid = os.getpid()
         self.closed = False
+        not_for_children(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -95,6 +101,7 @@ class EngineClient:
 
         Raises EngineClosed after `close`.
         """
+        self._check_open()
         with self._lifecycle:
             self._check_open()
             old = self._reactor
@@ -105,6 +112,7 @@ class EngineClient:
 
     def prefer_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """`use_event_loop`, unless another loop drives and runs: two that ask would else alternate."""
+        self._check_ours()
         current = self._reactor
         if isinstance(current, LoopReactor):
             if current.loop is not loop and not current.loop.is_running():
@@ -113,7 +121,9 @@ class EngineClient:
             self.use_event_loop(loop)
 
     def close(self) -> None:
-        """Fails what is under way with EngineClosed and gives the lanes back. Idempotent."""
+        """Fails what is under way with EngineClosed and gives the lanes back. Idempotent; nothing in a forked child."""
+        if os.getpid() != self._pid:
+            return
         with self._lifecycle:
             if self.closed:
                 return
@@ -128,6 +138,17 @@ class EngineClient:
             self._link.drop(EngineClosed("this client was closed"))
         if self._ensuring is not None:
             self._ensuring.join()
+
+    def let_go_in_child(self) -> None:
+        """In a forked child: lanes, connection and threads are the parent's, who notices nothing."""
+        self.closed = True
+        self._lifecycle = threading.Lock()
+        self._ensuring = None
+        self._reactor.let_go_in_child()
+        self._link.let_go_in_child()
+        self._roster.let_go_in_child()
+        for ticket in self._wheel.let_go_in_child():
+            ticket.let_go_in_child()
 
     def _await_welcome(self, deadline: Deadline | None, on_wait: Callable[[], None] | None) -> None:
         while not self._roster.welcomed:
@@ -241,11 +262,20 @@ class EngineClient:
         if deployment is not None and not self.closed:
             deployment.count((known_counter(name), n))
 
+    def _check_ours(self) -> None:
+        if os.getpid() != self._pid:
+            raise InheritedByFork()
+
     def _check_open(self) -> None:
+        self._check_ours()
         if self.closed:
             raise EngineClosed("this client is closed")
 
-    def _find(self, deployment_id: str) -> Deployment:
+    def _find(self, deployment_id: object) -> Deployment:
+        self._check_ours()
+        if not isinstance(deployment_id, str):
+            kind = type(deployment_id).__name__
+            raise InvalidField(f"a deployment is named by a text, not {kind}", field="deployment")
         deployment = self._roster.deployments.get(deployment_id)
         if deployment is None:
             raise UnknownDeployment(f"no deployment {deployment_id}")
@@ -258,10 +288,11 @@ class EngineClient:
 
         Not on the event loop that drives (InternalError): the answer could not come in.
         """
+        self._check_ours()
         if self._reactor.in_own_thread():
             raise InternalError("request() would wait for itself here; use `await request_async()`")
         try:
-            return self._link.request(op, fields, fds).result(timeout_s)
+            return self._link.request(op, fields, fds).result(min(timeout_s, threading.TIMEOUT_MAX))
         except FutureTimeoutError as error:
             raise DeadlineExceeded(f"the supervisor has not answered {op} within {timeout_s:g} s") from error
 
@@ -269,6 +300,7 @@ class EngineClient:
         self, op: str, *, timeout_s: float, fds: Sequence[int] = (), **fields: Any
     ) -> dict[str, Any]:
         """`request` for coroutines of any loop."""
+        self._check_ours()
         future: Future[dict[str, Any]] = self._link.request(op, fields, fds)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)

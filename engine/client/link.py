@@ -114,6 +114,14 @@ class ControlLink:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: nothing is said over the connection, which is the parent's."""
+        self._lock = threading.Lock()
+        self._pending = {}
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
     def _require(self) -> Connection:
         connection = self._connection
         if connection is None:

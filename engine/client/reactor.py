@@ -75,6 +75,10 @@ class Reactor(ABC):
     def close(self) -> None:
         """Stops calling back and gives back what the reactor itself opened; from any thread, idempotent."""
 
+    @abstractmethod
+    def let_go_in_child(self) -> None:
+        """In a forked child: there is no thread to stop, and the set of watched descriptors is the parent's."""
+
 
 class ThreadReactor(Reactor):
     """An epoll loop in a thread of its own, started by `start`."""
@@ -126,6 +130,15 @@ class ThreadReactor(Reactor):
         self._epoll.close()
         self._wake.close()
         self.watched.clear()
+
+    def let_go_in_child(self) -> None:
+        self._closing = True
+        self._wake_lock = threading.Lock()
+        self._calls.clear()
+        self._timers.clear()
+        self.watched.clear()
+        self._epoll.close()
+        self._wake.close()
 
     def _run(self) -> None:
         while not self._closing:
@@ -206,6 +219,11 @@ class LoopReactor(Reactor):
         self.loop.call_soon_threadsafe(self._let_go)
         self.loop.call_soon_threadsafe(gone.set)
         gone.wait()
+
+    def let_go_in_child(self) -> None:
+        self._closing = True
+        self._timers.clear()
+        self.watched.clear()
 
     def _let_go(self) -> None:
         for handle in self._timers.values():

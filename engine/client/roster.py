@@ -212,6 +212,12 @@ class Roster:
         if idle:
             self._tell({"type": "goodbye"})
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: nothing here is its own."""
+        for deployment in self.deployments.values():
+            deployment.let_go_in_child()
+        self.deployments.clear()
+
     @property
     def reply_fds(self) -> list[int]:
         """Where answers ring."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
-from engine.errors import ClientGone, DeadlineExceeded, EngineError
+from engine.errors import ClientGone, DeadlineExceeded, EngineError, InheritedByFork
 
 _log = logging.getLogger(__name__)
 
@@ -222,6 +222,14 @@ class Ticket:
             self.done = True
             self.error = error
         self._finish()
+
+    def let_go_in_child(self) -> None:
+        """In a forked child: it ends here, and nobody is told; the parent's copy goes on."""
+        self._lock = threading.Lock()
+        if not self.done:
+            self.error = InheritedByFork()
+            self.done = True
+        self.in_flight, self.items, self._callbacks = [], (), None
 
     def _finish(self) -> None:
         """Only the one who set `done` comes here."""

@@ -44,9 +44,9 @@ def admit(*, waiting: int, bound: int, drain_per_s: float) -> Admission:
     return Admission(False, min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, wanted_s)))
 
 
-def level_of(priority: int) -> int:
+def level_of(priority: float) -> int:
     """The level that a caller's priority stands for: negative, zero, positive -> -1, 0, 1."""
-    return (priority > 0) - (priority < 0)
+    return int(priority > 0) - int(priority < 0)
 
 
 def slot_window(slots: int) -> int:

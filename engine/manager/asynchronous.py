@@ -11,9 +11,10 @@ from typing import Any
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import ConnectionPoolConfig, Settings
 from engine.errors import EngineError
+from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.results import Result, failed, not_submitted, success
+from engine.manager.results import Result, failed, not_submitted, success, unforeseen
 
 _log = logging.getLogger(__name__)
 
@@ -58,15 +59,15 @@ class OptimizedModelServingManager:
         error: EngineError | None = None
         with self.core.deploy_request(deployment_id, factory, ModelOptions(**options)) as (fields, fds):
             try:
-                await self.core.client.request_async("deploy", timeout_s=timeout, fds=fds, **fields)
+                await self.core.client.request_async("deploy", timeout_s=seconds_of(timeout), fds=fds, **fields)
             except EngineError as failure:
-                error = failure
+                error = failure.with_traceback(None)  # it leads to this very frame
         return self.core.deployed(deployment_id, error)
 
     async def undeploy_optimized_model(self, deployment_id: str, *, timeout: float = DEPLOY_S) -> bool:
         """Takes a model out of service, once what is under way is answered; False when there was none."""
         try:
-            await self.core.client.request_async("undeploy", timeout_s=timeout, deployment=deployment_id)
+            await self.core.client.request_async("undeploy", timeout_s=seconds_of(timeout), deployment=deployment_id)
         except EngineError as error:
             _log.warning("undeploy of %s: %s", deployment_id, error)
             return False
@@ -90,29 +91,37 @@ class OptimizedModelServingManager:
         `audio_data`: an array in the model's input shape; for waveform models float32 (or int16) mono at the model's
         rate, at most one segment. A higher `priority` is served first. `timeout` in seconds.
         """
-        began_ns, due = now_ns(), Deadline.after_s(timeout)
         request_id = uuid.uuid4().hex if request_id is None else request_id
+        try:
+            asked = Asked.of(
+                deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
+            )
+            return await self._answer(asked, audio_data, timeout)
+        except EngineError as error:
+            return not_submitted(error, request_id=request_id, timeout=timeout)
+        except Exception as error:  # whatever it is, the caller was promised a dictionary
+            return unforeseen(error, request_id=request_id)
+
+    async def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:
+        """Raises EngineError for what never got in."""
+        self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = await _bounded(cache.get_prediction, audio_data, due=due)
-            if result := self.core.cached(deployment_id, found, request_id=request_id, latency_s=_since_s(began_ns)):
+            found = await _bounded(cache.get_prediction, audio_data, due=asked.due)
+            if result := self.core.cached(asked, found):
                 return result
-        try:
-            self._drive()
-            ticket, description = self.core.submit(
-                deployment_id, audio_data, request_id=request_id, user_id=user_id, priority=priority, due=due
-            )
-        except EngineError as error:
-            return not_submitted(error, request_id=request_id, timeout_s=timeout)
+        self._drive()
+        ticket, description = self.core.submit(asked, audio_data)
         try:
             answer = (await ticket.wait_async())[0]
         except EngineError as error:
-            return failed(error, request_id=request_id, timeout_s=timeout)
+            return failed(error, request_id=asked.request_id, timeout=timeout)
         finally:
             ticket.cancel()  # nothing to cancel unless this coroutine was
-        result = success(answer, description, request_id=request_id, latency_s=_since_s(began_ns))
+        latency_s = (now_ns() - asked.began_ns) / NS_PER_S
+        result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            await _bounded(cache.cache_prediction, audio_data, result, due=due)
+            await _bounded(cache.cache_prediction, audio_data, result, due=asked.due)
         return result
 
     async def get_optimization_stats(self) -> dict[str, Any]:
@@ -144,7 +153,3 @@ async def _called(method: Any, *arguments: Any) -> Any:
         return await method(*arguments)
     found = await asyncio.to_thread(method, *arguments)
     return await found if inspect.isawaitable(found) else found
-
-
-def _since_s(moment_ns: int) -> float:
-    return (now_ns() - moment_ns) / NS_PER_S

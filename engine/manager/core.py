@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.client import EngineClient, ModelDescription, Ticket
-from engine.clock import Deadline
+from engine.clock import NS_PER_S, now_ns
 from engine.config import ConnectionPoolConfig, Settings, effective_max_batch_size, effective_pool_size, load_settings
-from engine.core.admission import level_of
-from engine.errors import EngineError, NotReady
+from engine.errors import EngineError, InheritedByFork, NotReady
+from engine.manager.asked import Asked
 from engine.manager.factory import ModelFactory, spec_of
 from engine.manager.host import EngineHost
-from engine.manager.results import Result, caller_hash_of, from_cache, item_of
+from engine.manager.results import Result, from_cache, item_of
 from engine.messages import sealed_memfd
 from engine.spec import Activation
+from engine.shm.forked import not_for_children
 from engine.stats import optimization_stats
 
 DEPLOY_S = 600.0  # loading weights and warming up a large model takes minutes
@@ -74,21 +75,28 @@ class ServingCore:
         self._host: EngineHost | None = None
         self._lock = threading.Lock()
         self.ended = False  # by `stop`; `start` begins again
+        self._pid = os.getpid()
+        self._inherited = False  # this is a forked child, and the engine its parent's
+        not_for_children(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts or joins an engine. Idempotent; blocks until it can be used."""
+        """Starts or joins an engine. Idempotent; blocks until it can be used. Raises EngineError."""
+        self.check_ours()
         with self._lock:
             if self._host is None:
                 host = EngineHost(self.settings)
                 host.start()
-                self._host = host
+                self._host, self._pid = host, os.getpid()
                 self.ended = False
                 atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Lets go of the engine. Idempotent."""
+        """Lets go of the engine. Idempotent; nothing in a forked child, whose parent goes on using it."""
+        if self._host is not None and self._pid != os.getpid():
+            self.let_go_in_child()
+            return
         with self._lock:
             host, self._host = self._host, None
             self.ended = True
@@ -96,9 +104,22 @@ class ServingCore:
                 atexit.unregister(self.stop)
                 host.stop()
 
+    def let_go_in_child(self) -> None:
+        """In a forked child: neither the engine nor its folder is ours to end."""
+        self._lock = threading.Lock()
+        if self._host is not None:
+            atexit.unregister(self.stop)
+            self._host, self._inherited, self.ended = None, True, True
+
+    def check_ours(self) -> None:
+        """Raises InheritedByFork in a forked child."""
+        if self._inherited:
+            raise InheritedByFork()
+
     @property
     def client(self) -> EngineClient:
-        """Raises NotReady before `start` and after `stop`."""
+        """Raises NotReady before `start` and after `stop`, InheritedByFork in a forked child."""
+        self.check_ours()
         host = self._host
         if host is None or host.client is None:
             raise NotReady("the manager is not running")
@@ -135,19 +156,17 @@ class ServingCore:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def submit(
-        self, deployment_id: str, audio_data: object, *, request_id: str, user_id: object, priority: int, due: Deadline
-    ) -> tuple[Ticket, ModelDescription]:
+    def submit(self, asked: Asked, audio_data: object) -> tuple[Ticket, ModelDescription]:
         """Lets one array in. Raises EngineError."""
         client = self.client
-        description = client.description(deployment_id)
+        description = client.description(asked.deployment_id)
         ticket = client.submit(
-            deployment_id,
+            asked.deployment_id,
             [item_of(audio_data, description)],
-            request_id=request_id,
-            level=level_of(priority),
-            deadline=due,
-            caller_hash=caller_hash_of(user_id),
+            request_id=asked.request_id,
+            level=asked.level,
+            deadline=asked.due,
+            caller_hash=asked.caller_hash,
         )
         return ticket, description
 
@@ -162,10 +181,11 @@ class ServingCore:
         for name, n in (("cache_hits", 1), ("requests", 1), ("succeeded", 1), ("latency_ns", int(latency_s * 1e9))):
             client.count(name, n, deployment_id=deployment_id)
 
-    def cached(self, deployment_id: str, found: object, *, request_id: str, latency_s: float) -> Result | None:
+    def cached(self, asked: Asked, found: object) -> Result | None:
         """The answer that a cache gave, if it gave one; counted either way."""
-        self.count_cached(deployment_id, found, latency_s)
-        return from_cache(found, request_id=request_id, latency_s=latency_s) if isinstance(found, dict) else None
+        latency_s = (now_ns() - asked.began_ns) / NS_PER_S
+        self.count_cached(asked.deployment_id, found, latency_s)
+        return from_cache(found, request_id=asked.request_id, latency_s=latency_s) if isinstance(found, dict) else None
 
     def statistics(self) -> dict[str, Any]:
         """The published statistics."""

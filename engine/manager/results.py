@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.client import Item, ItemAnswer, ModelDescription
-from engine.errors import CallerError, DeadlineExceeded, EngineError, InvalidField, UnknownDeployment
+from engine.errors import (
+    CallerError,
+    DeadlineExceeded,
+    EngineError,
+    InheritedByFork,
+    InternalError,
+    InvalidField,
+    UnknownDeployment,
+)
 
 TOP_K = 5
 REFUSED_TEXT = "Failed to submit request for processing"
@@ -16,15 +26,12 @@ TIMEOUT_TEXT = "Request timeout"
 
 Result = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+
 
 def item_of(audio_data: object, description: ModelDescription) -> Item:
     """The array as the model takes it: float32, or int16 samples for waveform models. Raises InvalidField."""
-    try:
-        array = np.asarray(audio_data)
-        if not (array.dtype == np.int16 and description.is_waveform):
-            array = array.astype(np.float32, copy=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidField(f"audio_data is no array of numbers: {error}", field="audio_data") from error
+    array = _numbers(audio_data, int16=description.is_waveform)
     if description.is_waveform:
         frames = description.input_shape[0]
         if array.ndim != 1 or not 0 < len(array) <= frames:
@@ -39,11 +46,22 @@ def item_of(audio_data: object, description: ModelDescription) -> Item:
     return Item(np.ascontiguousarray(array))
 
 
-def caller_hash_of(user_id: object) -> int:
-    """64 bits that stand for a user; 0 for nobody."""
-    if user_id is None:
-        return 0
-    return int.from_bytes(hashlib.blake2b(str(user_id).encode(), digest_size=8).digest(), "little")
+def _numbers(audio_data: object, *, int16: bool) -> NDArray[Any]:
+    """As float32, or as int16 where that is allowed and given, in this machine's byte order."""
+    if audio_data is None or isinstance(audio_data, (str, bytes, bytearray, os.PathLike)):
+        raise InvalidField(
+            f"audio_data must be an array of samples, not {type(audio_data).__name__}; decode a file first",
+            field="audio_data",
+        )
+    try:
+        array = np.asarray(audio_data)
+        if array.dtype.kind not in "biufO":
+            raise TypeError(f"its elements are {array.dtype}")
+        wanted = np.int16 if int16 and (array.dtype.kind, array.itemsize) == ("i", 2) else np.float32
+        with np.errstate(all="ignore"):  # what is too large becomes infinite, and the model's answer says so
+            return array.astype(wanted, copy=False)
+    except Exception as error:  # the object's own conversion is somebody else's code (`__array__`)
+        raise InvalidField(f"audio_data is no array of numbers: {error}", field="audio_data") from error
 
 
 def success(answer: ItemAnswer, description: ModelDescription, *, request_id: str, latency_s: float) -> Result:
@@ -75,16 +93,22 @@ def from_cache(found: Result, *, request_id: str, latency_s: float) -> Result:
     return {**found, "request_id": request_id, "latency": latency_s, "cache_hit": True}
 
 
-def not_submitted(error: EngineError, *, request_id: str, timeout_s: float) -> Result:
-    """The request never got in: the published text where the engine refused, the error's own for bad input."""
+def not_submitted(error: EngineError, *, request_id: object, timeout: object) -> Result:
+    """The request never got in: the published text where the engine refused, the error's own for the caller's fault."""
     if isinstance(error, DeadlineExceeded):
-        return failed(error, request_id=request_id, timeout_s=timeout_s)
-    bad_input = isinstance(error, CallerError) and not isinstance(error, UnknownDeployment)
-    return {"error": str(error) if bad_input else REFUSED_TEXT, "request_id": request_id, "code": error.code}
+        return failed(error, request_id=request_id, timeout=timeout)
+    is_callers = isinstance(error, (CallerError, InheritedByFork)) and not isinstance(error, UnknownDeployment)
+    return {"error": str(error) if is_callers else REFUSED_TEXT, "request_id": request_id, "code": error.code}
 
 
-def failed(error: EngineError, *, request_id: str, timeout_s: float) -> Result:
+def failed(error: EngineError, *, request_id: object, timeout: object) -> Result:
     """The request got in and has no answer."""
     if isinstance(error, DeadlineExceeded):
-        return {"error": TIMEOUT_TEXT, "request_id": request_id, "timeout": timeout_s}
+        return {"error": TIMEOUT_TEXT, "request_id": request_id, "timeout": timeout, "code": error.code}
     return {"error": str(error), "request_id": request_id, "code": error.code}
+
+
+def unforeseen(error: Exception, *, request_id: object) -> Result:
+    """Our bug. To be called while `error` is handled: the log gets its traceback, the caller does not."""
+    _log.exception("request %s: %s", ascii(request_id), type(error).__name__)
+    return {"error": "Internal error; the log has the details", "request_id": request_id, "code": InternalError.code}

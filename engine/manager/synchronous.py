@@ -12,9 +12,10 @@ from typing import Any
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import ConnectionPoolConfig, Settings
 from engine.errors import EngineError
+from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.results import Result, failed, not_submitted, success
+from engine.manager.results import Result, failed, not_submitted, success, unforeseen
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +60,15 @@ class SyncModelServingManager:
         error: EngineError | None = None
         with self.core.deploy_request(deployment_id, factory, ModelOptions(**options)) as (fields, fds):
             try:
-                self._client_driven().request("deploy", timeout_s=timeout, fds=fds, **fields)
+                self._client_driven().request("deploy", timeout_s=seconds_of(timeout), fds=fds, **fields)
             except EngineError as failure:
-                error = failure
+                error = failure.with_traceback(None)  # it leads to this very frame
         return self.core.deployed(deployment_id, error)
 
     def undeploy_optimized_model(self, deployment_id: str, *, timeout: float = DEPLOY_S) -> bool:
         """Takes a model out of service, once what is under way is answered; False when there was none."""
         try:
-            self._client_driven().request("undeploy", timeout_s=timeout, deployment=deployment_id)
+            self._client_driven().request("undeploy", timeout_s=seconds_of(timeout), deployment=deployment_id)
         except EngineError as error:
             _log.warning("undeploy of %s: %s", deployment_id, error)
             return False
@@ -87,29 +88,37 @@ class SyncModelServingManager:
         timeout: float = 30.0,
     ) -> Result:
         """As the asynchronous manager's `predict_async`, blocking for at most `timeout` seconds."""
-        began_ns, due = now_ns(), Deadline.after_s(timeout)
         request_id = uuid.uuid4().hex if request_id is None else request_id
+        try:
+            asked = Asked.of(
+                deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
+            )
+            return self._answer(asked, audio_data, timeout)
+        except EngineError as error:
+            return not_submitted(error, request_id=request_id, timeout=timeout)
+        except Exception as error:  # whatever it is, the caller was promised a dictionary
+            return unforeseen(error, request_id=request_id)
+
+    def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:
+        """Raises EngineError for what never got in."""
+        self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = self._asked(cache.get_prediction, audio_data, due=due)
-            if result := self.core.cached(deployment_id, found, request_id=request_id, latency_s=_since_s(began_ns)):
+            found = self._asked(cache.get_prediction, audio_data, due=asked.due)
+            if result := self.core.cached(asked, found):
                 return result
-        try:
-            self._client_driven()
-            ticket, description = self.core.submit(
-                deployment_id, audio_data, request_id=request_id, user_id=user_id, priority=priority, due=due
-            )
-        except EngineError as error:
-            return not_submitted(error, request_id=request_id, timeout_s=timeout)
+        self._client_driven()
+        ticket, description = self.core.submit(asked, audio_data)
         try:
             answer = ticket.wait()[0]
         except EngineError as error:
-            return failed(error, request_id=request_id, timeout_s=timeout)
+            return failed(error, request_id=asked.request_id, timeout=timeout)
         finally:
             ticket.cancel()  # nothing to cancel unless this thread was interrupted
-        result = success(answer, description, request_id=request_id, latency_s=_since_s(began_ns))
+        latency_s = (now_ns() - asked.began_ns) / NS_PER_S
+        result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            self._asked(cache.cache_prediction, audio_data, result, due=due)
+            self._asked(cache.cache_prediction, audio_data, result, due=asked.due)
         return result
 
     def get_optimization_stats(self) -> dict[str, Any]:
@@ -143,7 +152,3 @@ class SyncModelServingManager:
 
 async def _within(awaitable: Any, due: Deadline) -> Any:
     return await asyncio.wait_for(awaitable, due.remaining_s())
-
-
-def _since_s(moment_ns: int) -> float:
-    return (now_ns() - moment_ns) / NS_PER_S

@@ -101,7 +101,7 @@ class LaneOwner:
         payload_at = geometry.payload_at(index)
         self._bytes[payload_at : payload_at + len(payload)] = payload
         id_at = geometry.request_id_at(index)
-        request_id = request.request_id.encode()[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
+        request_id = request.request_id.encode(errors="replace")[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
         self._bytes[id_at : id_at + REQUEST_ID_BYTES] = request_id
         tables.caller[index] = request.caller_hash & _CALLER_MASK
         tables.level[index] = request.level + 1

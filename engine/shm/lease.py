@@ -1,8 +1,8 @@
 """The right to move slots out of READY: the only lock between processes on the data path.
 
 `flock` on an open file description of one's own, because the kernel releases it when the last descriptor of it is gone,
-by SIGKILL too. Hence the one prohibition: nobody forks without exec while a lease is open. A forked child shares the
-description, and would keep the lock after its parent's death.
+by SIGKILL too. A child forked without exec shares the description and would keep the lock after its parent's death: its
+descriptor is closed before it runs (`forked`). Only a fork behind Python's back remains forbidden.
 
 flock excludes descriptions, not threads: the threads of one process exclude each other by a local lock around it.
 """
@@ -15,6 +15,8 @@ import threading
 import time
 
 from engine.clock import Deadline
+from engine.errors import InternalError
+from engine.shm.forked import not_for_children
 
 _POLL_S = 0.0005  # arbitrary; the lease is held for some ten microseconds
 
@@ -26,9 +28,11 @@ class Lease:
         """Opens the segment anew; `segment_fd` stays the caller's."""
         self._fd = os.open(f"/proc/self/fd/{segment_fd}", os.O_RDWR | os.O_CLOEXEC)
         self._local = threading.Lock()
+        not_for_children(self)
 
     def acquire(self) -> None:
         """Waits for the lease, for as long as its holder lives and keeps it."""
+        self._check_open()
         self._local.acquire()
         held = False
         try:
@@ -40,6 +44,7 @@ class Lease:
 
     def try_acquire(self) -> bool:
         """Takes the lease if nobody has it; never blocks."""
+        self._check_open()
         if not self._local.acquire(blocking=False):
             return False
         held = False
@@ -63,7 +68,9 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Only by who acquired it."""
+        """Only by who acquired it. In a child forked meanwhile nothing: the lock is its parent's."""
+        if self._fd < 0:
+            return
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._local.release()
 
@@ -76,6 +83,15 @@ class Lease:
 
     def close(self) -> None:
         """Releases the lease if it is held. Idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def let_go_in_child(self) -> None:
+        """Closing a copy of the descriptor releases nothing: the parent may hold the lease, and goes on holding it."""
+        self._local = threading.Lock()
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise InternalError("this lease is closed, or another process's")

@@ -29,6 +29,14 @@ class Hand:
         self._lease.close()
         del self._taker  # its arrays keep the segment mapped
 
+    @property
+    def can_take(self) -> bool:
+        """Whether nobody holds the lease just now."""
+        if not self._lease.try_acquire():
+            return False
+        self._lease.release()
+        return True
+
     def take(self, most: int = 1) -> list[TakenSlot]:
         """Leases up to `most` slots, the oldest first."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import ConfigError
 from engine.manager import OptimizedModelServingManager, SyncModelServingManager
@@ -76,6 +79,83 @@ def test_kinds_of_arrays(manager: SyncModelServingManager, deploy: Deploy) -> No
         assert (refused["code"], refused["request_id"]) == ("INVALID_FIELD", "r")
 
 
+class Unwritable:
+    """Something that can be turned into nothing."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __array__(self, *_: object, **__: object) -> object:
+        raise RuntimeError("no array")
+
+
+UNDERSTOOD: list[dict[str, Any]] = [
+    *({"timeout": value} for value in (math.inf, 1e10, 1e12, 10**400, np.float32(20), Decimal(20), True)),
+    *({"request_id": value} for value in (None, "", "\ud800", "x" * 100_000, "\0")),
+    *({"priority": value} for value in (10**400, -(10**400), 0.5, True, math.inf, np.int64(3))),
+    *({"user_id": value} for value in (5, "\ud800", b"x", ["a"], "x" * 100_000)),
+]
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    *(({"timeout": value}, "INVALID_FIELD") for value in (math.nan, "30", None, [1], 1j, Decimal("sNaN"), b"1")),
+    *(({"timeout": value}, "DEADLINE_EXCEEDED") for value in (0, -1, -math.inf, -(10**400))),
+    *(({"request_id": value}, "INVALID_FIELD") for value in (5, b"r", ["r"], Unwritable())),
+    *(({"priority": value}, "INVALID_FIELD") for value in ("1", None, math.nan, 1j, [1], np.zeros(2))),
+    ({"user_id": Unwritable()}, "INVALID_FIELD"),
+    *(({"deployment_id": value}, "INVALID_FIELD") for value in (None, 5, ["m"])),
+    ({"deployment_id": "\ud800"}, "UNKNOWN_DEPLOYMENT"),
+]
+NO_SOUND: list[Any] = [
+    None, "0.5", b"RIFF", Path("a.wav"), {}, {1: 2}, object(), [], [[1], [1, 2]], ["a"], np.zeros(2, complex),
+    np.zeros(2, "M8[s]"), np.zeros(2, "U3"), np.zeros((1, FRAMES)), np.float32(1), Unwritable(), range(FRAMES + 1),
+]  # fmt: skip
+SOUND: list[Any] = [
+    np.ones(2 * FRAMES)[::2], np.ones(FRAMES, ">f4"), np.ones(FRAMES, ">i2"), np.ones(FRAMES, bool), [1e300] * FRAMES,
+    np.full(FRAMES, np.longdouble("1e4000")), [Decimal(1)] * FRAMES, range(FRAMES),
+    [None], np.full(FRAMES, math.nan), np.full(FRAMES, 3e38),
+]  # fmt: skip
+
+
+def predictions(
+    manager: SyncModelServingManager, calls: list[dict[str, Any]], *, on_loop: bool
+) -> list[dict[str, Any]]:
+    """What each call returns; whatever one raises fails the test."""
+    given = [{"deployment_id": "m", "audio_data": audio(0, 1), **call} for call in calls]
+    if not on_loop:
+        return [manager.predict(**call) for call in given]
+
+    async def program() -> list[dict[str, Any]]:
+        both = OptimizedModelServingManager(core=manager.core)
+        return [await both.predict_async(**call) for call in given]
+
+    return asyncio.run(program())
+
+
+def test_predict_never_raises_whatever_it_is_given(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo())
+    for on_loop in (False, True):
+        for call, result in zip(UNDERSTOOD, predictions(manager, UNDERSTOOD, on_loop=on_loop), strict=True):
+            assert result.get("predicted_class") == 1, (call, result)
+            assert call.get("request_id") in (None, result["request_id"])
+        refused = predictions(manager, [call for call, _ in REFUSED], on_loop=on_loop)
+        for (call, code), result in zip(REFUSED, refused, strict=True):
+            assert result["code"] == code and result["error"] and "request_id" in result, (call, result)
+        for result in predictions(manager, [{"audio_data": sound} for sound in NO_SOUND], on_loop=on_loop):
+            assert result["code"] == "INVALID_FIELD" and "audio_data" in result["error"], result
+        for result in predictions(manager, [{"audio_data": sound} for sound in SOUND], on_loop=on_loop):
+            assert "predicted_class" in result or result["code"] == "NON_FINITE_OUTPUT", result
+    samples = [np.array([0, 16384], dtype) for dtype in ("<i2", ">i2")]
+    little, big = predictions(manager, [{"audio_data": each} for each in samples], on_loop=False)
+    assert little["top_predictions"] == big["top_predictions"]
+
+
+def test_tensors_are_sound(manager: SyncModelServingManager, deploy: Deploy) -> None:
+    deploy("m", echo())
+    calls = [{"audio_data": torch.tensor([0.0, 3.0])}, {"audio_data": torch.tensor([0.0, 3.0], requires_grad=True)}]
+    taken, refused = predictions(manager, calls, on_loop=False)
+    assert taken["predicted_class"] == 1
+    assert refused["code"] == "INVALID_FIELD" and "detach" in refused["error"]
+
+
 def test_models_of_other_shapes(manager: SyncModelServingManager, deploy: Deploy) -> None:
     def create() -> object:
         import torch
@@ -101,12 +181,9 @@ def test_unknown_deployment(manager: SyncModelServingManager) -> None:
 def test_a_timeout_is_told_on_time(manager: SyncModelServingManager, deploy: Deploy, tmp_path: Path) -> None:
     deploy("m", gated(tmp_path / "gate"))
     answer = manager.predict("m", held(1), "req_2", timeout=0.2)
-    assert answer == {"error": "Request timeout", "request_id": "req_2", "timeout": 0.2}
-    assert manager.predict("m", audio(1), "req_3", timeout=0.0) == {
-        "error": "Request timeout",
-        "request_id": "req_3",
-        "timeout": 0.0,
-    }
+    late = {"error": "Request timeout", "code": "DEADLINE_EXCEEDED"}
+    assert answer == {**late, "request_id": "req_2", "timeout": 0.2}
+    assert manager.predict("m", audio(1), "req_3", timeout=0.0) == {**late, "request_id": "req_3", "timeout": 0.0}
     (tmp_path / "gate").touch()
     assert manager.predict("m", audio(1), "req_4")["predicted_class"] == 0
 

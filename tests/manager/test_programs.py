@@ -121,6 +121,44 @@ def test_the_interactive_interpreter(environment: dict[str, str], tmp_path: Path
     assert answer_in(run(["-i", "-q"], environment, tmp_path, lines))["predicted_class"] == 1
 
 
+FORKS = DEPLOY + """
+import os, sys
+from engine import get_optimized_serving_manager_sync
+manager = get_optimized_serving_manager_sync()
+assert manager.deploy_optimized_model("mine", create_model, **options)
+x = np.zeros(3, np.float32)
+def classes(manager):
+    return [manager.predict("mine", x).get("predicted_class") for _ in range(5)]
+def lanes():
+    deployment, = manager.core.client.request("status", timeout_s=20)["deployments"]
+    return deployment["versions"][0]["lanes"]["owners"]
+before, owners = classes(manager), lanes()
+for work in ("exit", "use"):
+    pid = os.fork()
+    if pid == 0:
+        if work == "use":
+            refused = manager.predict("mine", x, "r")
+            assert refused["code"] == "FORKED" and "in this one" in refused["error"], refused
+            assert not manager.deploy_optimized_model("mine", create_model, **options)
+            manager.shutdown()
+            own = get_optimized_serving_manager_sync()
+            assert own is not manager and classes(own) == before
+        sys.exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+assert classes(manager) == before == [1] * 5
+assert lanes()["0"] == owners["0"] == os.getpid(), (owners, lanes())
+print(json.dumps(manager.predict("mine", x, "req_001")), flush=True)
+"""
+
+
+def test_a_program_that_forks_keeps_its_engine_and_its_child_gets_its_own(
+    environment: dict[str, str], runtime_dir: Path, tmp_path: Path
+) -> None:
+    joined = {**environment, f"{ENVIRONMENT_PREFIX}RUNTIME_DIR": str(runtime_dir)}
+    answer = answer_in(run(["-c", FORKS], joined, tmp_path))
+    assert (answer["predicted_class"], answer["request_id"]) == (1, "req_001")
+
+
 def test_a_killed_script_leaves_no_engine(environment: dict[str, str], runtime_dir: Path, tmp_path: Path) -> None:
     script = SYNC + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     done = run(["-c", script], environment, tmp_path)
