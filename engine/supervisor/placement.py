@@ -51,7 +51,7 @@ class Placement:
             if version is None:
                 continue
             version.pool.short = "" if size >= party.wished else self._short(party, size, names)
-            if len(version.pool.seats) != size:
+            if len(version.pool.seats) != size or version.pool.vacant():
                 version.pool.resize(size, party.devices)
 
     def _short(self, party: Party, size: int, names: str) -> str:

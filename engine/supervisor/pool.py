@@ -95,9 +95,17 @@ class Pool:
             taken = {seat.index for seat in self.seats}
             index = next(number for number in range(size) if number not in taken)
             self._add(Seat(index, devices[index % len(devices)]))
-        for seat in self.seats:
-            if seat.instance is None and seat.timer is None and not seat.hopeless:
-                self._start(seat)
+        for seat in self.vacant():
+            self._start(seat)
+
+    def vacant(self) -> list[Seat]:
+        """Seats that are to be filled now: not those whose last death is not settled yet."""
+        unsettled = [obituary.seat for obituary in self._deaths.values()]
+        return [
+            seat
+            for seat in self.seats
+            if seat.instance is None and seat.timer is None and not seat.hopeless and seat not in unsettled
+        ]
 
     def _add(self, seat: Seat) -> None:
         """In order, so that the last seats are the first to go."""
