@@ -55,9 +55,9 @@ class Surroundings:
         for fd, spare in self._spare_fds.items():
             if not _is_open(fd):  # the next descriptor opened would get this number, and what a model prints
                 os.dup2(spare, fd)
-        if getattr(sys.stdout, "closed", True):
+        if _is_closed(sys.stdout):
             sys.stdout = _stream(_OUT)
-        if getattr(sys.stderr, "closed", True):
+        if _is_closed(sys.stderr):
             sys.stderr = _stream(_ERR)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -93,6 +93,11 @@ def leave(code: int) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(os.getpid(), signal.SIGTERM)
     os._exit(code)
+
+
+def _is_closed(stream: object) -> bool:
+    """Whether nothing can be printed to it; what a model has put in its place may be no file at all."""
+    return stream is None or bool(getattr(stream, "closed", False))
 
 
 def _is_open(fd: int) -> bool:

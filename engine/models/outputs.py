@@ -38,11 +38,12 @@ def checked_logits(output: object, *, items: int, classes: int | None = None) ->
 
 def probabilities_of(logits: Tensor, activation: Activation) -> Tensor:
     """Logits `[B, classes]` -> float32 `[B, classes]` of their own memory."""
+    numbers = logits.detach()  # a model may compute gradients of its own
     if activation is Activation.SOFTMAX:
-        return torch.softmax(logits.float(), dim=1)
+        return torch.softmax(numbers.float(), dim=1)
     if activation is Activation.SIGMOID:
-        return torch.sigmoid(logits.float())
-    return logits.detach().to(torch.float32, copy=True)  # a model may return its own memory
+        return torch.sigmoid(numbers.float())
+    return numbers.to(torch.float32, copy=True)  # a model may return its own memory
 
 
 def doubtful(logits: Tensor, activation: Activation, *, chosen: bool) -> str:

@@ -89,10 +89,10 @@ def test_it_travels_with_spec_and_description() -> None:
 
 
 def test_probabilities() -> None:
-    logits = torch.tensor([[0.0, 2.0, -1.0]], dtype=torch.float64)
+    logits = torch.tensor([[0.0, 2.0, -1.0]], dtype=torch.float64, requires_grad=True)
     for activation, wanted in ((SOFTMAX, logits.softmax(1)), (SIGMOID, logits.sigmoid()), (NONE, logits)):
         found = probabilities_of(logits, activation)
-        assert found.dtype == torch.float32 and torch.allclose(found, wanted.float())
+        assert found.dtype == torch.float32 and not found.requires_grad and torch.allclose(found, wanted.float())
 
 
 def test_an_answer_is_not_the_memory_of_the_model() -> None:
