@@ -26,6 +26,8 @@ def checked_logits(output: object, *, items: int, classes: int | None = None) ->
 
     `classes`: as many as the model answered before; None: not known yet.
     """
+    if isinstance(output, Tensor) and output.shape == (items, classes) and output.is_floating_point():
+        return output
     if not isinstance(output, Tensor):
         raise UnusableOutput(f"the model must return a tensor of logits [batch, classes], not {_kind(output)}")
     if not output.is_floating_point():
@@ -38,7 +40,7 @@ def checked_logits(output: object, *, items: int, classes: int | None = None) ->
 
 def probabilities_of(logits: Tensor, activation: Activation) -> Tensor:
     """Logits `[B, classes]` -> float32 `[B, classes]` of their own memory."""
-    numbers = logits.detach()  # a model may compute gradients of its own
+    numbers = logits.detach() if logits.requires_grad else logits  # a model may compute gradients of its own
     if activation is Activation.SOFTMAX:
         return torch.softmax(numbers.float(), dim=1)
     if activation is Activation.SIGMOID:

@@ -31,6 +31,7 @@ def test_a_poisoned_instance_leaves_and_the_innocent_are_answered(
     deploy("t", "engine.testing.models:troubled", **options)
     wait_until(lambda: version(manager)["ready"] == version(manager)["pool_size"], "all instances work")
     wait_until(lambda: all(each["max_batch_size"] == 4 for each in version(manager)["instances"]), "they say what fits")
+    wait_until(lambda: all(each["counters"]["progress"] for each in version(manager)["instances"]), "their loops turn")
     before = {each["pid"] for each in version(manager)["instances"]}
     sounds = np.random.default_rng(3).uniform(-0.3, 0.3, (INNOCENT + 1, FRAMES)).astype(np.float32)
     sounds[INNOCENT // 2, 0] = POISON
