@@ -32,7 +32,8 @@ from frontend.audio.sndfile import Samples
 SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
 SHORT_FILE_BYTES = 2 * SHORT_PCM_BYTES  # with what else may lie in it
 DEFAULT_MAX_DECODED_BYTES = 1 << 30
-_FEW_WINDOWS = 16  # each is copied into shared memory: 50 us for 8 s
+_FEW_WINDOWS = 32  # each is a slot, and a line of the answer
+_FEW_COPIED_BYTES = 4 << 20  # of windows that overlap; every one is copied into its slot
 _LEAST_SIGNAL = 2.0**-31  # one step of 32-bit PCM; what lies below is arithmetic, not sound
 _BYTES_PER_MS = 40  # of the running sums of silence splitting
 
@@ -110,12 +111,14 @@ def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, window_frames: 
     """Whether `segment_recording` is so cheap here that it may run on an event loop.
 
     True for at most `max_bytes` of mono int16 at the model's rate, cut into a few fixed windows of `window_frames`.
+    Never raises, whatever the overlap.
     """
     samples = recording.samples
     as_it_lies = recording.sample_rate_hz == sample_rate_hz and recording.channels == 1 and samples.dtype == np.int16
-    hop_frames = window_frames - overlap_s * sample_rate_hz
-    is_short = samples.nbytes <= max_bytes and len(samples) <= _FEW_WINDOWS * hop_frames
-    return mode == "fixed" and as_it_lies and is_short
+    if mode != "fixed" or not as_it_lies or samples.nbytes > max_bytes:
+        return False
+    most_windows = min(_FEW_WINDOWS, _FEW_COPIED_BYTES // (2 * window_frames))
+    return len(samples) <= window_frames + most_windows * (window_frames - overlap_s * sample_rate_hz)
 
 
 def _fixed(recording: Recording, plan: _Plan) -> list[Window]:

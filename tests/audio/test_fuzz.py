@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.errors import CallerError
 from frontend.audio.decode import decode, decode_in_place
 from frontend.audio.segment import segment_recording
-from tests.audio.sounds import Array, encoded, flac_claiming, noise, wav
+from tests.audio.sounds import Array, chunk, encoded, flac_claiming, fmt, noise, riff, wav
 
 MAX_DURATION_S = 60.0
 MAX_DECODED_BYTES = 16 << 20
@@ -32,6 +32,12 @@ KINDS = [
 SOUND = noise(9_000, channels=2, level_dbfs=-12, seed=1)
 FILES = [wav(SOUND)] + [encoded(SOUND, 48_000, *kind) for kind in KINDS]
 FILES.append(flac_claiming(FILES[7], 1 << 35))
+FILES.append(bytes(300) + FILES[10])  # an MP3 stream behind padding
+FILES.append(b"ID3\4\0\0\0\0\1\0" + bytes(128) + FILES[0])
+FILES.append(FILES[0] + chunk(b"LIST", b"INFO" * 9) + b"TAG" + bytes(125))
+for bits, block_bytes, data in ((24, 8, SOUND.astype("<i4")), (12, 4, SOUND >> 4)):
+    head = chunk(b"fmt ", fmt(2, 48_000, bits=bits, block_bytes=block_bytes))
+    FILES.append(riff(head, chunk(b"data", data.tobytes()), magic=b"BW64"))
 
 
 def answer(body: bytes) -> None:

@@ -204,8 +204,11 @@ def test_what_may_run_on_the_event_loop() -> None:
     assert short(wav(ten_seconds, RATE_HZ))
     assert not short(wav(ten_seconds, RATE_HZ), mode="silence")
     assert not short(wav(ten_seconds, RATE_HZ), max_bytes=1_000)
-    assert not short(wav(ten_seconds, RATE_HZ), overlap_s=7.5)
-    assert not short(wav(ten_seconds, RATE_HZ), overlap_s=8.0)
+    assert short(wav(ten_seconds, RATE_HZ), overlap_s=7.5)
+    assert not short(wav(ten_seconds, RATE_HZ), overlap_s=7.9)  # 21 windows, 7 MB
+    assert not short(wav(ten_seconds, RATE_HZ), overlap_s=8.5)
+    assert short(wav(ten_seconds, RATE_HZ), window_frames=RATE_HZ)
+    assert not short(wav(ten_seconds, RATE_HZ), window_frames=RATE_HZ // 10)
     assert not short(wav(ten_seconds, 22_000))
     assert not short(wav(noise(1_000, channels=2), RATE_HZ))
     assert not short(encoded(ten_seconds, RATE_HZ, "FLAC", "PCM_16"))

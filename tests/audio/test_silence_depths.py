@@ -50,20 +50,20 @@ def assert_split_like_pydub(body: bytes, bits: int, *, length_ms: int = 8_000) -
 @pytest.mark.parametrize("group", range(2))
 def test_8_bits_are_split_as_pydub_splits_them(group: int) -> None:
     split = 0
-    for seed in range(group * 15, group * 15 + 15):
+    for seed in range(group * 9, group * 9 + 9):
         print("seed", seed)
         samples, rate_hz = bursts(seed)
         split += assert_split_like_pydub(wav_of_8_bits(samples, rate_hz), 8) > 1
         assert_split_like_pydub(wav_of_8_bits(samples, rate_hz), 8, length_ms=300)
-    assert split > 3
+    assert split > 2
 
 
-@pytest.mark.parametrize("level_dbfs", np.arange(-38.0, -30.0, 0.4).tolist())
+@pytest.mark.parametrize("level_dbfs", np.arange(-37.0, -31.0, 0.6).tolist())
 def test_8_bits_at_a_level_of_few_steps(level_dbfs: float) -> None:
     """-35 dBFS are 2.3 steps: whether a chunk stays hangs on how its level is rounded, alone or with silence."""
     samples = noise(22_050 * 2, level_dbfs=level_dbfs, seed=9)
     samples[30_000] = 32_767
-    for length_ms in (1_500, 2_000, 2_001, 8_000):
+    for length_ms in (2_000, 2_001, 8_000):
         assert_split_like_pydub(wav_of_8_bits(samples, 22_050), 8, length_ms=length_ms)
 
 
@@ -74,7 +74,7 @@ def test_very_short_files_of_8_bits(frames: int) -> None:
 
 @pytest.mark.parametrize("bits, subtype", [(24, "PCM_24"), (32, "PCM_32")])
 def test_files_of_more_bits_are_split_as_pydub_splits_them(bits: int, subtype: str) -> None:
-    for seed in range(50, 58):
+    for seed in range(50, 54):
         samples, rate_hz = bursts(seed)
         wide = (samples.astype(np.int32) << 16) + np.random.default_rng(seed).integers(0, 1 << 16, samples.shape)
         assert_split_like_pydub(encoded(wide.astype(np.int32), rate_hz, "WAV", subtype), bits)
