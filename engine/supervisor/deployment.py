@@ -135,7 +135,7 @@ class Deployment:
             self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
         else:
             self._retire(version, drain_s=self._context.options.request_timeout_s)
-        self._carry()
+        self._context.loop.attempt(self._carry)
         self._context.persist()
         self.tell_state()
 
@@ -287,9 +287,9 @@ class Deployment:
         self.deploy(dataclasses.replace(version.plan, number=self._heir))
 
     def version_empties(self, version: Version) -> None:
-        planes = self._planes()
-        if version.plan.number in planes:
-            self._carrier.leave(planes, version.plan.number)
+        if version.plane is not None:
+            planes = {**self._planes(), version.plan.number: version.plane}
+            self._carrier.leave(dict(sorted(planes.items())), version.plan.number)
 
     def _carry(self) -> None:
         """Counters go on in the next version; again and again while an older one is open, in which some still count."""

@@ -445,14 +445,14 @@ class Version:
         if self._deadline is not None:
             self._deadline.cancel()
         if self.plane is not None:
-            self._context.loop.attempt(functools.partial(self._owner.version_empties, self))
             self._context.loop.attempt(self._put_away)
         self._context.loop.attempt(functools.partial(self._owner.version_gone, self))
 
     def _put_away(self) -> None:
-        plane, self.plane = self.plane, None
-        if plane is None:
+        if self.plane is None:
             return
+        self._owner.version_empties(self)
+        plane, self.plane = self.plane, None
         try:
             counts = plane.steward.counts()
             if counts.free != counts.total:

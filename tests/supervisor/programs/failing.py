@@ -17,6 +17,7 @@ from typing import Any
 from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.connections import Listener, Peer
+from engine.supervisor.counting import Carrier
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.frontend import Frontends
@@ -24,6 +25,7 @@ from engine.supervisor.lanes import LaneTable
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.main import main
 from engine.supervisor.masters import MasterWatch
+from engine.supervisor.placement import Placement
 from engine.supervisor.plane import Plane
 from engine.supervisor.pool import Pool
 from engine.supervisor.requests import Requests
@@ -33,7 +35,7 @@ from engine.supervisor.version import Version
 VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
-    *(RuntimeFolder, Steward, Supervisor, Version),
+    *(Carrier, Placement, RuntimeFolder, Steward, Supervisor, Version),
 )
 
 
