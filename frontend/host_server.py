@@ -21,27 +21,21 @@ def server_pid() -> int:
     maker = multiprocessing.parent_process()
     if maker is not None and maker.is_alive():
         return maker.pid or parent_pid
-    if _is_worker_by_name() or was_forked_from(parent_pid):
+    forked = was_forked_from(parent_pid)
+    if forked or os.environ.get("WERKZEUG_RUN_MAIN") == "true" or (forked is None and _is_worker_by_name()):
         return parent_pid
     return os.getpid()
 
 
-def was_forked_from(pid: int) -> bool:
-    """Whether this process is a copy of `pid`, made without starting a program anew.
-
-    False too where the system does not let this process look at that one.
-    """
+def was_forked_from(pid: int) -> bool | None:
+    """Whether this process is a copy of `pid`, made without starting a program anew; None where that is not shown."""
     own, other = _start_of_stack(os.getpid()), _start_of_stack(pid)
-    return own == other != 0
+    return own == other if own and other else None
 
 
 def _is_worker_by_name() -> bool:
-    """Servers that say what they are: gunicorn; Apache, whose parent belongs to root; `flask run` with its reloader."""
-    return (
-        os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
-        or "mod_wsgi" in sys.modules
-        or os.environ.get("WERKZEUG_RUN_MAIN") == "true"
-    )
+    """Servers whose parent may belong to root, so that nothing is shown of it: gunicorn, and Apache with mod_wsgi."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/") or "mod_wsgi" in sys.modules
 
 
 def _start_of_stack(pid: int) -> int:
