@@ -22,10 +22,13 @@ def config_view(settings: Iterable[EffectiveSetting]) -> str:
 
 
 def status_view(status: dict[str, Any]) -> str:
-    """Deployments and their instances."""
+    """Deployments and their instances, and above them what the supervisor cannot do just now."""
     supervisor = status.get("supervisor", {})
     head = f"supervisor {supervisor.get('pid')}, up {supervisor.get('uptime_s', 0):.0f} s, "
     head += f"{len(status.get('frontends', []))} frontends\n"
+    for trouble in status.get("health", {}).get("troubles", []):
+        times, since_s = trouble["count"], trouble["since_s"]
+        head += f"degraded: {trouble['step']}: {trouble['error']} ({times} times in {since_s:.0f} s, tried again)\n"
     rows = [row for deployment in status.get("deployments", []) for row in _deployment_rows(deployment)]
     return head + _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import admin
 from engine.client import EngineClient
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, StateNotWritten
@@ -98,14 +100,6 @@ def read_only(engine: EngineProcess) -> Iterator[None]:
     subprocess.run(["umount", "-l", path], check=True)
 
 
-@contextmanager
-def without_permission(engine: EngineProcess) -> Iterator[None]:
-    """The same by permission bits, which bind everybody but root."""
-    engine.runtime_dir.chmod(0o500)
-    yield
-    engine.runtime_dir.chmod(0o700)
-
-
 Trouble = Callable[[EngineProcess], AbstractContextManager[None]]
 
 
@@ -135,7 +129,7 @@ def test_a_state_that_cannot_be_written_costs_only_the_orders(runtime_dir: Path)
     with EngineProcess(runtime_dir, tracebacks=True) as engine, engine.client() as client:
         wait_serving(client)
         ready_pids(client, 2)
-        for trouble in (in_the_way, no_room, *([without_permission] if os.geteuid() else [])):
+        for trouble in (in_the_way, no_room):
             serves_on(engine, client, trouble)
         assert deploy(client, "echo", "new") == 1
 
@@ -218,17 +212,57 @@ def test_a_keeper_whose_folder_was_removed_still_revives_the_supervisor(runtime_
             assert ready_pids(client, 2) == pids
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[]", b"null", b'{"deployments": [5], "instances": [], "frontends": []}', b"[" * 100_000, b"\xff\0"],
-    ids=["empty", "half", "list", "null", "odd", "deep", "bytes"],
-)
-def test_a_state_file_that_is_nonsense_is_put_aside(runtime_dir: Path, content: bytes) -> None:
-    (runtime_dir / "state.json").write_bytes(content)
+def test_a_supervisor_that_cannot_start_leaves_the_instances_to_one_that_can(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, tracebacks=True) as engine, engine.client() as client:
+        wait_serving(client)
+        pids = ready_pids(client, 2)
+        with Load(client, 1) as load:
+            engine.kill_supervisor()
+            (runtime_dir / SUPERVISOR_LOCK).unlink()
+            (runtime_dir / SUPERVISOR_LOCK).mkdir()
+            engine.start()
+            assert engine.process is not None
+            assert engine.process.wait(15) == ExitCode.NO_LOCK
+            (runtime_dir / SUPERVISOR_LOCK).rmdir()
+            (runtime_dir / "control.sock.new").mkdir()
+            engine.start()
+            wait_for(lambda: living_holder(runtime_dir / SUPERVISOR_LOCK), "a supervisor that does not listen")
+            load.wait_answered(200)
+            (runtime_dir / "control.sock.new").rmdir()
+            assert ready_pids(client, 2) == pids
+            wait_for(lambda: is_well(client), "it to heal")
+
+
+@pytest.mark.parametrize("standard", ["closed", "full"])
+def test_a_log_that_cannot_be_written_stops_nobody(runtime_dir: Path, standard: str) -> None:
+    arguments = [sys.executable, "-m", "tests.supervisor.programs.supervisor", "--runtime-dir", str(runtime_dir)]
+    settings = {**os.environ, "NIGHTSCAN_OPTIMIZED_SERVING__ENABLED": "false"}
+    with open("/dev/full", "w") as full_device:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CLOSING, *arguments] if standard == "closed" else arguments,
+            env=settings,
+            stdin=subprocess.DEVNULL,
+            stdout=full_device,
+            stderr=full_device,
+        )
+    try:
+        wait_for((runtime_dir / "control.sock").exists, "the engine to listen")
+        assert admin.ask(str(runtime_dir), "status", timeout_s=20)["health"]["state"] == "ok"
+        standing = {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (1, 2)}
+        assert standing == {"/dev/null" if standard == "closed" else "/dev/full"}
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+_CLOSING = "import os, sys; [os.close(fd) for fd in (0, 1, 2)]; os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_a_state_file_that_is_nonsense_is_said_and_started_without(runtime_dir: Path) -> None:
+    (runtime_dir / "state.json").write_bytes(b"{")
     with EngineProcess(runtime_dir, enabled=False, tracebacks=True) as engine, engine.client() as client:
         wait_for(lambda: is_well(client), "it to be well")
         assert health(client)["recent"][0]["step"] == "Ledger.read"
-        assert (runtime_dir / "state.bad").read_bytes() == content
 
 
 def test_a_factory_that_a_cleaner_removed_is_put_back_and_loaded(runtime_dir: Path) -> None:
@@ -266,7 +300,7 @@ def test_the_thread_that_revives_the_engine_outlives_whatever_it_meets(engine: E
         wait_serving(client)
         fails.set()
         engine.kill_supervisor()
-        for _ in range(3):
+        for _ in range(2):
             assert calls.acquire(timeout=20)
         assert ask(client, 3.0)[2] == 3.0
         engine.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tests.supervisor.load import Load
 from tests.supervisor.programs.failing import VARIABLE
 
 OTHER = "other"
+TOGETHER = int(os.environ.get("NIGHTSCAN_FAILING_TOGETHER", "4"))  # steps that fail in the same round; 1: each alone
 
 # Everything that the loop calls, or that somebody's message sets going, while frontends and deployments come and go.
 STEPS = [
@@ -140,10 +142,10 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
         assert engine.process is not None
         with Load(client, 1), Churn(engine, client):
             for when, steps in (("before", STEPS + ORDERS), ("after", AFTER)):
-                for step in steps:
-                    board.arm(step, when=when)
-                    wait_for(lambda: not board.left(), f"{step} to fail {when} it is done")
-                    assert engine.process.poll() is None, step
+                for first in range(0, len(steps), TOGETHER):
+                    board.arm(*steps[first : first + TOGETHER], when=when)
+                    wait_for(lambda: not board.left(), f"{steps[first : first + TOGETHER]} to fail {when} it is done")
+                    assert engine.process.poll() is None, board.left()
         wait_for(lambda: is_well(client), "everything to heal")
         assert ready_pids(client, 2) == pids
         assert ask(client, 3.0)[2] == 3.0

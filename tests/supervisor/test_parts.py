@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import random
+import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,72 @@ def test_signals_are_handled_in_the_loop_and_given_back(loop: Loop) -> None:
     loop.run()
     loop.close()
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_a_handler_that_fails_is_called_again_and_hinders_nobody(loop: Loop) -> None:
+    bell, timed, signalled, attempted = Bell.create(), [0], [0], [0]
+    rang, others = [0], [0]
+
+    def until_third(count: list[int], then: Callable[[], object] = lambda: None) -> None:
+        count[0] += 1
+        if count[0] < 3:
+            raise ZeroDivisionError(str(count))
+        then()
+
+    loop.watch(bell.fileno(), functools.partial(until_third, rang, bell.drain))
+    bell.ring()
+    loop.call_after(0.0, functools.partial(until_third, timed))
+    loop.on_signal(signal.SIGUSR1, functools.partial(until_third, signalled))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.attempt(functools.partial(until_third, attempted))
+    loop.call_after(0.01, lambda: others.append(len(loop.guard.health.troubles())))
+    loop.call_after(1.0, loop.stop)
+    loop.run()
+    assert rang == timed == signalled == attempted == [3]
+    assert others == [0, 4]  # it was called although four were in trouble
+    assert not loop.guard.health.degraded
+    assert len(loop.guard.health.recent()) == 4
+    bell.close()
+
+
+def test_a_descriptor_that_is_let_go_while_its_handler_is_in_trouble_is_forgotten(loop: Loop) -> None:
+    bell = Bell.create()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    loop.watch(bell.fileno(), fail)
+    bell.ring()
+    loop.run_once(1.0)
+    assert loop.guard.health.degraded
+    loop.watch(bell.fileno(), fail)  # replaces the handler, and must not wake the descriptor before its time
+    loop.unwatch(bell.fileno())
+    assert loop.guard.health.troubles() == []
+    rang: list[int] = []
+    loop.watch(bell.fileno(), lambda: rang.append(bell.drain() is None))
+    loop.run_once(1.0)
+    assert rang
+    loop.unwatch(bell.fileno())
+    bell.close()
+
+
+def test_one_step_that_is_tried_again_and_again_is_tried_once_at_a_time(loop: Loop) -> None:
+    calls: list[int] = []
+
+    class Part:
+        def step(self) -> None:
+            calls.append(1)
+            if len(calls) < 101:
+                raise ZeroDivisionError
+
+    part = Part()
+    for _ in range(101):
+        loop.attempt(part.step)
+    assert len(calls) == 101
+    loop.call_after(0.1, loop.stop)
+    loop.run()
+    assert len(calls) == 101
+    assert not loop.guard.health.degraded
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -185,6 +252,63 @@ def test_what_is_written_is_read_back(runtime_dir: Path) -> None:
     assert list(runtime_dir.iterdir()) == []
     with pytest.raises(ProtocolError):
         ledger.store_factory("d", 1, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff\0"),
+        b'{"deployments": [5], "instances": [], "frontends": []}',
+        b'{"deployments": [], "instances": [{"pid": "1", "start_ticks": 2}], "frontends": []}',
+        b'{"deployments": [{"deployment": 3, "newest": 1}], "instances": [], "frontends": []}',
+    ],
+    ids=["empty", "half", "list", "null", "deep", "bytes", "number", "text", "no name"],
+)
+def test_a_state_that_is_nonsense_is_put_aside_and_said(runtime_dir: Path, content: bytes) -> None:
+    (runtime_dir / "state.json").write_bytes(content)
+    ledger = Ledger(runtime_dir)
+    assert ledger.read() == State()
+    assert "state.json" in ledger.unreadable
+    assert (runtime_dir / "state.bad").read_bytes() == content
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(runtime_dir: Path) -> None:
+    ledger = Ledger(runtime_dir)
+    before, after = State(frontends=(Identity(1, 2),)), State(frontends=(Identity(3, 4),))
+    ledger.write(before)
+    (runtime_dir / "state.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        ledger.write(after)
+    assert ledger.read() == before
+    (runtime_dir / "state.new").rmdir()
+    ledger.write(after)
+    assert ledger.is_in_place
+    (runtime_dir / "state.json").unlink()
+    assert not Ledger(runtime_dir).is_in_place
+
+
+def test_nobody_is_taken_for_dead_for_want_of_a_descriptor() -> None:
+    own = Identity.of(os.getpid())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            print(own.is_living)
+        with pytest.raises(OSError, match="Too many open files"):
+            Identity.of(os.getpid())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_child_that_cannot_be_watched_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", no_descriptor)
+    with pytest.raises(OSError, match="Too many"):
+        spawn([sys.executable, "-S", "-c", "input()"])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def supervisor_options(runtime_dir: Path, **settings: object) -> SupervisorOptions:
