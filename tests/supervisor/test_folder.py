@@ -23,6 +23,7 @@ from engine.messages import sealed_memfd
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from engine.supervisor import masters
 from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, living_holder
+from frontend.cli_view import status_view
 from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     EngineProcess,
@@ -118,6 +119,7 @@ def serves_on(engine: EngineProcess, client: EngineClient, trouble: Trouble) -> 
             found = health(client)
             assert found["state"] == "degraded"
             assert {each["step"] for each in found["troubles"]} == {"Ledger.write"}, found
+            assert "degraded: Ledger.write: " in status_view({"health": found})
             load.wait_answered(20)
         wait_for(lambda: is_well(client), "it to heal")
         assert health(client)["recent"][-1]["step"] == "Ledger.write"
