@@ -343,7 +343,8 @@ class Pool:
         """It is nobody's instance any more; what its end says."""
         death = Death.CHANGED if instance.turned_away else classify(instance.state)
         seat = self._seat_of(instance)
-        reason = instance.error or f"instance {describe_exit(reap(instance.pidfd))} {_where(instance.state)}"
+        status = reap(instance.pidfd)  # whatever it said: a child that is not waited for stays as a zombie
+        reason = instance.error or f"instance {describe_exit(status)} {_where(instance.state)}"
         obituary = _Obituary(seat=seat, death=death, reason=reason, ran_s=instance.ran_s)
         instance.advance(InstanceEvent.DIED)
         self._keys.pop(instance.key, None)
