@@ -13,7 +13,7 @@ from engine.errors import CallerError
 from frontend.transport_limits import TransportLimits
 
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")
-_SEPARATORS_BYTES = 4  # of a field: colon, space, CR, LF
+_VERSIONS = ("1.0", "1.1")
 
 
 class HeadError(CallerError):
@@ -45,16 +45,16 @@ class UnknownVersion(HeadError):
 
 
 class RequestHead:
-    """Filled by the parser's callbacks; names are lower-case. Every method but `check` may raise HeadersTooLarge."""
+    """Filled by the parser's callbacks. Its bytes are bounded by what the parser is fed."""
 
     __slots__ = (
-        *("_bytes", "_hosts", "coding", "declared_bytes", "expects_continue", "fields", "forwarded_for"),
-        *("_types", "forwarded_proto", "url"),
+        *("_hosts", "_types", "coding", "declared_bytes", "expects_continue", "fields", "forwarded_for"),
+        *("forwarded_proto", "url"),
     )
 
     def __init__(self) -> None:
         self.url = b""
-        self.fields: list[tuple[bytes, bytes]] = []
+        self.fields: list[tuple[bytes, bytes]] = []  # names in lower case
         self.declared_bytes: int | None = None  # by Content-Length; None: not declared
         self.coding = b""
         self.expects_continue = False
@@ -62,32 +62,24 @@ class RequestHead:
         self.forwarded_proto = b""
         self._hosts: list[bytes] = []
         self._types = 0
-        self._bytes = 0
 
-    def add_url(self, url: bytes, limits: TransportLimits) -> None:
-        """The next piece of the target."""
-        self.url += url
-        if len(self.url) > limits.header_bytes:
-            raise HeadersTooLarge()
-
-    def add_field(self, name: bytes, value: bytes, limits: TransportLimits) -> None:
+    def add_field(self, name: bytes, value: bytes) -> None:
         """One complete field."""
         name = name.lower()
         self.fields.append((name, value))
-        self._bytes += len(name) + len(value) + _SEPARATORS_BYTES
-        if self._bytes > limits.header_bytes or len(self.fields) > limits.header_fields:
-            raise HeadersTooLarge()
-        note = _NOTES.get(name)
-        if note is not None:
-            note(self, value)
+        if name in _NOTES:
+            _NOTES[name](self, value)
 
-    def check(self, version: str) -> None:
+    def check(self, version: str, limits: TransportLimits) -> None:
         """Raises HeadError for a complete head that no application should see."""
-        if version not in ("1.0", "1.1"):
+        if len(self.fields) > limits.header_fields:
+            raise HeadersTooLarge()
+        if version not in _VERSIONS:
             raise UnknownVersion()
-        if len(self._hosts) != 1 and (self._hosts or version == "1.1"):
-            raise HeadError(f"A request has one Host field, not {len(self._hosts)}")
-        if self._hosts and not _HOST.fullmatch(self._hosts[0]):
+        hosts = self._hosts
+        if len(hosts) != 1 and (hosts or version == "1.1"):
+            raise HeadError(f"A request has one Host field, not {len(hosts)}")
+        if hosts and not _HOST.fullmatch(hosts[0]):
             raise HeadError("The Host field is no host name")
         if self._types > 1:  # a form, or not: what one reader refuses another would take
             raise HeadError(f"A request has one Content-Type field, not {self._types}")

@@ -15,29 +15,30 @@ _OVERHEAD_PER_BYTE = 16  # of a chunked body; the smallest chunk that is one has
 
 
 class Slices:
-    """Of one connection. `count` says whether what was fed is within bounds."""
+    """Of one connection. A slice is to be asked for, allowed, and fed."""
 
-    __slots__ = ("_idle_bytes", "_in_body", "_left_bytes", "_limits", "_overhead_bytes", "_tail", "_turned")
+    __slots__ = ("_idle_bytes", "_in_body", "_left_bytes", "_limits", "_overhead_bytes", "_seen_bytes", "_tail")
 
     def __init__(self, limits: TransportLimits) -> None:
         self._limits = limits
         self._in_body = False
-        self._turned = False  # a head or a request was completed by the slice that is being fed
         self._left_bytes = 0  # of a body whose length is declared
         self._idle_bytes = 0  # of a head, or since the last piece of a chunked body
-        self._overhead_bytes = limits.header_bytes  # that the chunks of this body may still take
+        self._overhead_bytes = 0  # that the chunks of this body may still take
+        self._seen_bytes = 0  # of a chunked body
         self._tail = b""  # of the last slice that did not end in a blank line: it may hold the beginning of one
 
     def begin_body(self, declared_bytes: int | None) -> None:
         """A head is complete."""
-        self._in_body = self._turned = True
+        self._in_body = True
         self._left_bytes = declared_bytes or 0
+        self._idle_bytes = self._seen_bytes = 0
         self._overhead_bytes = self._limits.header_bytes
 
     def end_body(self) -> None:
         """A request is complete."""
-        self._in_body, self._turned = False, True
-        self._left_bytes = 0
+        self._in_body = False
+        self._left_bytes = self._idle_bytes = 0
 
     def next_end(self, data: bytes, position: int) -> int:
         """Where the slice that begins at `position` ends."""
@@ -57,19 +58,18 @@ class Slices:
         self._tail = (tail + data[max(position, longest - 3):longest])[-3:]
         return longest
 
-    def count(self, fed_bytes: int, body_bytes: int) -> bool:
-        """A slice of `fed_bytes` was parsed, `body_bytes` of it belong to the body that it lies in.
-
-        False: there is too much of what is neither a body nor a complete head.
-        """
-        if self._turned:
-            self._turned = False
-            self._idle_bytes = 0
-        elif self._left_bytes:
-            self._left_bytes -= body_bytes
-        elif not self._in_body:
-            self._idle_bytes += fed_bytes
-        else:
-            self._idle_bytes = 0 if body_bytes else self._idle_bytes + fed_bytes
-            self._overhead_bytes += _OVERHEAD_PER_BYTE * body_bytes - fed_bytes
-        return self._idle_bytes <= self._limits.header_bytes and self._overhead_bytes >= 0
+    def allow(self, size_bytes: int, received_bytes: int) -> bool:
+        """Whether a slice of that size may be fed. `received_bytes`: of the body that is being received, so far."""
+        if self._left_bytes:
+            self._left_bytes -= size_bytes
+            return True
+        if self._in_body:
+            new_bytes, self._seen_bytes = received_bytes - self._seen_bytes, received_bytes
+            self._overhead_bytes += _OVERHEAD_PER_BYTE * new_bytes - size_bytes
+            if new_bytes:
+                self._idle_bytes = 0
+            longest_bytes = self._limits.header_bytes + _LONGEST_BYTES  # this very slice may be all body
+            self._idle_bytes += size_bytes
+            return self._idle_bytes <= longest_bytes and self._overhead_bytes >= -longest_bytes
+        self._idle_bytes += size_bytes
+        return self._idle_bytes <= self._limits.header_bytes
