@@ -62,14 +62,17 @@ class Bridge:
                 watcher.cancel()
             if connection is not None:
                 connection.close()
+            del call, environ, exchange, stream  # as in `_answer`
 
     async def _answer(self, call: _Call, environ: dict[str, Any]) -> None:
+        answered = call.answered
         job = self._pool.submit(functools.partial(call.run, self._app, environ))
         try:
-            for message in await call.answered:
+            for message in await answered:
                 await call.send(message)
         finally:
             await job  # the thread is in `close()`: a leaving frontend waits for it too
+            del answered, call, environ, job  # an error holds this frame, and must not be held by what it holds
 
     def close(self) -> None:
         """Ends the threads."""
@@ -81,7 +84,7 @@ class _Call:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Send, *, has_body: bool) -> None:
         self.send = send
-        self.answered: asyncio.Future[list[Message]] = loop.create_future()
+        self._answered: asyncio.Future[list[Message]] | None = loop.create_future()
         self.gone = False
         self._loop = loop
         self._has_body = has_body
@@ -90,6 +93,12 @@ class _Call:
         self._left_bytes: int | None = None  # of the announced length; None: not announced
         self._tail = b""
         self._settled = False
+
+    @property
+    def answered(self) -> asyncio.Future[list[Message]]:
+        """The last messages, or what the application raised. To be taken before `run` is called."""
+        assert self._answered is not None
+        return self._answered
 
     def mark_gone(self) -> None:
         """The client has hung up."""
@@ -108,9 +117,11 @@ class _Call:
         except ClientGone:
             self._settle([], None)
         except BaseException as raised:  # somebody else's code; a SystemExit of a view must not end this process
-            error = raised if isinstance(raised, Exception) else InternalError(f"a view raised {raised!r}")
-            if not self._settle([], error):
-                _LOG.error("a WSGI application failed after its response", exc_info=error)
+            self._fail(raised if isinstance(raised, Exception) else InternalError(f"a view raised {raised!r}"))
+
+    def _fail(self, error: Exception) -> None:
+        if not self._settle([], error):
+            _LOG.error("a WSGI application failed after its response", exc_info=error)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None
@@ -188,12 +199,14 @@ class _Call:
         return True
 
     def _set_answered(self, messages: list[Message], error: Exception | None) -> None:
-        if self.answered.done():
+        # Let go: an error holds the frame of `run`, which holds this call, which must not hold the error.
+        answered, self._answered = self._answered, None
+        if answered is None or answered.done():
             return
         if error is None:
-            self.answered.set_result(messages)
+            answered.set_result(messages)
         else:
-            self.answered.set_exception(error)
+            answered.set_exception(error)
 
 
 class _BodyStream(io.RawIOBase):

@@ -284,6 +284,8 @@ class Exchange:
         flow = self._protocol.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
+        if self._protocol.transport.is_closing():
+            await asyncio.sleep(0)  # or an application that writes on and on would never let the loop tell it
         if self.disconnected or self.response_complete:
             return
         if message["type"] == "http.response.start":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from frontend.transport_limits import TransportLimits
 
 _BLANK_LINE = b"\r\n\r\n"
-_LONGEST_BYTES = 64 * 1024
+_LONGEST_BYTES = 16 * 1024  # all of it chunks of one byte takes some milliseconds
 _OVERHEAD_PER_BYTE = 16  # of a chunked body; the smallest chunk that is one has five
 
 

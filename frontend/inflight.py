@@ -6,7 +6,8 @@ in line goes on once *all* that it still lacks is free, and that is kept for it.
 lies between `soft_bytes` and `limit_bytes`, so when nobody else is left to finish, the first in line always can:
 nobody waits for somebody who waits. Who waits too long is refused, the last in line first, until the first can go on.
 
-Short bodies do not wait in line: they are over before it moves. Beyond `limit_bytes` whatever comes is refused at once.
+Short bodies do not wait in line: they are over before it moves. Well beyond `limit_bytes` whatever comes is refused at
+once.
 Decides only; what it is told and what it asks for are the exchanges' doing. Everything runs on the loop, but for
 `free_later`.
 """
@@ -15,6 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import Protocol
+
+
+# What comes before a connection can be told to wait, a read each, may go beyond the limit by so much, or by a quarter.
+_FIRST_READS_BYTES = 32 * 1024 * 1024
 
 
 class BodyHolder(Protocol):
@@ -45,6 +50,7 @@ class InflightBodies:
         self.limit_bytes = max(limit_bytes, longest_body_bytes)
         self.soft_bytes = self.limit_bytes - longest_body_bytes
         self.used_bytes = 0
+        self._first_reads_bytes = min(_FIRST_READS_BYTES, self.limit_bytes // 4)
         self._patience_s = patience_s
         self._waiting: dict[BodyHolder, float] = {}  # since when; in order of arrival in line
         self._promised: dict[BodyHolder, float] = {}  # since when; what these lack is kept for them
@@ -58,7 +64,7 @@ class InflightBodies:
         """`holder` has taken a piece while much is taken: it goes on, waits, or is refused."""
         if holder in self._promised:
             return
-        if self.used_bytes + self._promised_bytes() > self.limit_bytes:
+        if self.used_bytes + self._promised_bytes() > self.limit_bytes + self._first_reads_bytes:
             holder.refuse_for_memory()
         elif not holder.is_short and holder not in self._waiting and holder.lacking_bytes:
             self._waiting[holder] = now_s
@@ -106,7 +112,9 @@ class InflightBodies:
     def _admit(self, now_s: float) -> None:
         while self._waiting:
             first = next(iter(self._waiting))
-            if self.used_bytes + self._promised_bytes() + first.lacking_bytes > self.limit_bytes:
+            # The first of all may go into what first reads take: they have come, and nobody else would end the wait.
+            most_bytes = self.limit_bytes + (0 if self._promised else self._first_reads_bytes)
+            if self.used_bytes + self._promised_bytes() + first.lacking_bytes > most_bytes:
                 return
             del self._waiting[first]
             self._promised[first] = now_s
