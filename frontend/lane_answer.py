@@ -44,7 +44,7 @@ class LaneLoop:
 class LaneAnswer:
     """Every step runs on the event loop; what raises in one of them is answered by `Exchange.attempt`."""
 
-    __slots__ = ("_address", "_arrival_ns", "_begun", "_exchange", "_handler", "_headers", "_home")
+    __slots__ = ("_address", "_begun", "_exchange", "_handler", "_headers", "_home")
 
     def __init__(
         self, home: LaneLoop, exchange: Exchange, handler: Handler, headers: dict[str, str], address: str
@@ -54,7 +54,6 @@ class LaneAnswer:
         self._handler = handler
         self._headers = headers
         self._address = address
-        self._arrival_ns = now_ns()
         self._begun: Pending | None = None
 
     def begin(self, body: Body | None, client: EngineClient | None) -> None:
@@ -67,7 +66,8 @@ class LaneAnswer:
             headers=self._headers,
             body=body or b"",
             client_address=self._address,
-            arrival_ns=self._arrival_ns,
+            arrival_ns=self._exchange.arrived_ns,
+            complete_ns=self._exchange.completed_ns or now_ns(),
             body_too_large=body is None,
         )
         begun = self._handler.begin(request, client, quick=True)
@@ -79,9 +79,13 @@ class LaneAnswer:
     async def _begin_elsewhere(self, request: HttpRequest, client: EngineClient | None) -> None:
         pool = self._home.probes if request.method == "GET" else self._home.pool
         self._exchange.on_gone = functools.partial(_forget_body, request)
-        begun = await pool.submit(functools.partial(self._handler.begin, request, client))
-        assert begun is not None
-        self._follow(begun)
+        begun = await pool.submit(functools.partial(self._begin_for_somebody, request, client))
+        if begun is not None:
+            self._follow(begun)
+
+    def _begin_for_somebody(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse | None:
+        """In a thread, perhaps long after it was asked for: None for a client that has gone meanwhile."""
+        return None if self._exchange.disconnected else self._handler.begin(request, client)
 
     def _follow(self, begun: Pending | HttpResponse) -> None:
         if isinstance(begun, HttpResponse):

