@@ -57,7 +57,7 @@ class EngineSettings:
     )
     aging_ms: int = setting(
         1000,
-        Rule(text="Wait after which a request counts one priority higher.", unit="ms", at_least=1, at_most=3_600_000),
+        Rule(text="Each such wait counts a request one priority higher.", unit="ms", at_least=1, at_most=3_600_000),
     )
 
 
