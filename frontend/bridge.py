@@ -21,11 +21,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from engine.clock import now_ns
 from engine.errors import ClientGone, InternalError
 from frontend.http_exchange import Exchange, exchange_of
 from frontend.thread_pool import ThreadPool
 from frontend.transport_state import Message, Receive, Send
-from frontend.wsgi_environ import build_environ
+from frontend.wsgi_environ import ARRIVAL, build_environ
 
 SPOOL_BYTES = 1024 * 1024
 _BUFFER_BYTES = 64 * 1024
@@ -44,6 +45,7 @@ class Bridge:
         self._pool = ThreadPool(threads, name="wsgi")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        arrival_ns = now_ns()
         exchange = exchange_of(scope)
         try:
             body, complete = await _spool(receive)
@@ -54,6 +56,7 @@ class Bridge:
         call = _Call(loop, send, has_body=scope["method"] != "HEAD")
         connection = _connection_of(exchange)
         environ = build_environ(scope, stream, connection)
+        environ[ARRIVAL] = arrival_ns
         watcher = _watch(call, exchange, receive if complete else None)
         try:
             await self._answer(call, environ)

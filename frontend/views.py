@@ -22,6 +22,7 @@ from frontend.prediction import Pending, PendingPrediction
 from frontend.request_head import address_of_flask, headers_of_flask
 from frontend.routes.table import Handler
 from frontend.upload import Upload, label_of
+from frontend.wsgi_environ import ARRIVAL
 
 _CHUNK_BYTES = 1024 * 1024
 # A refused upload is read to its end, so that the sender sees the refusal and not a reset connection; but not for ever.
@@ -62,7 +63,7 @@ def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) 
 def request_from_flask(max_upload_bytes: int) -> HttpRequest:
     """The current request, its body complete or drained."""
     request = flask.request
-    arrival_ns = now_ns()
+    arrival_ns = request.environ.get(ARRIVAL) or now_ns()
     upload = _parsed_already()
     limit_bytes = body_limit_bytes(max_upload_bytes)
     body = None if upload else _read_body(limit_bytes)

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from frontend.request_head import RESOLVED, address_of_scope, headers_of_scope
 
+ARRIVAL = "nightscan.arrival_ns"  # when the headers were there, by engine.clock: long before a view, after a slow body
+
 _NO_PREFIX = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 

@@ -29,7 +29,7 @@ from tests.support.http import Connection, request_bytes
 from tests.support.lane_host import serve
 
 PATH = "/api/optimized/predict"
-REQUESTS = 300
+REQUESTS = 120
 STUCK = "stuck"  # a deployment without an instance
 FORM, KIND = multipart(sounds.ONE_SECOND, "night.wav", "audio/wav")
 WAV = {"Content-Type": "audio/wav"}
@@ -45,8 +45,8 @@ REQUESTS_OF = {
     "refusals": (REQUESTS, PATH, b"no sound", WAV, {415}),
     "refusals of a field": (REQUESTS, PATH + "?top_k=0", sounds.ONE_SECOND, WAV, {422}),
     "unknown deployments": (REQUESTS, PATH + "?deployment=nobody", sounds.ONE_SECOND, WAV, {404}),
-    "deadlines": (60, f"{PATH}?deployment={STUCK}", sounds.ONE_SECOND, NOT_SENT_IN_TIME, {504}),
-    "failures of the model": (100, PATH, BROKEN, WAV, {500}),
+    "deadlines": (30, f"{PATH}?deployment={STUCK}", sounds.ONE_SECOND, NOT_SENT_IN_TIME, {504}),
+    "failures of the model": (50, PATH, BROKEN, WAV, {500}),
 }  # fmt: skip
 
 
@@ -105,8 +105,10 @@ def test_nothing_is_left_of_requests_to_the_views(settings: Settings) -> None:
     check_nothing_is_left(ask)
 
 
-def test_nothing_is_left_of_requests_on_the_lane(settings: Settings) -> None:
-    with closing(fast_lane(create_app(settings), settings=settings)) as application, serve(application) as address:
+@pytest.mark.parametrize("lane", [None, False], ids=["on the lane", "over the bridge"])
+def test_nothing_is_left_of_requests_on_an_event_loop(settings: Settings, lane: bool | None) -> None:
+    application = fast_lane(create_app(settings), enabled=lane, settings=settings)
+    with closing(application), serve(application) as address:
         with Connection(address) as connection:
 
             def ask(path: str, body: bytes, headers: dict[str, str]) -> int:
