@@ -157,3 +157,13 @@ def test_two_that_had_the_same_seat_both_find_one(pool: Pool) -> None:
     for name in (1, 2):
         adopted(pool, name, seat=0)
     assert [seat.index for seat in pool.seats] == [0, 1]
+
+
+def test_a_child_that_said_why_it_ends_is_waited_for_too(pool: Pool, loop: Loop, version: Version) -> None:
+    """Else each failed start would leave a zombie."""
+    instance = adopted(pool, 3)
+    instance.error = "no luck"
+    pid = instance.identity.pid
+    os.kill(pid, signal.SIGKILL)
+    run_until_dead(loop, version, 3)
+    assert not Path(f"/proc/{pid}").exists()
