@@ -289,22 +289,22 @@ def test_what_is_no_model(manager: SyncModelServingManager, tmp_path: Path) -> N
 
 
 def test_the_published_statistics(manager: SyncModelServingManager, deploy: Deploy) -> None:
-    deploy("m", echo(), pool_size=2)
+    deploy("counted", echo(), pool_size=2)  # an id of its own: counters outlive a deployment
     for k in range(5):
-        manager.predict("m", audio(k), f"r{k}")
-    manager.predict("m", audio(1), "late", timeout=0.0)
+        manager.predict("counted", audio(k), f"r{k}")
+    manager.predict("counted", audio(1), "late", timeout=0.0)
     wait_until(lambda: _usage(manager) == 5, "the instances have counted what they have answered")
     stats = manager.get_optimization_stats()
     assert stats["connection_pools"]["database"] == {"initialized": False, "min_connections": 5, "max_connections": 20}
     assert stats["connection_pools"]["redis"] == {"initialized": False, "max_connections": 15}
-    pool = stats["model_pools"]["m"]
-    assert pool["deployment_id"] == "m" and pool["warmup_complete"] is True
+    pool = stats["model_pools"]["counted"]
+    assert pool["deployment_id"] == "counted" and pool["warmup_complete"] is True
     assert pool["pool_size"] == len(pool["usage_per_instance"]) and sum(pool["usage_per_instance"]) == 5
     assert pool["total_usage"] == 5 and pool["average_usage"] == 5 / pool["pool_size"]
-    batches = stats["batch_processing"]["m"]
+    batches = stats["batch_processing"]["counted"]
     assert batches["total_requests"] == 5 and batches["average_batch_size"] == 5 / batches["total_batches"]
     assert batches["average_processing_time"] > 0
-    performance = stats["performance_metrics"]["m"]
+    performance = stats["performance_metrics"]["counted"]
     assert (performance["total_requests"], performance["successful_requests"]) == (5, 5)
     assert performance["failed_requests"] == 0 and performance["average_latency"] > 0
     assert 0 < performance["p50_latency"] <= performance["p95_latency"] <= performance["p99_latency"]
@@ -312,4 +312,4 @@ def test_the_published_statistics(manager: SyncModelServingManager, deploy: Depl
 
 
 def _usage(manager: SyncModelServingManager) -> int:
-    return int(manager.get_optimization_stats()["model_pools"]["m"]["total_usage"])
+    return int(manager.get_optimization_stats()["model_pools"]["counted"]["total_usage"])
