@@ -237,7 +237,7 @@ def test_a_supervisor_that_cannot_start_leaves_the_instances_to_one_that_can(run
 
 @pytest.mark.parametrize("standard", ["closed", "full"])
 def test_a_log_that_cannot_be_written_stops_nobody(runtime_dir: Path, standard: str) -> None:
-    arguments = [sys.executable, "-m", "tests.supervisor.programs.supervisor", "--runtime-dir", str(runtime_dir)]
+    arguments = [sys.executable, "-m", "engine.supervisor", "--runtime-dir", str(runtime_dir)]
     settings = {**os.environ, "NIGHTSCAN_OPTIMIZED_SERVING__ENABLED": "false"}
     with open("/dev/full", "w") as full_device:
         process = subprocess.Popen(
