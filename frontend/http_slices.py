@@ -50,11 +50,11 @@ class Slices:
             if seam >= 0:
                 self._tail = b""
                 return position + seam + len(_BLANK_LINE) - len(tail)
-        longest = min(len(data), position + _LONGEST_BYTES)
-        found = data.find(_BLANK_LINE, position, longest)
+        found = data.find(_BLANK_LINE, position, position + _LONGEST_BYTES)
         if found >= 0:
             self._tail = b""
             return found + len(_BLANK_LINE)
+        longest = min(len(data), position + _LONGEST_BYTES)
         self._tail = (tail + data[max(position, longest - 3):longest])[-3:]
         return longest
 
