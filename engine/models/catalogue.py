@@ -75,13 +75,15 @@ def load_model(
     classes = _count_classes(module, made.shape)
     activation = made.activation or Activation.SOFTMAX
     check_activation(activation, classes)
+    labels = _labels(spec, made, classes)
     preprocessing = {
         **made.preprocessing, "input_shape": made.shape, "sample_rate_hz": made.sample_rate_hz,
         "segment_s": made.segment_s, "peak_normalise": made.peak_normalise, "activation": activation.value,
+        "labels": labels,  # an answer names them, and whoever keeps answers by version would give the others' names
     }
     description = ModelDescription(
         model_version=model_version(module, preprocessing, code=made.code + fingerprint),
-        input_shape=made.shape, classes=classes, labels=_labels(spec, made, classes),
+        input_shape=made.shape, classes=classes, labels=labels,
         sample_rate_hz=made.sample_rate_hz, segment_s=made.segment_s, peak_normalise=made.peak_normalise, device="cpu",
         activation=activation,
     )

@@ -1,4 +1,4 @@
-"""A short name for what a model computes: the same for the same weights and preprocessing, on every machine.
+"""A short name for what a model answers: the same for the same weights, preprocessing and labels, on every machine.
 
 Answers are cached under it, so that whatever can change an answer has to be in it.
 """

@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,13 +58,16 @@ def what_changed(plan: Plan, was: ModelDescription, found: ModelDescription) -> 
     what = f"the weights at {location}" if is_file else made_by_code
     advice = "redeploy, or put the old one back" + ("" if is_file else "; a model made anew each time needs a seed")
     figures = f"model_version {was.model_version} then, {found.model_version} now"
-    if was.model_version == found.model_version:  # weights are in it; what is read beside them is not
-        what, figures = f"the labels or the input shape of {what}", f"{_told(was)} then, {_told(found)} now"
+    if was.labels != found.labels and was.classes == found.classes:
+        what, figures = f"the labels of {what}", f"{_renamed(was.labels, found.labels)}; {figures}"
     return f"{what} changed since version {plan.number} was deployed ({figures}): {advice}"
 
 
-def _told(description: ModelDescription) -> str:
-    return f"{description.classes} classes and {list(description.input_shape)}"
+def _renamed(was: Sequence[str], found: Sequence[str]) -> str:
+    """The first class that has another label, and how many there are."""
+    renamed = [(index, *names) for index, names in enumerate(zip(was, found)) if names[0] != names[1]]
+    index, before, after = renamed[0]
+    return f"class {index} was {before!r:.80} and is {after!r:.80}, {len(renamed)} of {len(was)} changed"
 
 
 class VersionOwner(Protocol):

@@ -49,7 +49,7 @@ def is_dropped(connection: Connection) -> bool:
         {"type": "hello", "role": "instance", **SELF, "key": 3},
         {"type": "hello", "role": "instance", **SELF, "holds": [{"deployment": "x", "version": 1, "name": 3}]},
     ],
-    ids=lambda message: str(message)[:60],
+    ids=lambda message: ", ".join(f"{key}={value}" for key, value in message.items() if key not in SELF),
 )
 def test_a_first_word_that_cannot_be_is_the_last(engine: EngineProcess, message: dict[str, Any]) -> None:
     with engine.client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import random
@@ -25,7 +26,7 @@ from engine.supervisor.identity import Identity, is_dead, pid_of, send_signal, w
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import PoolOptions, SupervisorOptions
-from engine.supervisor.version import Plan
+from engine.supervisor.version import Plan, what_changed
 
 DESCRIPTION = ModelDescription(
     model_version="v",
@@ -350,3 +351,13 @@ def test_wishes_left_open_are_filled_from_the_settings(runtime_dir: Path) -> Non
     options = supervisor_options(runtime_dir, max_batch_size=16)
     assert options.pool_options({"pool_size": None, "devices": None}) == options.pool
     assert options.pool_options({"pool_size": 7}).max_batch_size == 16
+
+
+def test_labels_that_changed_are_named_as_what_changed() -> None:
+    given = plan(PoolOptions(pool_size=1, max_batch_size=8, warmup_requests=0, devices=("cpu",)), 1)
+    renamed = dataclasses.replace(DESCRIPTION, model_version="w", labels=("a", "c"))
+    said = what_changed(given, DESCRIPTION, renamed)
+    assert "the labels of the model that" in said
+    assert "class 1 was 'b' and is 'c', 1 of 2 changed; model_version v then, w now" in said
+    other = dataclasses.replace(DESCRIPTION, model_version="w", classes=3, labels=("a", "b", "c"))
+    assert "labels" not in what_changed(given, DESCRIPTION, other)
