@@ -25,9 +25,9 @@ import numpy as np
 from engine.errors import AudioTooLong, InvalidField, SilentAudio
 from frontend.audio.channels import INT16_FULL_SCALE, MEAN, chosen_channel, full_scale, mono
 from frontend.audio.decode import Recording
-from frontend.audio.resample import Float32Array, fitted, frames_after, resample
+from frontend.audio.resample import Float32Array, fitted, frames_after, resample, resample_blocks
 from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
-from frontend.audio.sndfile import Samples
+from frontend.audio.sndfile import BLOCK_FRAMES, Samples
 
 SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
 SHORT_FILE_BYTES = 2 * SHORT_PCM_BYTES  # with what else may lie in it
@@ -35,6 +35,7 @@ DEFAULT_MAX_DECODED_BYTES = 1 << 30
 _FEW_WINDOWS = 32  # each is a slot, and a line of the answer
 _FEW_COPIED_BYTES = 4 << 20  # of windows that overlap; every one is copied into its slot
 _LEAST_SIGNAL = 2.0**-31  # one step of 32-bit PCM; what lies below is arithmetic, not sound
+_GLANCE_FRAMES = 256
 _BYTES_PER_MS = 40  # of the running sums of silence splitting
 
 
@@ -135,25 +136,35 @@ def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
             return []
         gain = 1.0 / peak
     channel = chosen_channel(recording.samples)
-    source = mono(recording.samples, channel)
-    track = source
-    if recording.sample_rate_hz != plan.rate_hz:
-        plan.check_bytes(4 * frames)
-        track = resample(_as_float(source), from_hz=recording.sample_rate_hz, to_hz=plan.rate_hz)
+    track = _track(recording, channel, plan)
+    source = recording.samples
     if count == 1:
         end_s = min(frames / plan.rate_hz, recording.duration_s)
-        return [Window(0, 0.0, end_s, track, gain, channel)] if _has_signal(source) else []
+        return [Window(0, 0.0, end_s, track, gain, channel)] if _sounds(source, channel) else []
     windows = []
     for index in range(count):
         start = index * plan.hop_frames
         end = min(start + plan.segment_frames, frames)
         # Asked before resampling, which spreads a sound over the silence beside it.
-        if _has_signal(source[start * len(source) // frames:-(-end * len(source) // frames)]):
+        if _sounds(source[start * len(source) // frames:-(-end * len(source) // frames)], channel):
             end_s = min(end / plan.rate_hz, recording.duration_s)
             windows.append(Window(index, start / plan.rate_hz, end_s, track[start:end], gain, channel))
     if ends_in_a_breath and len(windows) > 1 and windows[-1].index == count - 1:
         windows.pop()
     return windows
+
+
+def _track(recording: Recording, channel: int, plan: _Plan) -> Samples:
+    """What the model hears of the whole recording, at the model's rate: `[frames]`, contiguous."""
+    samples, rate_hz = recording.samples, recording.sample_rate_hz
+    if rate_hz == plan.rate_hz:
+        return mono(samples, channel)
+    plan.check_bytes(4 * frames_after(len(samples), rate_hz, plan.rate_hz))
+    if len(samples) <= BLOCK_FRAMES:
+        return resample(_as_float(mono(samples, channel)), from_hz=rate_hz, to_hz=plan.rate_hz)
+    starts = range(0, len(samples), BLOCK_FRAMES)
+    blocks = (_as_float(mono(samples[start:start + BLOCK_FRAMES], channel)) for start in starts)
+    return resample_blocks(blocks, len(samples), from_hz=rate_hz, to_hz=plan.rate_hz)
 
 
 def _by_silence(recording: Recording, plan: _Plan) -> Iterator[Window]:
@@ -200,6 +211,11 @@ def _relative_peak(samples: Samples) -> float:
     return peak_of(samples) / full_scale(samples)
 
 
+def _sounds(samples: Samples, channel: int) -> bool:
+    """Whether what is heard of `[frames, channels]` has a signal; mostly seen from its beginning."""
+    return _has_signal(mono(samples[:_GLANCE_FRAMES], channel)) or _has_signal(mono(samples, channel))
+
+
 def _has_signal(track: Samples) -> bool:
     """Whether the samples are not all the same."""
     # Nearly every window shows it at once; only a constant is read to its end.
@@ -207,8 +223,8 @@ def _has_signal(track: Samples) -> bool:
         return False
     if track.dtype == np.int16:  # one step of 16 bits is far above the least signal
         first = track[0]
-        return bool(first != track[-1] or np.count_nonzero(track[:256] != first) or np.count_nonzero(track != first))
-    return _spread(track[:256]) >= _LEAST_SIGNAL or _spread(track) >= _LEAST_SIGNAL
+        return bool(first != track[-1] or np.count_nonzero(track[:_GLANCE_FRAMES] != first) or np.count_nonzero(track != first))
+    return _spread(track[:_GLANCE_FRAMES]) >= _LEAST_SIGNAL or _spread(track) >= _LEAST_SIGNAL
 
 
 def _spread(track: Samples) -> float:
