@@ -223,7 +223,9 @@ def _has_signal(track: Samples) -> bool:
         return False
     if track.dtype == np.int16:  # one step of 16 bits is far above the least signal
         first = track[0]
-        return bool(first != track[-1] or np.count_nonzero(track[:_GLANCE_FRAMES] != first) or np.count_nonzero(track != first))
+        if first != track[-1] or np.count_nonzero(track[:_GLANCE_FRAMES] != first):
+            return True
+        return bool(np.count_nonzero(track != first))
     return _spread(track[:_GLANCE_FRAMES]) >= _LEAST_SIGNAL or _spread(track) >= _LEAST_SIGNAL
 
 
