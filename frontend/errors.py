@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from engine import errors
 from frontend.content_coding import ACCEPTED, UnsupportedEncoding
 from frontend.http_message import JSON_TYPE, HttpResponse, encode_json
+from frontend.http_refusals import TransportRefusal
 
 DEFAULT_RETRY_AFTER_S = 1.0
 
@@ -86,7 +87,9 @@ TABLE: dict[type[BaseException], Row] = {
 
 
 def row_of(error: BaseException) -> Row:
-    """The row of the nearest class in the table."""
+    """The row of the nearest class in the table; what the transport refuses knows its own status."""
+    if isinstance(error, TransportRefusal):
+        return Row(error.status, None, error.status, None, retry_after=error.retry_after_s is not None)
     for kind in type(error).__mro__:
         if (row := TABLE.get(kind)) is not None:
             return row

@@ -17,16 +17,22 @@ from typing import Any
 import flask
 
 from engine.client import EngineClient
-from engine.config import Settings, effective_fast_lane
+from engine.config import Settings, cors_origins, effective_fast_lane
 from engine.errors import ConfigError
 from frontend.attach import LONG_WAIT_S, current_client
 from frontend.bridge import Bridge
+from frontend.cors import Cors
+from frontend.errors import optimized_error
 from frontend.http_exchange import Exchange
-from frontend.http_message import body_limit_bytes
+from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
+from frontend.http_refusals import Fields, TransportRefusal
 from frontend.lane_answer import LaneAnswer, LaneLoop
 from frontend.host_guard import Guard
 from frontend.host_settings import settings_of
 from frontend.lane_gate import LaneGate, gate_of
+from frontend.lane_guard import seal_of
+from frontend.parameters import request_id_of
+from frontend.prediction import PredictionRoute
 from frontend.request_head import address_of_scope, headers_of_scope
 from frontend.thread_pool import ThreadPool
 from frontend.transport_state import Receive, Send
@@ -59,6 +65,8 @@ class FastLane:
         self.app = app
         self.gate = gate
         self._settings = settings
+        # Which origins may read what somebody else's application says is for that application to tell.
+        self._own_cors = Cors(cors_origins(settings) if seal_of(app) is not None else ())
         self._limit_bytes = body_limit_bytes(settings.max_upload_bytes)
         self._bridge = Bridge(app, threads=settings.worker_threads)
         self._pool = ThreadPool(settings.worker_threads, name="decode")
@@ -88,6 +96,18 @@ class FastLane:
         exchange.collect(self._limit_bytes, lambda body: answer.begin(body, self._current_client()))
         return True
 
+    def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
+        """See `http_refusals.Wording`: as the route itself would say it, where the lane answers it."""
+        headers = headers_of_scope(fields)
+        request_id = request_id_of(headers)
+        handler = self.gate.handler(method, path)
+        if isinstance(handler, PredictionRoute):
+            request = HttpRequest(method, path, "", headers, b"", "")
+            return handler.refuse(error, request, request_id, self._counting_client())
+        response = optimized_error(error, request_id)
+        response.headers += [("X-Request-ID", request_id), *self._own_cors.headers(headers)]
+        return response
+
     def close(self) -> None:
         """Ends the threads."""
         self._bridge.close()
@@ -98,6 +118,10 @@ class FastLane:
         if self._home is None or self._home.loop is not asyncio.get_running_loop():
             self._home = LaneLoop(self._pool, self._probes)
         return self._home
+
+    def _counting_client(self) -> EngineClient | None:
+        """What is attached already: a refusal starts no engine."""
+        return None if self._client is None or self._client.closed else self._client
 
     def _current_client(self) -> EngineClient | None:
         client = current_client(self._settings)

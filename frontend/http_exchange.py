@@ -20,6 +20,8 @@ from engine.errors import InternalError
 from frontend.connection_flow import ConnectionFlow, Pause
 from frontend.http_body import LONG_BYTES, Body, BodyBuffer, LongBody
 from frontend.http_framing import Framing, framing_of
+from frontend.http_message import HttpResponse
+from frontend.http_refusals import TooManyUploads, TransportRefusal, last_answer
 from frontend.http_wire import CLOSE, CONTINUE, head, refusal, text_head
 from frontend.server_log import SERVER_LOG
 from frontend.transport_state import AsgiApp, Message, TransportState
@@ -27,12 +29,10 @@ from frontend.transport_state import AsgiApp, Message, TransportState
 EXTENSION = "nightscan.exchange"  # in `scope["extensions"]`: the `Exchange` itself
 HIGH_WATER_BYTES = 64 * 1024  # of body that an application has not fetched: reading pauses
 _JOIN_BYTES = 64 * 1024  # below this one copy is cheaper than a second write
-_RETRY_AFTER_S = 5  # for who was refused for want of memory; arbitrary
 
 Collector = Callable[[Body | None], None]
 
 _INTERNAL = refusal(500, "Internal server error", InternalError.code)
-_NO_ROOM = b'{"error": "Too many uploads at once", "code": "TOO_MANY_UPLOADS"}'
 
 
 class ExchangeKeeper(Protocol):
@@ -188,6 +188,15 @@ class Exchange:
         self._protocol.transport.write(response)
         self._complete()
         self.abandon()
+
+    def refuse(self, error: TransportRefusal) -> None:
+        """`replace` with the application's own words for `error`."""
+        if not self.response_complete:
+            self.replace(last_answer(self._words_for(error)))
+
+    def _words_for(self, error: TransportRefusal) -> HttpResponse:
+        scope = self.scope
+        return self._protocol.state.wording.words_for(error, scope["method"], scope["path"], scope["headers"])
 
     @property
     def connection(self) -> Any:
@@ -351,8 +360,8 @@ class Exchange:
         if self.response_started:
             self._protocol.transport.abort()  # the application would take a part of the body for the whole
             return
-        retry_after = ("Retry-After", str(_RETRY_AFTER_S))
-        self.respond(503, [("Content-Type", "application/json"), retry_after], _NO_ROOM)
+        response = self._words_for(TooManyUploads())
+        self.respond(response.status, response.headers, response.body)
         self.abandon()
 
     def _complete(self) -> None:

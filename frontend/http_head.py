@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 
-from engine.errors import CallerError
+from frontend.http_refusals import TransportRefusal
 from frontend.transport_limits import TransportLimits
 
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")
 _VERSIONS = ("1.0", "1.1")
 
 
-class HeadError(CallerError):
-    """The request's head is not accepted; `status` is what its sender gets."""
-
-    code = "BAD_REQUEST"
-    status = 400
+class HeadError(TransportRefusal):
+    """Invalid HTTP request"""
 
 
 class HeadersTooLarge(HeadError):

@@ -25,8 +25,17 @@ from frontend.connection_flow import ConnectionFlow, Pause
 from frontend.connection_pace import ConnectionPace
 from frontend.http_exchange import Exchange, Lane
 from frontend.http_head import HeadersTooLarge, HeadError, RequestHead
-from frontend.http_scope import Peer, scope_of
+from frontend.http_refusals import (
+    BodyTooSlow,
+    HeadersTooSlow,
+    Leaving,
+    TransportRefusal,
+    UpgradeRefused,
+    last_answer,
+)
+from frontend.http_scope import Peer, path_of, scope_of
 from frontend.http_slices import Slices
+from frontend.http_message import HttpResponse
 from frontend.http_wire import refusal
 from frontend.server_log import ACCESS_LOG
 from frontend.transport_state import TransportState
@@ -35,12 +44,7 @@ _TURN_NS = 4_000_000  # that one connection may parse before the others get thei
 _QUICK_SLICES = 4  # of one turn that are not timed
 _COPIED_BYTES = 4096  # up to here a copy is cheaper than a view
 
-_BAD_REQUEST = refusal(400, "Invalid HTTP request", "BAD_REQUEST")
-_HEADER_TIMEOUT = refusal(408, "The request headers took too long", "REQUEST_TIMEOUT")
-_BODY_TIMEOUT = refusal(408, "The request body took too long", "REQUEST_TIMEOUT")
-_UPGRADE_REFUSED = refusal(501, "An upgrade of a request with a body is not supported", "NOT_IMPLEMENTED")
 _TOO_MANY_CONNECTIONS = refusal(503, "Too many connections", "TOO_MANY_CONNECTIONS", retry_after_s=1)
-_LEAVING = refusal(503, "The server is shutting down", "CLOSING", retry_after_s=1)
 
 
 class NightScanProtocol(asyncio.Protocol):
@@ -120,16 +124,23 @@ class NightScanProtocol(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def refuse(self, response: bytes) -> None:
+    def refuse(self, error: TransportRefusal) -> None:
         """Answers a request that no application will see; the last answer of this connection."""
         if self._lingering or self.transport.is_closing():
             return
         exchange = self._answering
         if exchange is None or exchange.response_complete:
-            self.transport.write(response)
+            self.transport.write(last_answer(self._words_for(error)))
         else:
-            exchange.replace(response)
+            exchange.refuse(error)
         self.linger()
+
+    def _words_for(self, error: TransportRefusal) -> HttpResponse:
+        """Of a request whose head is not complete, or not accepted."""
+        head = self._head if self._in_headers else RequestHead()
+        path = path_of(head)
+        method = self._parser.get_method().decode("ascii") if path else ""
+        return self.state.wording.words_for(error, method, path, head.fields)
 
     # --- bytes ------------------------------------------------------------------------------------------------------
 
@@ -184,19 +195,20 @@ class NightScanProtocol(asyncio.Protocol):
     def _feed(self, piece: bytes | memoryview) -> None:
         receiving = self._receiving
         if not self._slices.allow(len(piece), 0 if receiving is None else receiving.received_bytes):
-            self._refuse_parsed(_refusal_of(HeadersTooLarge()))
+            self._refuse_parsed(HeadersTooLarge())
             return
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self._decline_upgrade()
         except httptools.HttpParserError as error:
-            self._refuse_parsed(_refusal_of(error.__context__))
+            cause = error.__context__
+            self._refuse_parsed(cause if isinstance(cause, HeadError) else HeadError())
 
-    def _refuse_parsed(self, response: bytes) -> None:
+    def _refuse_parsed(self, error: TransportRefusal) -> None:
         answering = self._answering
         if answering is None or answering.response_complete or answering.more_body:
-            self.refuse(response)
+            self.refuse(error)
         else:  # nonsense behind a good request: that one still gets its answer, as the last one
             answering.keep_alive = False
             self._deaf = True
@@ -210,7 +222,7 @@ class NightScanProtocol(asyncio.Protocol):
         self._deaf = True
         self._discarded_bytes += 1
         if self._receiving.declared_bytes or self._head.coding:
-            self.refuse(_UPGRADE_REFUSED)
+            self.refuse(UpgradeRefused())
 
     # --- parser callbacks -------------------------------------------------------------------------------------------
 
@@ -231,7 +243,6 @@ class NightScanProtocol(asyncio.Protocol):
                 raise HeadersTooLarge()
 
     def on_headers_complete(self) -> None:
-        self._in_headers = False
         self._trailer_fields = 0
         if self._lingering:
             return
@@ -245,6 +256,7 @@ class NightScanProtocol(asyncio.Protocol):
             declared_bytes=head.declared_bytes,
             expects_continue=head.expects_continue,
         )
+        self._in_headers = False
         self._receiving = exchange
         self._slices.begin_body(head.declared_bytes)
         if not self._waiting and (self._answering is None or self._answering.response_complete):
@@ -333,7 +345,7 @@ class NightScanProtocol(asyncio.Protocol):
                 self.transport.abort()
         elif self._in_headers:
             if pace.headers_take_too_long(now_s):
-                self.refuse(_HEADER_TIMEOUT)
+                self.refuse(HeadersTooSlow())
         elif answering is None:
             if pace.is_silent_too_long(now_s):
                 self.transport.close()
@@ -347,7 +359,7 @@ class NightScanProtocol(asyncio.Protocol):
         if exchange.response_complete:  # the rest of what was refused already
             self.linger()
         else:
-            self.refuse(_BODY_TIMEOUT)
+            self.refuse(BodyTooSlow())
 
     def shutdown(self) -> None:
         """Ends an idle connection; a busy one closes after its answer, since the state says draining."""
@@ -359,11 +371,7 @@ class NightScanProtocol(asyncio.Protocol):
         if self.is_idle:
             self.transport.abort()
         else:
-            self.refuse(_LEAVING)
-
-
-def _refusal_of(cause: object) -> bytes:
-    return refusal(cause.status, str(cause), cause.code) if isinstance(cause, HeadError) else _BAD_REQUEST
+            self.refuse(Leaving())
 
 
 def _log_access(exchange: Exchange, status: int) -> None:

@@ -65,6 +65,15 @@ def scope_of(head: RequestHead, method: bytes, version: str, peer: Peer, state: 
     }
 
 
+def path_of(head: RequestHead) -> str:
+    """The path that a head asks for, as far as it has come; empty for a target that is none."""
+    try:
+        parsed = httptools.parse_url(head.url)
+    except httptools.HttpParserInvalidURLError:
+        return ""
+    return urllib.parse.unquote((parsed.path or b"").decode("ascii"))
+
+
 def _forwarded(head: RequestHead, peer: Peer, trusted_proxies: TrustedProxies) -> tuple[Address | None, str]:
     client, scheme = peer.client, peer.scheme
     if head.forwarded_for:

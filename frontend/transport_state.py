@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from frontend.http_refusals import wording_of
 from frontend.inflight import InflightBodies
 from frontend.transport_limits import TransportLimits
 from frontend.trusted_proxies import TrustedProxies
@@ -49,6 +50,7 @@ class TransportState:
         trusted_proxies: TrustedProxies = TrustedProxies(()),
     ) -> None:
         self.app = app
+        self.wording = wording_of(app)
         self.app_state: dict[str, Any] = {}
         self.loop = loop
         self.limits = limits
