@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
+from frontend.audio import sndfile
 from frontend.audio.decode import Recording, decode
 from tests.audio.sounds import encoded, flac_claiming, noise, tone, wav
 from tests.support.shared import NIGHTS, Night
@@ -179,3 +180,13 @@ def test_a_recording_is_held_once_while_it_is_decoded() -> None:
         assert tracemalloc.get_traced_memory()[1] < samples.nbytes * 1.1
     finally:
         tracemalloc.stop()
+
+
+def test_the_search_for_frames_among_rubbish_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = b"\xff\xfb\x90\x00" + bytes(413)  # 128 kbit/s at 44,100 Hz
+    body = 3 * frame + 60 * (frame + 900 * b"\x55")
+    whole = read(body)
+    monkeypatch.setattr(sndfile, "MAX_SINGLE_READS", 20_000)
+    part = read(body)
+    assert 0.2 * len(whole.samples) < len(part.samples) < 0.6 * len(whole.samples)
+    assert read(1000 * frame).duration_s > 26  # where nothing is damaged there is nothing to be searched
