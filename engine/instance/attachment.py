@@ -43,7 +43,8 @@ class Attachment:
         lease = Lease(segment.fd)
         bells = [Bell(fd) for fd in message.fds[1:]]
         name = int(fields["name"])
-        held = Holdings(str(fields["deployment"]), int(fields["version"]), name, tuple(message.fds))
+        label = str(fields["deployment"]), int(fields["version"])
+        held = Holdings(*label, name, fields.get("record"), tuple(message.fds))
         try:
             yield cls(name, segment, lease, bells[0], tuple(bells[1:]), held)
         finally:

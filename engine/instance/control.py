@@ -38,10 +38,12 @@ class Holdings:
     deployment: str
     version: int
     name: int
+    record: dict[str, Any] | None  # of its deployment, for a successor that has lost its state file
     fds: tuple[int, ...]  # segment, doorbell, one reply eventfd a lane
 
     def to_json(self) -> dict[str, Any]:
-        return {"deployment": self.deployment, "version": self.version, "name": self.name}
+        label = {"deployment": self.deployment, "version": self.version, "name": self.name}
+        return {**label, "record": self.record}
 
 
 class ControlChannel:

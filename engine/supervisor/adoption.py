@@ -20,8 +20,9 @@ from engine.spec import ModelDescription
 from engine.supervisor.connections import Parcel
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
+from engine.supervisor.hello import Hold
 from engine.supervisor.identity import Identity, send_signal
-from engine.supervisor.ledger import State
+from engine.supervisor.ledger import State, record_from
 from engine.supervisor.version import Plan, Version
 
 # Whoever stays away longer (stopped, or deep in one batch) finds its version replaced, and closes it when it comes.
@@ -33,17 +34,21 @@ _log = logging.getLogger(__name__)
 class Adoption:
     """The peers of a predecessor that may still come. `on_over` is called once, when nobody is waited for."""
 
-    def __init__(self, context: Context, state: State, on_over: Callable[[], None]) -> None:
+    def __init__(
+        self, context: Context, state: State, on_over: Callable[[], None], *, blind: bool = False
+    ) -> None:
+        """`blind`: there was a predecessor, and what it wrote is lost; those who have something to offer say so."""
         self._context = context
         self._on_over = on_over
         self._instances = set(state.instances)
+        self.blind = blind
         self.over = False
         self._missing: dict[Identity, int] = {}
         for peer in {*state.instances, *state.frontends}:
             pidfd = peer.open_pidfd()
             if pidfd is not None:
                 self._missing[peer] = pidfd
-        self.found_living = bool(self._missing)
+        self.found_living = blind or bool(self._missing)
 
     def begin(self) -> None:
         """Waits for those who live, if there are any."""
@@ -74,8 +79,13 @@ class Adoption:
             self.heard_of(peer)
         return bool(missing)
 
+    @property
+    def recalls(self) -> bool:
+        """Whether what instances offer is taken for what is desired."""
+        return self.blind and not self.over
+
     def _end_if_complete(self) -> None:
-        if not self._missing:
+        if not self._missing and not self.blind:
             self._end()
 
     def _end(self) -> None:
@@ -90,16 +100,23 @@ class Adoption:
             self._context.loop.attempt(self._on_over)
 
 
-def version_of_hold(context: Context, deployment: Deployment, number: int, parcel: Parcel) -> Version:
+def version_of_hold(
+    context: Context, deployment: Deployment, hold: Hold, parcel: Parcel, *, recalls: bool
+) -> Version:
     """The version that a peer holds, adopted from the next two descriptors of its hello if it is not known yet.
 
-    Raises ProtocolError for a segment of another layout.
+    `recalls`: what serves is not known, and is what an instance says. Raises ProtocolError for a segment of another
+    layout, or one that cannot be adopted now; whoever has it comes again.
     """
     segment_fd, doorbell_fd = parcel.take_fds(2)
-    known = deployment.version(number)
+    known = deployment.version(hold.version)
     if known is not None:
+        is_same = known.plane is not None and os.path.sameopenfile(known.plane.segment.fd, segment_fd)
         os.close(segment_fd)
         os.close(doorbell_fd)
+        if not is_same:
+            deployment.make_way(known)
+            raise ProtocolError(f"version {hold.version} of {deployment.id} is another one just now")
         return known
     doorbell = Bell(doorbell_fd)
     try:
@@ -107,7 +124,21 @@ def version_of_hold(context: Context, deployment: Deployment, number: int, parce
     except ProtocolError:
         doorbell.close()
         raise
-    return _adopted(context, deployment, number, segment, doorbell)
+    if recalls and not segment.closing and not _recalled(deployment, hold):
+        segment.close()
+        doorbell.close()
+        raise ProtocolError(f"{deployment.id} version {hold.version} is for an instance of it to offer first")
+    return _adopted(context, deployment, hold.version, segment, doorbell)
+
+
+def _recalled(deployment: Deployment, hold: Hold) -> bool:
+    """Takes what an instance was once given for what is desired of its deployment; False if nobody said that yet."""
+    if deployment.awaited is None and deployment.serving is None:
+        if hold.record is None:
+            return False
+        deployment.awaited = record_from(hold.record)
+        _log.warning("%s version %d goes on: an instance knows what the state file did", hold.deployment, hold.version)
+    return True
 
 
 def _adopted(context: Context, deployment: Deployment, number: int, segment: Segment, doorbell: Bell) -> Version:

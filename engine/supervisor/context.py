@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from engine.spec import ModelDescription
 from engine.supervisor.connections import Peer
 from engine.supervisor.counting import Carriers
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.identity import Identity
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
+
+if TYPE_CHECKING:
+    from engine.supervisor.version import Plan
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Context:
     options: SupervisorOptions
     frontends: Frontends
     keys: dict[str, Callable[[Peer], None]]  # key of an instance that was started -> whom its hello is for
+    record_json: Callable[[Plan, ModelDescription], dict[str, Any]]  # what an instance keeps of its version
     persist: Callable[[], None]  # writes what there is; later, if it cannot be written now
     commit: Callable[[], None]  # writes what an order asks for, before it is begun; raises StateNotWritten
     open_factory: Callable[[Path], int]  # a descriptor of a pickled factory; raises OSError

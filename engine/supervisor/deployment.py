@@ -139,6 +139,11 @@ class Deployment:
         self._context.persist()
         self.tell_state()
 
+    def make_way(self, version: Version) -> None:
+        """Somebody else's version of ours has the number of `version`: ours goes on under another."""
+        if version is self.starting or (version is self.serving and self.starting is None):
+            self.deploy(dataclasses.replace(version.plan, number=self.newest + 1))
+
     def _retire(self, version: Version, *, drain_s: float) -> None:
         if version not in self.retired:
             self.retired.append(version)

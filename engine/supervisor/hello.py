@@ -18,6 +18,7 @@ class Hold:
     version: int
     lane: int = 0
     name: int = 0
+    record: dict[str, Any] | None = None  # what an instance was given of its deployment, as the state file has it
 
 
 def introduced(peer: Peer, parcel: Parcel) -> tuple[Identity, list[Hold]]:
@@ -40,6 +41,7 @@ def _hold(value: Any) -> Hold:
     except TypeError as error:
         raise ProtocolError(f"not something a peer can hold: {value!r:.200}") from error
     numbers = (hold.version, hold.lane, hold.name)
-    if not isinstance(hold.deployment, str) or not all(isinstance(each, int) and each >= 0 for each in numbers):
+    is_sound = isinstance(hold.deployment, str) and isinstance(hold.record, dict | None)
+    if not is_sound or not all(isinstance(each, int) and each >= 0 for each in numbers):
         raise ProtocolError(f"not something a peer can hold: {value!r:.200}")
     return hold

@@ -57,6 +57,7 @@ class Ledger:
         self._factories = runtime_dir / _FACTORIES
         self._open: dict[Path, int] = {}  # factories that are in use
         self._written: tuple[int, int] | None = None  # device and inode of the state file as we wrote it last
+        self.lost = False  # whether `read` found nothing that could be read
         self.unreadable = ""  # why `read` could make nothing of a file that was there
 
     def write(self, state: State) -> None:
@@ -80,14 +81,16 @@ class Ledger:
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
+            self.lost = True
             return State()
         except IsADirectoryError as error:
-            self.unreadable = str(error)
+            self.lost, self.unreadable = True, str(error)
             return State()
         try:
             return _state(json.loads(content))
         # Of another version of ours, half written, somebody else's: whatever it is, it must not stop a start.
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ProtocolError) as error:
+            self.lost = True
             self.unreadable = f"{self._path} cannot be understood ({type(error).__name__}: {error})"
             with contextlib.suppress(OSError):
                 os.replace(self._path, self._path.with_suffix(".bad"))
@@ -188,6 +191,19 @@ def _state(content: Any) -> State:
         tuple(_identity(peer) for peer in content["instances"]),
         tuple(_identity(peer) for peer in content["frontends"]),
     )
+
+
+def record_json(plan: Plan, description: ModelDescription) -> dict[str, Any]:
+    """A version that serves, for instances to keep: should the file be lost, they still have it."""
+    return _record_json(DeploymentRecord(plan.deployment, plan.number, plan, None, description))
+
+
+def record_from(value: dict[str, Any]) -> DeploymentRecord:
+    """What `record_json` made. Raises ProtocolError for anything else."""
+    try:
+        return _record(value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a deployment's record: {error!r:.200}") from error
 
 
 def _identity(value: Any) -> Identity:

@@ -68,7 +68,8 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     """
     _allow_descriptors()
     loop = Loop()
-    supervisor = Supervisor(options, loop)
+    follows = last_holder(options.runtime_dir / SUPERVISOR_LOCK) is not None
+    supervisor = Supervisor(options, loop, follows=follows)
     # Before the lock names this process: whoever finds it there may end it at once, and its instances with it.
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, supervisor.shut_down)

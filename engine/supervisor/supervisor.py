@@ -25,7 +25,7 @@ from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.hello import Hold, introduced
 from engine.supervisor.identity import Identity, send_signal
-from engine.supervisor.ledger import DeploymentRecord, Ledger, State
+from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.placement import Placement
@@ -42,9 +42,11 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """One per runtime directory, for whoever holds the lock on it."""
 
-    def __init__(self, options: SupervisorOptions, loop: Loop) -> None:
+    def __init__(self, options: SupervisorOptions, loop: Loop, *, follows: bool = False) -> None:
+        """`follows`: somebody was supervisor here before, and did not end in order."""
         self._loop = loop
         self._options = options
+        self._follows = follows
         self._ledger = Ledger(options.runtime_dir)
         self._frontends = Frontends(loop, self._frontend_died)
         self._deployments: dict[str, Deployment] = {}
@@ -54,6 +56,7 @@ class Supervisor:
             options=options,
             frontends=self._frontends,
             keys={},
+            record_json=record_json,
             persist=self._persist,
             commit=self._commit,
             open_factory=self._ledger.open_factory,
@@ -95,9 +98,8 @@ class Supervisor:
         if self._listener is None:
             self._listener = Listener(self._loop, self._options.runtime_dir, self._accept)
         self._wait_for_the_living()  # not before: they had nowhere to come back to
-        self._start_configured()
-        self._records = True
-        self._persist()
+        if not self._adoption.recalls:
+            self._begin_to_record()
 
     def _look_back(self) -> None:
         """Told to end before it began: whoever a predecessor has left is to end too."""
@@ -112,7 +114,8 @@ class Supervisor:
 
     def _read_ledger(self) -> list[DeploymentRecord]:
         state = self._ledger.read()
-        self._adoption = Adoption(self._context, state, self._begin_anew)
+        blind = self._follows and self._ledger.lost
+        self._adoption = Adoption(self._context, state, self._begin_anew, blind=blind)
         if self._ledger.unreadable:
             self._loop.guard.failed("ledger", "Ledger.read", ProtocolError(self._ledger.unreadable))
             self._loop.guard.over("ledger")  # nothing can be done about it but to say so
@@ -160,15 +163,19 @@ class Supervisor:
     def _restore(self, record: DeploymentRecord) -> None:
         """What a predecessor wanted: found alive if it served, begun anew if it was starting."""
         for plan in (record.serving, record.starting):
-            if plan is not None and plan.pickle_path is not None:
-                with contextlib.suppress(OSError):  # it is missed when it is needed, which may be never
-                    self._ledger.keep_factory(plan.pickle_path)
+            if plan is not None:
+                self._keep_factory(plan)
         deployment = self._deployment(record.deployment)
         deployment.newest = max(deployment.newest, record.newest)
         if record.serving is not None:
             deployment.awaited = record
         if record.starting is not None and deployment.starting is None:
             deployment.deploy(_renumbered(record.starting, deployment))
+
+    def _keep_factory(self, plan: Plan) -> None:
+        if plan.pickle_path is not None:
+            with contextlib.suppress(OSError):  # it is missed when it is needed, which may be never
+                self._ledger.keep_factory(plan.pickle_path)
 
     def _begin_anew(self) -> None:
         """Everybody is here who will come: what nobody offered is started from its plan."""
@@ -177,8 +184,16 @@ class Supervisor:
             return
         for deployment in list(self._deployments.values()):
             self._loop.attempt(functools.partial(self._begin_one_anew, deployment))
+        if self._adoption.blind:
+            self._loop.attempt(self._begin_to_record)
         self._for_all_versions(Version.pool_changed)
         self._welcome_who_may()
+
+    def _begin_to_record(self) -> None:
+        """What is desired is known. Not before: the next successor would take what is written for all there is."""
+        self._start_configured()
+        self._records = True
+        self._persist()
 
     def _begin_one_anew(self, deployment: Deployment) -> None:
         record, deployment.awaited = deployment.awaited, None
@@ -199,6 +214,8 @@ class Supervisor:
         desired = deployment.starting.plan if deployment.starting is not None else None
         if desired is None and deployment.awaited is not None:
             desired = deployment.awaited.serving
+        if desired is None and deployment.serving is not None:
+            desired = deployment.serving.plan  # known by its instances alone
         if desired is not None and (not desired.configured or _says(desired, spec)):
             return
         deployment.deploy(
@@ -279,7 +296,11 @@ class Supervisor:
         self._welcome_who_may()
 
     def _held_version(self, hold: Hold, parcel: Parcel) -> Version:
-        return version_of_hold(self._context, self._deployment(hold.deployment), hold.version, parcel)
+        deployment = self._deployment(hold.deployment)
+        version = version_of_hold(self._context, deployment, hold, parcel, recalls=self._adoption.recalls)
+        if self._adoption.recalls:
+            self._keep_factory(version.plan)
+        return version
 
     def _replace(self, before: Frontend) -> None:
         """Its process has made a new connection and has its lane through that one."""

@@ -364,7 +364,9 @@ class Version:
                     who.pid, who.start_ticks, seat=instance.seat, device=instance.device
                 )
             reach("attach.named")
-            instance.tell({"type": "attach", **self._label(), "name": instance.name}, plane.attach_fds())
+            record = self._context.record_json(self.plan, plane.description)
+            attach = {"type": "attach", **self._label(), "name": instance.name, "record": record}
+            instance.tell(attach, plane.attach_fds())
             self._unattached.remove(instance)
 
     def offer_bells(self, fds: list[int], first_lane: int = 0) -> None:

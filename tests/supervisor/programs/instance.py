@@ -89,7 +89,7 @@ class Instance:
             return ExitCode.LOAD_FAILED
         self._report_loaded()
         attach, self.fds = self.expect("attach")
-        self.hold = {name: attach[name] for name in ("deployment", "version", "name")}
+        self.hold = {name: attach[name] for name in ("deployment", "version", "name", "record")}
         if not self._passes("warmup"):
             return ExitCode.WARMUP_FAILED
         assert self.connection is not None
