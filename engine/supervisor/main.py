@@ -24,7 +24,7 @@ from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.private import remove_if_over
 from engine.supervisor.supervisor import Supervisor
 
-_FDS_BESIDE_LANES = 2  # segment and doorbell
+_FDS_BESIDE_LANES = 3  # segment and doorbell, and the pidfd of an instance that comes back with them
 _DESCRIPTORS = 16_384
 
 _log = logging.getLogger("engine.supervisor")

@@ -12,10 +12,10 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.clock import now_ns
+from engine.clock import Deadline, now_ns
 from engine.errors import ProtocolError, StateNotWritten
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
 from engine.supervisor.adoption import Adoption, version_of_hold
@@ -24,7 +24,8 @@ from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.hello import Hold, introduced
-from engine.supervisor.identity import Identity, send_signal
+from engine.supervisor.identity import Identity, send_signal, wait_dead
+from engine.supervisor.instance import Instance
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
@@ -35,6 +36,7 @@ from engine.supervisor.version import Plan, Version
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
+_DEAD_WITHIN_S = 2.0  # killed, at the very end
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +156,9 @@ class Supervisor:
     def close(self) -> None:
         """After the loop was stopped: ends whoever is left, so that nothing of ours is left behind."""
         everybody = [version for each in self._deployments.values() for version in each.versions()]
+        killed = [each for version in everybody for each in version.pool.instances()]
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
+        steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
         steps += [peer.close for peer in self._peers]
         for step in (*steps, self._ledger.close):
@@ -421,6 +425,13 @@ class Supervisor:
             restarted=self._adoption.found_living,
             health=self._loop.guard.describe(),
         )
+
+
+def _wait_dead(killed: Sequence[Instance]) -> None:
+    """Whoever finds the engine ended finds its memory, on the device too, free: a large process takes a while to go."""
+    until = Deadline.after_s(_DEAD_WITHIN_S)
+    for instance in killed:
+        wait_dead(instance.pidfd, timeout_s=until.remaining_s())
 
 
 def _renumbered(plan: Plan, deployment: Deployment) -> Plan:

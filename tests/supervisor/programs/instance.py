@@ -34,7 +34,7 @@ INPUT = 8
 CLASSES = 4
 BELT_S = 0.1
 DEADLY = -666.0  # as the first number of a payload: the instance kills itself while it computes this item
-RETURN_WITHIN_S = 10.0
+RETURN_WITHIN_S = 30.0
 
 
 class Instance:
