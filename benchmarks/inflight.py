@@ -3,8 +3,9 @@
     python -m benchmarks.inflight [--uploads 200] [--at-once 50]
 
 One frontend without garbage collector. First uploads of 50 MB that are given up half-way, then as many whole ones with
-a deadline that cannot be met: the memory must be back within 10 MB. Then many of 100 MB at the same time: the memory
-must stay under `max_inflight_bytes` + 64 MB, and every one be answered. Memory is what the frontend has for itself.
+a deadline that cannot be met: the memory must be back within 10 MB. Then many of 100 MB at the same time, at the
+model's own rate and at others that are resampled: the memory must stay under `max_inflight_bytes` + 64 MB, and every
+one be answered. Memory is what the frontend has for itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from benchmarks.servers import BIN, ROOT, Server, running
 from benchmarks.workloads import WORKLOADS, Workload
 
 MB = 1_000_000
-RATE_HZ = WORKLOADS["tiny"].sample_rate_hz  # the model's own: what resampling takes is not an upload's
+RATE_HZ = WORKLOADS["tiny"].sample_rate_hz  # the model's own
+RESAMPLED = ((44_100, 2), (22_050, 1))  # rate in Hz, channels
 INFLIGHT_BYTES = 256 * 1024 * 1024
 ALLOWED_LEFT_MB = 10
 ALLOWED_OVER_MB = 64
@@ -51,7 +53,10 @@ def main() -> int:
             _left(frontend, "given up half-way", port, options.uploads, lambda: send(port, half[: 25 * MB], len(half))),
             _left(frontend, "out of time", port, options.uploads, lambda: send(port, half, len(half), timeout_ms=1)),
         ]
-        over = _at_once(frontend, port, options.at_once)
+        over = _at_once(frontend, port, options.at_once, "at the model's rate", wav(100 * MB))
+        for rate_hz, channels in RESAMPLED:
+            body = wav(100 * MB, rate_hz=rate_hz, channels=channels)
+            over |= _at_once(frontend, port, options.at_once, f"at {rate_hz} Hz, {channels} channels", body)
     return 1 if over or any(each > ALLOWED_LEFT_MB for each in left) else 0
 
 
@@ -66,12 +71,12 @@ def _server() -> Server:
     return Server("engine", "/api/optimized/predict", lambda port: command, environment)
 
 
-def wav(size_bytes: int) -> bytes:
-    """Mono, 16 bit, a slow saw, `size_bytes` long with its header."""
+def wav(size_bytes: int, *, rate_hz: int = RATE_HZ, channels: int = 1) -> bytes:
+    """16 bit, a slow saw, `size_bytes` long with its header."""
     data_bytes = size_bytes - 44
     saw = struct.pack("<1000h", *range(-15_000, 15_000, 30))
-    head = b"RIFF" + struct.pack("<I4s4sIHHIIHH4sI", size_bytes - 8, b"WAVE", b"fmt ", 16, 1, 1, RATE_HZ, 2 * RATE_HZ,
-                                 2, 16, b"data", data_bytes)  # fmt: skip
+    head = b"RIFF" + struct.pack("<I4s4sIHHIIHH4sI", size_bytes - 8, b"WAVE", b"fmt ", 16, 1, channels, rate_hz,
+                                 2 * channels * rate_hz, 2 * channels, 16, b"data", data_bytes)  # fmt: skip
     return head + (saw * (data_bytes // len(saw) + 1))[:data_bytes]
 
 
@@ -106,8 +111,7 @@ def _left(frontend: int, name: str, port: int, count: int, call: Callable[[], in
     return left_mb
 
 
-def _at_once(frontend: int, port: int, count: int) -> bool:
-    body = wav(100 * MB)
+def _at_once(frontend: int, port: int, count: int, name: str, body: bytes) -> bool:
     before_mb, most_mb, done = resident_mb(frontend), 0.0, threading.Event()
 
     def watch() -> None:
@@ -124,8 +128,8 @@ def _at_once(frontend: int, port: int, count: int) -> bool:
     watcher.join()
     allowed_mb = INFLIGHT_BYTES / MB + ALLOWED_OVER_MB
     print(
-        f"{count} uploads of 100 MB at once: answers {dict(answers)} in {lasted_s:.1f} s, {before_mb:.0f} MB before, "
-        f"at most {most_mb - before_mb:.0f} MB more (allowed {allowed_mb:.0f})"
+        f"{count} uploads of 100 MB {name} at once: answers {dict(answers)} in {lasted_s:.1f} s, "
+        f"{before_mb:.0f} MB before, at most {most_mb - before_mb:.0f} MB more (allowed {allowed_mb:.0f})"
     )
     return most_mb - before_mb > allowed_mb or not set(answers) <= {200, 503}
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from engine.clock import now_ns
 from engine.errors import ClientGone, InternalError
+from frontend.decoding_room import ROOM
 from frontend.http_exchange import Exchange, exchange_of
 from frontend.thread_pool import ThreadPool
 from frontend.transport_state import Message, Receive, Send
@@ -57,6 +58,8 @@ class Bridge:
         connection = _connection_of(exchange)
         environ = build_environ(scope, stream, connection)
         environ[ARRIVAL] = arrival_ns
+        if exchange is not None:
+            environ[ROOM] = exchange.room
         watcher = _watch(call, exchange, receive if complete else None)
         try:
             await self._answer(call, environ)

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from engine.clock import now_ns
 from engine.errors import InternalError
 from frontend.connection_flow import ConnectionFlow, Pause
+from frontend.decoding_room import LoopRoom
 from frontend.http_body import LONG_BYTES, Body, BodyBuffer, LongBody
 from frontend.http_framing import Framing, framing_of
 from frontend.http_message import HttpResponse
@@ -203,6 +204,11 @@ class Exchange:
         """The client's socket, or what the event loop gives in its place; None when there is none."""
         return self._protocol.transport.get_extra_info("socket")
 
+    @property
+    def room(self) -> LoopRoom:
+        """Where decoding what this brought finds its memory."""
+        return self._protocol.state.room
+
     # --- from those who count bodies --------------------------------------------------------------------------------
 
     @property
@@ -210,6 +216,11 @@ class Exchange:
         """See `BodyHolder`. What is handed over piece by piece never holds much."""
         longest_bytes = self.received_bytes if self.declared_bytes is None else self.declared_bytes
         return self._limit_bytes is None or longest_bytes <= LONG_BYTES
+
+    @property
+    def held_bytes(self) -> int:
+        """See `BodyHolder`."""
+        return self._held_bytes
 
     @property
     def lacking_bytes(self) -> int:

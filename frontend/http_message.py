@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.clock import now_ns
+from frontend.decoding_room import Room
 from frontend.upload import Upload
 
 # Multipart boundaries and part headers come on top of the file itself; the file's own size is checked once it is known.
@@ -35,6 +36,7 @@ class HttpRequest:
     body_too_large: bool = False
     upload: Upload | None = None  # set when somebody else has parsed the form already and the body is gone
     complete_ns: int = field(default_factory=now_ns)  # when the body was complete
+    room: Room | None = None  # in memory, for decoding what is long; kept as long as this request is
     is_unpacked: bool = False  # `body` is no longer in the Content-Encoding that the headers name
 
 

@@ -16,7 +16,8 @@ from engine.clock import now_ns
 from frontend.http_body import Body
 from frontend.http_exchange import Exchange
 from frontend.http_message import HttpRequest, HttpResponse
-from frontend.prediction import Pending
+from frontend.decoding_room import Room
+from frontend.prediction import AwaitingRoom, Pending
 from frontend.routes.table import Handler
 from frontend.thread_pool import ThreadPool
 
@@ -71,6 +72,7 @@ class LaneAnswer:
             body_too_large=body is None,
         )
         begun = self._handler.begin(request, client, quick=True)
+        assert not isinstance(begun, AwaitingRoom)  # what is quick needs none
         if begun is None:
             self._exchange.spawn(self._begin_elsewhere(request, client))
         else:
@@ -80,12 +82,33 @@ class LaneAnswer:
         pool = self._home.probes if request.method == "GET" else self._home.pool
         self._exchange.on_gone = functools.partial(_forget_body, request)
         begun = await pool.submit(functools.partial(self._begin_for_somebody, request, client))
+        if isinstance(begun, AwaitingRoom):
+            room = await self._room_for(begun)  # with no thread: what is short is decoded meanwhile
+            begun = await pool.submit(functools.partial(self._go_on_for_somebody, begun, room))
+            del room
         if begun is not None:
             self._follow(begun)
 
-    def _begin_for_somebody(self, request: HttpRequest, client: EngineClient | None) -> Pending | HttpResponse | None:
+    async def _room_for(self, awaiting: AwaitingRoom) -> Room | None:
+        room: asyncio.Future[Room | None] = self._home.loop.create_future()
+        given = self._exchange.room
+        wish = given.ask(awaiting.size_bytes, awaiting.body_bytes, awaiting.wait_s, functools.partial(_tell, room))
+        self._exchange.on_gone = functools.partial(given.take_back, wish)
+        try:
+            return None if self._exchange.disconnected else await room
+        finally:
+            given.take_back(wish)
+            self._exchange.on_gone = functools.partial(_forget_body, awaiting.request)
+
+    def _begin_for_somebody(
+        self, request: HttpRequest, client: EngineClient | None
+    ) -> Pending | HttpResponse | AwaitingRoom | None:
         """In a thread, perhaps long after it was asked for: None for a client that has gone meanwhile."""
         return None if self._exchange.disconnected else self._handler.begin(request, client)
+
+    def _go_on_for_somebody(self, awaiting: AwaitingRoom, room: Room | None) -> Pending | HttpResponse | None:
+        """The same once there is room, or none."""
+        return None if self._exchange.disconnected else awaiting.go_on(room)
 
     def _follow(self, begun: Pending | HttpResponse) -> None:
         if isinstance(begun, HttpResponse):
@@ -119,3 +142,9 @@ class LaneAnswer:
 def _forget_body(request: HttpRequest) -> None:
     """Nobody waits any more: an upload that waits for a thread is let go of, and refused there at once."""
     request.body = b""
+    request.upload = None
+
+
+def _tell(waiter: asyncio.Future[Room | None], room: Room | None) -> None:
+    if not waiter.done():
+        waiter.set_result(room)

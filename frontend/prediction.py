@@ -1,13 +1,14 @@
 """One prediction over HTTP: request -> windows -> ticket -> answer, for every route and both ways in.
 
 `PredictionRoute.begin` does all that needs no waiting: read the upload, decode, cut, submit. It returns a response (a
-refusal) or a `Pending`, whose `finish` waits and formats. Neither ever raises an `Exception`: what goes wrong becomes
-the answer that the route's `Dialect` gives for it. No slot of the engine is taken before the upload is complete and
-decoded, so a slow or broken sender holds none.
+refusal), a `Pending`, whose `finish` waits and formats, or an `AwaitingRoom` for a long recording. None of them ever
+raises an `Exception`: what goes wrong becomes the answer that the route's `Dialect` gives for it. No slot of the engine
+is taken before the upload is complete and decoded, so a slow or broken sender holds none.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from engine.clock import NS_PER_S, now_ns
 from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 from frontend.answers import server_timing
-from frontend.audio.decode import Recording, decode, decode_in_place
-from frontend.audio.segment import SHORT_FILE_BYTES, Window, is_quickly_cut, segment_recording
+from frontend.audio.decode import Claim, Recording, decode, decode_in_place
+from frontend.audio.segment import SHORT_FILE_BYTES, Window, bytes_to_cut, is_quickly_cut, segment_recording
 from frontend.context import RouteContext
+from frontend.decoding_room import UNRESERVED_BYTES, Room, TooManyUploads, patience_s
 from frontend.dialect import Dialect, Prediction, upload_of
 from frontend.http_message import HttpRequest, HttpResponse
 from frontend.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
@@ -49,6 +51,9 @@ class Pending(Protocol):
         """Nobody wants the answer any more."""
 
 
+Begun = Pending | HttpResponse
+
+
 class PredictionRoute:
     """The handler of one prediction route. Stateless but for its settings: any thread may call it."""
 
@@ -59,7 +64,7 @@ class PredictionRoute:
 
     def begin(
         self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
-    ) -> Pending | HttpResponse | None:
+    ) -> Pending | HttpResponse | AwaitingRoom | None:
         """Everything up to the submission; takes as long as decoding takes. Never raises.
 
         `quick`: only if that is short enough for an event loop (a refusal, or a short recording that needs no work);
@@ -68,6 +73,9 @@ class PredictionRoute:
         request_id = request_id_of(request.headers)
         try:
             return self._submit(request, request_id, client, quick)
+        except TooManyUploads as error:
+            wait_s = patience_s(self._context.settings.inflight_wait_s, deadline_of(request, self._context.settings))
+            return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
         except EngineError as error:
             if self.falls_back(error, request):
                 return PendingOriginal(self, request, request_id, client, error.with_traceback(None))
@@ -90,7 +98,10 @@ class PredictionRoute:
         description = _description(client, parameters.deployment)
         if quick and len(upload.data) > SHORT_FILE_BYTES:
             return None
-        recording = decode_in_place(upload.data, max_duration_s=dialect.max_duration_s)
+        check_room = None
+        if not quick and request.room is None:
+            check_room = functools.partial(self._check_room, parameters, description)
+        recording = decode_in_place(upload.data, max_duration_s=dialect.max_duration_s, check_room=check_room)
         if quick and not self._is_quickly_cut(recording, parameters, description):
             return None
         if recording is None:
@@ -99,6 +110,7 @@ class PredictionRoute:
                 max_duration_s=dialect.max_duration_s or self._longest_s(parameters, description),
                 max_decoded_bytes=settings.max_decoded_bytes,
                 require_wav=dialect.require_wav,
+                check_room=check_room,
             )
         windows = self._cut(recording, parameters, description)
         dialect.check_length(len(windows), parameters, description)
@@ -115,6 +127,19 @@ class PredictionRoute:
             request_id, upload.filename, parameters, description, recording, windows, decoded_ns
         )
         return PendingPrediction(self, request, client, prediction, ticket)
+
+    @property
+    def limit_bytes(self) -> int:
+        """What uploads and their decoding may take of one process."""
+        return self._context.settings.max_inflight_bytes
+
+    def _check_room(self, parameters: Parameters, description: ModelDescription, claim: Claim) -> None:
+        """Raises TooManyUploads for a recording that is not to be decoded before there is room for that."""
+        mode = parameters.segmentation or self._segmentation
+        rate_hz = description.sample_rate_hz or claim.sample_rate_hz
+        size_bytes = claim.spent_bytes + bytes_to_cut(claim, sample_rate_hz=rate_hz, mode=mode)
+        if size_bytes > UNRESERVED_BYTES:
+            raise TooManyUploads(size_bytes=size_bytes)
 
     def _is_quickly_cut(
         self, recording: Recording | None, parameters: Parameters, description: ModelDescription
@@ -225,6 +250,38 @@ def _description(client: EngineClient, deployment_id: str) -> ModelDescription:
         if deployment_id != DEFAULT_DEPLOYMENT_ID:
             raise
         raise NotReady() from error  # the caller has not named it: to them the engine does not serve
+
+
+@dataclass(slots=True)
+class AwaitingRoom:
+    """Not decoded: that takes `size_bytes` of memory, for which its caller is to wait `wait_s` at most."""
+
+    route: PredictionRoute
+    request: HttpRequest
+    request_id: str
+    client: EngineClient | None
+    size_bytes: int
+    wait_s: float
+
+    @property
+    def limit_bytes(self) -> int:
+        """Of all room, where the server that we are in counts none."""
+        return self.route.limit_bytes
+
+    @property
+    def body_bytes(self) -> int:
+        """What of the request is in memory by now."""
+        upload = self.request.upload
+        return max(len(self.request.body), 0 if upload is None else len(upload.data))
+
+    def go_on(self, room: Room | None) -> Begun:
+        """As `begin`; a refusal without room."""
+        if room is None:
+            return self.route.refuse(TooManyUploads(), self.request, self.request_id, self.client)
+        self.request.room = room
+        begun = self.route.begin(self.request, self.client)
+        assert begun is not None and not isinstance(begun, AwaitingRoom)  # neither quick nor without room
+        return begun
 
 
 @dataclass(slots=True)

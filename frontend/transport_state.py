@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from frontend.decoding_room import LoopRoom
 from frontend.http_refusals import wording_of
 from frontend.inflight import InflightBodies
 from frontend.transport_limits import TransportLimits
@@ -60,6 +61,7 @@ class TransportState:
             longest_body_bytes=limits.longest_body_bytes,
             patience_s=limits.inflight_wait_s,
         )
+        self.room = LoopRoom(self.inflight, loop)
         self.connections: set[OpenConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.total_requests = 0

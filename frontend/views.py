@@ -17,8 +17,9 @@ from engine.client import EngineClient
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from frontend.attach import LONG_WAIT_S, SHORT_WAIT_S, current_client
+from frontend.decoding_room import ROOM, RoomForThreads, room_of_process
 from frontend.http_message import HttpRequest, HttpResponse, body_limit_bytes
-from frontend.prediction import Pending, PendingPrediction
+from frontend.prediction import AwaitingRoom, Pending, PendingPrediction
 from frontend.request_head import address_of_flask, headers_of_flask
 from frontend.routes.table import Handler
 from frontend.upload import Upload, label_of
@@ -54,6 +55,9 @@ def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) 
     """The whole exchange in this thread; must run inside a Flask request."""
     begun = handler.begin(request, client)
     assert begun is not None  # nobody asked it to be quick
+    if isinstance(begun, AwaitingRoom):
+        given: RoomForThreads = flask.request.environ.get(ROOM) or room_of_process(begun.limit_bytes)
+        begun = begun.go_on(given.wait(begun.size_bytes + begun.body_bytes, begun.wait_s))
     if isinstance(begun, HttpResponse):
         return begun
     _wait_for_either(begun, flask.request.environ.get("gunicorn.socket"))

@@ -74,14 +74,16 @@ class ServerSettings:
     max_inflight_bytes: int = setting(
         256 * 1024 * 1024,
         Rule(
-            text="Most memory for request bodies in one frontend; never less than one max_upload_bytes. Beyond it "
-            "reading pauses. As much again for what compressed ones unpack to.",
+            text="Most memory for request bodies in one frontend, and for decoding what is long; never less than one "
+            "max_upload_bytes. Beyond it reading pauses. As much again for what compressed ones unpack to.",
             unit="bytes",
             at_least=1024 * 1024,
             at_most=2**36,
         ),
     )
-    inflight_wait_s: float = setting(10.0, _seconds("Longest a body waits for such memory; then 503."))
+    inflight_wait_s: float = setting(
+        10.0, _seconds("Longest a body, or its decoding, waits for such memory; then 503.")
+    )
     max_connections: int = setting(
         1000, Rule(text="Most open connections of one frontend.", unit="connections", at_least=1, at_most=100_000)
     )

@@ -11,6 +11,7 @@ than the body.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,16 @@ _LARGEST_SAMPLE = 2.0**40  # far above any integer scale that was stored as floa
 _CREDIBLE_FRAMES_PER_BYTE = 6_000
 _MAGICS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff", b"RIFX", b"riff", b"Creative Voice",
            b"NIST_1A")
+
+
+class Claim(NamedTuple):
+    """What a long file will be once it is decoded, known before memory is spent for that."""
+
+    frames: int
+    channels: int
+    sample_rate_hz: int
+    sample_bytes: int  # of one sample of one channel
+    spent_bytes: int  # on its samples and on getting them; 0: they are a view of the body
 
 
 class Recording(NamedTuple):
@@ -50,8 +61,8 @@ class Recording(NamedTuple):
 
 
 def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes: int,
-           require_wav: bool = False) -> Recording:
-    """Decodes one file.
+           require_wav: bool = False, check_room: Callable[[Claim], None] | None = None) -> Recording:
+    """Decodes one file. check_room: called, perhaps more than once, before memory is spent; what it raises goes on.
 
     max_duration_s: longest recording in seconds, 0 = no limit. max_decoded_bytes: most memory for the samples of a
     format that must be decoded into float32, 0 = no limit (16-bit PCM WAV needs none). require_wav: refuse whatever
@@ -60,7 +71,7 @@ def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes
     Raises NotAudio when nothing about the file looks like audio, UndecodableAudio when it is audio but broken, holds
     no frame, or holds NaN or infinity, AudioTooLong when it is over a limit.
     """
-    limits = _Limits(max_duration_s, max_decoded_bytes)
+    limits = _Limits(max_duration_s, max_decoded_bytes, check_room)
     whole = memoryview(body)
     view = whole[after_tags(whole):]
     if is_wave(view):
@@ -76,7 +87,9 @@ def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes
         return _decode_behind(whole, view, limits, error)
 
 
-def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recording | None:
+def decode_in_place(
+    body: bytes | memoryview, *, max_duration_s: float, check_room: Callable[[Claim], None] | None = None
+) -> Recording | None:
     """`decode` in some microseconds for a 16-bit PCM WAV file; None for all others, which take longer.
 
     Raises UndecodableAudio and AudioTooLong as `decode` does.
@@ -87,12 +100,17 @@ def decode_in_place(body: bytes | memoryview, *, max_duration_s: float) -> Recor
     if not header.is_pcm16:
         return None
     data = memoryview(body)[header.data_start:header.data_start + header.data_bytes]
-    return _view_pcm16(data, header, _Limits(max_duration_s, 0))
+    return _view_pcm16(data, header, _Limits(max_duration_s, 0, check_room))
 
 
 class _Limits(NamedTuple):
     max_duration_s: float
     max_decoded_bytes: int
+    check_room: Callable[[Claim], None] | None = None
+
+    def claim(self, frames: int, channels: int, rate_hz: int, sample_bytes: int, spent_bytes: int) -> None:
+        if self.check_room is not None:
+            self.check_room(Claim(frames, channels, rate_hz, sample_bytes, spent_bytes))
 
     def check_duration(self, frames: int, rate_hz: int) -> None:
         if self.max_duration_s and frames > self.max_duration_s * rate_hz:
@@ -110,6 +128,7 @@ def _view_pcm16(data: memoryview, header: WavHeader, limits: _Limits) -> Recordi
     if not frames:
         raise UndecodableAudio("the WAV file holds no frame")
     limits.check_duration(frames, rate_hz)
+    limits.claim(frames, channels, rate_hz, 2, 0)
     flat = np.frombuffer(data.toreadonly(), "<i2", frames * channels)
     return Recording(flat.reshape(frames, channels), rate_hz, channels, "WAV")
 
@@ -119,6 +138,7 @@ def _decode_wave(body: memoryview, limits: _Limits) -> Recording:
     if header.is_pcm16:
         return _view_pcm16(body[header.data_start:header.data_start + header.data_bytes], header, limits)
     if header.format_tag in (PCM, FLOAT):
+        _claim_words(header, limits)
         tag, bits, data = packed(body, header)
         if tag == PCM and bits == 16:
             return _view_pcm16(memoryview(data), header, limits)
@@ -129,6 +149,13 @@ def _decode_wave(body: memoryview, limits: _Limits) -> Recording:
         return _decode_by_library(plain, limits)
     except soundfile.SoundFileError as error:
         raise _refusal(body, error) from error
+
+
+def _claim_words(header: WavHeader, limits: _Limits) -> None:
+    frames = header.data_bytes // max(1, header.channels * header.word_bytes)
+    copies = 1 if header.valid_bits == header.bits else 3  # words that are moved within their places, on their way
+    samples_bytes = 4 * frames * header.channels
+    limits.claim(frames, header.channels, header.sample_rate_hz, 4, samples_bytes + copies * header.data_bytes)
 
 
 def _decode_behind(
@@ -151,7 +178,9 @@ def _decode_by_library(body: bytes | memoryview, limits: _Limits) -> Recording:
     """Raises SoundFileError for what libsndfile does not read."""
     with ForwardStream(body) as file:
         check_shape(file.channels, file.samplerate)
-        samples = _read(file, _frames_of(file, body, limits))
+        frames = _frames_of(file, body, limits)
+        limits.claim(frames, file.channels, file.samplerate, 4, frames * file.channels * 4)
+        samples = _read(file, frames)
         format_name = "WAV" if file.format in ("WAVEX", "RF64") else str(file.format)
         rate_hz, has_8_bits = int(file.samplerate), file.subtype in ("PCM_U8", "PCM_S8")
     _check_values(samples)

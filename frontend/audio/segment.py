@@ -24,7 +24,7 @@ import numpy as np
 
 from engine.errors import AudioTooLong, InvalidField, SilentAudio
 from frontend.audio.channels import INT16_FULL_SCALE, MEAN, chosen_channel, full_scale, mono
-from frontend.audio.decode import Recording
+from frontend.audio.decode import Claim, Recording
 from frontend.audio.resample import Float32Array, fitted, frames_after, resample, resample_blocks
 from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
 from frontend.audio.sndfile import BLOCK_FRAMES, Samples
@@ -105,6 +105,15 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     if not windows:
         raise SilentAudio()
     return windows
+
+
+def bytes_to_cut(claim: Claim, *, sample_rate_hz: int, mode: str) -> int:
+    """About how much memory `segment_recording` takes for it, besides the recording."""
+    track_bytes = 4 * frames_after(claim.frames, claim.sample_rate_hz, sample_rate_hz)
+    if mode == "silence":
+        duration_ms = 1000 * claim.frames // claim.sample_rate_hz
+        return claim.frames * claim.channels * claim.sample_bytes + duration_ms * _BYTES_PER_MS + track_bytes
+    return 0 if claim.sample_rate_hz == sample_rate_hz and claim.channels == 1 else track_bytes
 
 
 def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, window_frames: int, overlap_s: float, mode: str,

@@ -13,7 +13,7 @@ from typing import Protocol
 from engine.client import EngineClient
 from frontend.context import RouteContext
 from frontend.http_message import HttpRequest, HttpResponse
-from frontend.prediction import Pending, PredictionRoute
+from frontend.prediction import AwaitingRoom, Pending, PredictionRoute
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
 from frontend.routes.probes import Health, Metrics, OptimizedHealth, Ready, Stats
@@ -28,7 +28,7 @@ class Handler(Protocol):
 
     def begin(
         self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
-    ) -> Pending | HttpResponse | None:
+    ) -> Pending | HttpResponse | AwaitingRoom | None:
         """Never raises. None, and nothing is begun, only where `quick` is set and it would hold up an event loop."""
 
 

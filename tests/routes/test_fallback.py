@@ -14,7 +14,7 @@ from frontend.context import RouteContext
 from frontend.fallback import OriginalApi
 from frontend.http_message import HttpRequest, HttpResponse
 from frontend.integration import original_of
-from frontend.prediction import PendingOriginal
+from frontend.prediction import AwaitingRoom, PendingOriginal
 from frontend.routes.table import all_routes
 
 RAW = b"RIFF....WAVE"
@@ -74,7 +74,7 @@ def answered(settings: Settings, request: HttpRequest) -> HttpResponse:
     api = original_of(settings)
     begun = all_routes(RouteContext(settings, api)).routes[request.method, request.path].begin(request, None)
     try:
-        assert begun is not None
+        assert begun is not None and not isinstance(begun, AwaitingRoom)
         return begun if isinstance(begun, HttpResponse) else begun.finish()
     finally:
         if api is not None:
