@@ -187,7 +187,7 @@ def test_uploads_beyond_what_is_free_wait_and_are_all_answered() -> None:
         for client in waiting:
             client.socket.settimeout(20)
             assert client.read_response().json()["bytes"] == 3 * MB
-        assert 9 * MB < most_bytes <= 15 * MB  # a quarter more for what was read before the pause
+        assert 6 * MB < most_bytes <= 15 * MB  # they wait from 6; a quarter more for what was read before
 
 
 def test_an_upload_that_waits_too_long_for_memory_is_told_to_come_again() -> None:
