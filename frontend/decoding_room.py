@@ -17,23 +17,11 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Protocol
 
 from engine.clock import Deadline
-from engine.errors import OverloadError
 from frontend.inflight import InflightBodies, Wish
 
 UNRESERVED_BYTES = 8 * 1024 * 1024  # most recordings take less, and nobody waits for these
 ROOM = "nightscan.room"  # in a WSGI environ: the `RoomForThreads` of the server behind it
-_RETRY_AFTER_S = 5.0  # arbitrary
 _LATE_S = 5.0  # an event loop that has not said anything by then will not
-
-
-class TooManyUploads(OverloadError):
-    """Too many uploads at once"""
-
-    code = "TOO_MANY_UPLOADS"
-
-    def __init__(self, text: str = "", *, size_bytes: int = 0, retry_after_s: float | None = _RETRY_AFTER_S) -> None:
-        super().__init__(text, retry_after_s=retry_after_s)
-        self.size_bytes = size_bytes
 
 
 class Room:

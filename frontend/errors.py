@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from engine import errors
 from frontend.content_coding import ACCEPTED, UnsupportedEncoding
-from frontend.decoding_room import TooManyUploads
 from frontend.http_message import JSON_TYPE, HttpResponse, encode_json
 from frontend.http_refusals import TransportRefusal
 
@@ -77,7 +76,6 @@ TABLE: dict[type[BaseException], Row] = {
     errors.ConfigError: _INTERNAL,
     errors.OverloadError: Row(429, None, 429, None, retry_after=True),
     RateLimited: Row(429, "Rate limit exceeded", 429, "Rate limit exceeded", retry_after=True),
-    TooManyUploads: Row(503, None, 503, None, retry_after=True),
     errors.DeadlineExceeded: Row(504, "Request timeout", 504, "Request timeout", retry_after=True),
     errors.NotReady: Row(503, "Optimized serving not available", 503, "Service not available", retry_after=True),
     errors.ModelFailed: Row(500, "The model failed on this input", 500, "Internal server error"),

@@ -22,9 +22,10 @@ from frontend.answers import server_timing
 from frontend.audio.decode import Claim, Recording, decode, decode_in_place
 from frontend.audio.segment import SHORT_FILE_BYTES, Window, bytes_to_cut, is_quickly_cut, segment_recording
 from frontend.context import RouteContext
-from frontend.decoding_room import UNRESERVED_BYTES, Room, TooManyUploads, patience_s
+from frontend.decoding_room import UNRESERVED_BYTES, Room, patience_s
 from frontend.dialect import Dialect, Prediction, upload_of
 from frontend.http_message import HttpRequest, HttpResponse
+from frontend.http_refusals import TooManyUploads
 from frontend.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
 
 # What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
@@ -54,6 +55,14 @@ class Pending(Protocol):
 Begun = Pending | HttpResponse
 
 
+class RoomNeeded(TooManyUploads):
+    """Too many uploads at once"""
+
+    def __init__(self, text: str = "", *, size_bytes: int = 0) -> None:
+        super().__init__(text)
+        self.size_bytes = size_bytes
+
+
 class PredictionRoute:
     """The handler of one prediction route. Stateless but for its settings: any thread may call it."""
 
@@ -73,7 +82,7 @@ class PredictionRoute:
         request_id = request_id_of(request.headers)
         try:
             return self._submit(request, request_id, client, quick)
-        except TooManyUploads as error:
+        except RoomNeeded as error:
             wait_s = patience_s(self._context.settings.inflight_wait_s, deadline_of(request, self._context.settings))
             return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
         except EngineError as error:
@@ -134,12 +143,12 @@ class PredictionRoute:
         return self._context.settings.max_inflight_bytes
 
     def _check_room(self, parameters: Parameters, description: ModelDescription, claim: Claim) -> None:
-        """Raises TooManyUploads for a recording that is not to be decoded before there is room for that."""
+        """Raises RoomNeeded for a recording that is not to be decoded before there is room for that."""
         mode = parameters.segmentation or self._segmentation
         rate_hz = description.sample_rate_hz or claim.sample_rate_hz
         size_bytes = claim.spent_bytes + bytes_to_cut(claim, sample_rate_hz=rate_hz, mode=mode)
         if size_bytes > UNRESERVED_BYTES:
-            raise TooManyUploads(size_bytes=size_bytes)
+            raise RoomNeeded(size_bytes=size_bytes)
 
     def _is_quickly_cut(
         self, recording: Recording | None, parameters: Parameters, description: ModelDescription
