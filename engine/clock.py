@@ -12,11 +12,12 @@ from dataclasses import dataclass
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 LAST_NS = (1 << 63) - 1  # the latest moment that there is: what a shared word holds, read with or without a sign
+_ORDINARY_S = 1e6  # up to here a duration added to any moment is a moment
 
 
-def now_ns() -> int:
-    """Now, in nanoseconds since an arbitrary moment that all processes of this machine share."""
-    return time.monotonic_ns()
+# Now, in nanoseconds since an arbitrary moment that all processes of this machine share. Not wrapped: it is asked for
+# several times for each request.
+now_ns = time.monotonic_ns
 
 
 def wall_clock_s() -> float:
@@ -37,6 +38,8 @@ class Deadline:
         Infinity is as good as any number. Raises ValueError for what is no number (nan).
         """
         start_ns = now_ns() if since_ns is None else since_ns
+        if 0.0 <= duration_s < _ORDINARY_S:
+            return cls(start_ns + int(duration_s * NS_PER_S))
         if duration_s != duration_s:
             raise ValueError(f"{duration_s} is no duration")
         after_ns = min(float(LAST_NS), max(-float(LAST_NS), duration_s * NS_PER_S))

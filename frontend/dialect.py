@@ -65,7 +65,8 @@ def upload_of(request: HttpRequest, settings: Settings, *, quick: bool = False) 
     if request.body_too_large:
         raise BodyTooLarge()
     if request.upload is None:
-        coding = "" if request.is_unpacked else coding_of(request.headers.get("content-encoding", ""))
+        named = "" if request.is_unpacked else request.headers.get("content-encoding", "")
+        coding = coding_of(named) if named else ""
         if quick and (coding or len(request.body) > QUICK_BODY_BYTES):
             return None
         if coding and len(request.body):

@@ -45,7 +45,7 @@ class BodyBuffer:
     def take(self) -> Body:
         """Everything in one piece; then this buffer is empty."""
         pieces, grown = self._pieces, self._grown
-        self.clear()
+        self.size_bytes, self._pieces, self._grown = 0, [], None
         if grown is not None:
             return grown
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

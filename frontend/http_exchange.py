@@ -409,18 +409,19 @@ class Exchange:
             self._protocol.linger()
 
     def _drop_body(self) -> None:
-        self._body.clear()
-        self._free_held()
+        if self._body.size_bytes:
+            self._body.clear()
+        if self._held_bytes:
+            self._free_held()
         if self._pressed:
             self._leave_line()
 
     def _free_held(self) -> None:
-        if self._held_bytes:
-            held_bytes, self._held_bytes = self._held_bytes, 0
-            inflight = self._protocol.state.inflight
-            inflight.used_bytes -= held_bytes
-            if inflight.waiting:
-                inflight.free(0, self._protocol.state.loop.time())
+        held_bytes, self._held_bytes = self._held_bytes, 0
+        inflight = self._protocol.state.inflight
+        inflight.used_bytes -= held_bytes
+        if inflight.waiting:
+            inflight.free(0, self._protocol.state.loop.time())
 
     def _leave_line(self) -> None:
         self._pressed = False

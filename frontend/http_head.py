@@ -60,13 +60,6 @@ class RequestHead:
         self._hosts: list[bytes] = []
         self._types = 0
 
-    def add_field(self, name: bytes, value: bytes) -> None:
-        """One complete field."""
-        name = name.lower()
-        self.fields.append((name, value))
-        if name in _NOTES:
-            _NOTES[name](self, value)
-
     def check(self, version: str, limits: TransportLimits) -> None:
         """Raises HeadError for a complete head that no application should see."""
         if len(self.fields) > limits.header_fields:
@@ -108,7 +101,8 @@ class RequestHead:
         self.forwarded_proto = value.strip().lower()
 
 
-_NOTES = {
+# What a field means to the connection, besides that it is one of `fields`; by its name in lower case.
+NOTES = {
     b"host": RequestHead._note_host,
     b"content-type": RequestHead._note_type,
     b"content-length": RequestHead._note_length,

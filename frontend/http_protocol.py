@@ -24,7 +24,7 @@ from engine.clock import now_ns
 from frontend.connection_flow import ConnectionFlow, Pause
 from frontend.connection_pace import ConnectionPace
 from frontend.http_exchange import Exchange, Lane
-from frontend.http_head import HeadersTooLarge, HeadError, RequestHead
+from frontend.http_head import NOTES, HeadersTooLarge, HeadError, RequestHead
 from frontend.http_refusals import (
     BodyTooSlow,
     HeadersTooSlow,
@@ -236,7 +236,10 @@ class NightScanProtocol(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:
-            self._head.add_field(name, value)
+            head, name = self._head, name.lower()
+            head.fields.append((name, value))
+            if name in NOTES:
+                NOTES[name](head, value)
         else:  # a trailer: no application of ours asks for one, and none may take it for a header that a proxy has set
             self._trailer_fields += 1
             if self._trailer_fields > self.state.limits.header_fields:

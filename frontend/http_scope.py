@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import urllib.parse
 from typing import Any
 
@@ -13,6 +14,8 @@ from frontend.transport_state import TransportState
 from frontend.trusted_proxies import TrustedProxies
 
 Address = tuple[str, int]
+
+_KNOWN_TARGET_BYTES = 256  # of the longest target that is remembered
 
 
 class Peer:
@@ -41,9 +44,8 @@ class Peer:
 
 def scope_of(head: RequestHead, method: bytes, version: str, peer: Peer, state: TransportState) -> dict[str, Any]:
     """The ASGI scope. Raises httptools.HttpParserInvalidURLError for a target that is none."""
-    parsed = httptools.parse_url(head.url)
-    raw_path = parsed.path or b"/"
-    path = raw_path.decode("ascii")
+    url = head.url
+    raw_path, path, query = _known_target(url) if len(url) <= _KNOWN_TARGET_BYTES else _target(url)
     client, scheme = peer.client, peer.scheme
     if peer.trusted and (head.forwarded_for or head.forwarded_proto):
         client, scheme = _forwarded(head, peer, state.trusted_proxies)
@@ -56,9 +58,9 @@ def scope_of(head: RequestHead, method: bytes, version: str, peer: Peer, state: 
         "client": client,
         "scheme": scheme,
         "root_path": "",
-        "path": urllib.parse.unquote(path) if "%" in path else path,
+        "path": path,
         "raw_path": raw_path,
-        "query_string": parsed.query or b"",
+        "query_string": query,
         "headers": head.fields,
         "state": state.app_state.copy(),
         "extensions": {},
@@ -72,6 +74,17 @@ def path_of(head: RequestHead) -> str:
     except httptools.HttpParserInvalidURLError:
         return ""
     return urllib.parse.unquote((parsed.path or b"").decode("ascii"))
+
+
+def _target(url: bytes) -> tuple[bytes, str, bytes]:
+    """Raw path, path and query."""
+    parsed = httptools.parse_url(url)
+    raw_path = parsed.path or b"/"
+    path = raw_path.decode("ascii")
+    return raw_path, urllib.parse.unquote(path) if "%" in path else path, parsed.query or b""
+
+
+_known_target = functools.lru_cache(maxsize=256)(_target)  # clients ask for the same few over and over
 
 
 def _forwarded(head: RequestHead, peer: Peer, trusted_proxies: TrustedProxies) -> tuple[Address | None, str]:

@@ -43,7 +43,8 @@ class Slices:
     def next_end(self, data: bytes, position: int) -> int:
         """Where the slice that begins at `position` ends."""
         if self._left_bytes:
-            return min(len(data), position + self._left_bytes)
+            end = position + self._left_bytes
+            return end if end < len(data) else len(data)
         tail = self._tail
         if tail:
             seam = (tail + data[position:position + 3]).find(_BLANK_LINE)

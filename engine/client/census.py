@@ -29,10 +29,13 @@ class Census:
 
     def waiting(self, now_ns: int, bound: int) -> int:
         """Requests that wait; near `bound` exact to what has been added in the last millisecond elsewhere."""
+        fresh = self.fresh(now_ns, bound)
+        return self.count_anew(now_ns) if fresh is None else fresh
+
+    def fresh(self, now_ns: int, bound: int) -> int | None:
+        """The same without a look at the segment, which may be gone; None where a count is due."""
         fresh_ns = FRESH_NS if 2 * self._count >= bound else FAR_FACTOR * FRESH_NS
-        if now_ns - self._counted_ns >= fresh_ns:
-            self.count_anew(now_ns)
-        return self._count
+        return self._count if now_ns - self._counted_ns < fresh_ns else None
 
     def count_anew(self, now_ns: int) -> int:
         """Requests that wait just now."""

@@ -52,15 +52,15 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Requests that stand in line."""
-        return len(self._line)
+        return self._line.length
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
     def place(self, ticket: Ticket) -> None:
         """Sends as many items as have room; the rest stands in line."""
-        if self._line or not self._send_from(ticket):
+        if self._line.length or not self._send_from(ticket):
             self._line.settle(ticket)
-        if self._line:
+        if self._line.length:
             self.pump()
 
     def pump(self) -> None:
@@ -91,7 +91,7 @@ class Dispatcher:
     def look(self) -> None:
         """Another version may be the active one, the state may be another, or a second has passed."""
         self._line.publish()
-        if self._line:
+        if self._line.length:
             self.pump()
 
     def forget(self, ticket: Ticket) -> None:
@@ -101,7 +101,7 @@ class Dispatcher:
             for flight in ticket.in_flight:
                 flight.attachment.abandon(flight)
             ticket.in_flight.clear()  # they lead to the segment, and would keep it mapped as long as the ticket lives
-        if self._line and (held_slots or ticket.has_unsent_items):
+        if self._line.length and (held_slots or ticket.has_unsent_items):
             self._line.settle(ticket)
             self.pump()
 
@@ -163,7 +163,7 @@ class Dispatcher:
             flight = reply.ticket.owner
             if isinstance(flight, Flight) and not flight.ticket.done:
                 self._file(flight, reply)
-        if self._line:
+        if self._line.length:
             self.pump()
 
     def _file(self, flight: Flight, reply: SlotReply) -> None:

@@ -210,7 +210,8 @@ class EngineClient:
         The payloads must not change until the ticket is done. Raises QueueFull (with `retry_after_s`), EngineClosed,
         NotReady, DeploymentFailed, UnknownDeployment, DeadlineExceeded, InvalidField.
         """
-        self._check_open()
+        if self.closed:
+            self._check_open()
         deployment = self._find(deployment_id)
         ticket = deployment.submit(
             items, request_id=request_id, level=level, deadline=deadline, caller_hash=caller_hash

@@ -19,16 +19,14 @@ from engine.core.admission import WaitingLine, slot_window
 
 
 class SharedLine:
-    """Thread-safe. `len(line)` without the lock is a hint: one who has just come or gone may be missing from it."""
+    """Thread-safe. `length` without the lock is a hint: one who has just come or gone may be missing from it."""
 
     def __init__(self, versions: Versions, *, aging_ns: int) -> None:
         self._versions = versions
         self._line: WaitingLine[Ticket] = WaitingLine(aging_ns)
         self._lock = threading.Lock()
         self._told: Attachment | None = None  # whose gauge holds the length; all others hold 0. Under the lock
-
-    def __len__(self) -> int:
-        return len(self._line)
+        self.length = 0  # changed under the lock
 
     def first(self) -> Ticket | None:
         """Whose turn it is. They go on waiting until `settle` finds that they want no slot."""
@@ -77,9 +75,10 @@ class SharedLine:
 
     def _publish(self) -> None:
         """Caller holds the lock, or an older length could be published after a newer one."""
+        self.length = len(self._line)
         active, told = self._versions.active(), self._told
         if told is not None and told is not active:
             told.tell_waiting(0)
         if active is not None:
-            active.tell_waiting(len(self._line))
+            active.tell_waiting(self.length)
         self._told = active

@@ -117,13 +117,11 @@ class BatchProcessor:
 
 
 def _answers(slots: Sequence[TakenSlot], probabilities: npt.NDArray[np.float32]) -> list[SlotResult]:
-    finite: list[bool] = np.isfinite(probabilities).all(axis=1).tolist()  # type: ignore[assignment]
+    size, finite = len(slots), np.isfinite(probabilities)
+    if finite.all():
+        return [SlotResult(slot, Outcome.OK, row, "", size) for slot, row in zip(slots, probabilities)]
+    rows: list[bool] = finite.all(axis=1).tolist()  # type: ignore[assignment]
     return [
-        SlotResult(
-            slot,
-            Outcome.OK if good else Outcome.NON_FINITE,
-            row if good else None,
-            batch_size=len(slots),
-        )
-        for slot, row, good in zip(slots, probabilities, finite)
+        SlotResult(slot, Outcome.OK if good else Outcome.NON_FINITE, row if good else None, batch_size=size)
+        for slot, row, good in zip(slots, probabilities, rows)
     ]

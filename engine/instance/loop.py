@@ -11,7 +11,6 @@ import os
 import select
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from engine.clock import NS_PER_MS, now_ns
 from engine.core.batching import choose
@@ -52,7 +51,7 @@ class InstanceLoop:
         self._wanted = wanted
         self._leaving = False
         self._warnings = list(warnings)
-        self._told: object = None  # the last report that this supervisor has
+        self._told: int | None = None  # the largest batch as this supervisor knows it; None: it knows nothing
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = select.epoll()
 
@@ -132,11 +131,11 @@ class InstanceLoop:
 
     def _report(self) -> None:
         """Tells whichever supervisor there is what it does not know yet."""
-        news: dict[str, Any] = {"max_batch": self._processor.ceiling.limit, "warnings": self._warnings}
-        if news != self._told and self._control.connected:
+        most = self._processor.ceiling.limit
+        if most != self._told and self._control.connected:
             with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
-                self._control.send("report", **news)
-                self._told = news
+                self._control.send("report", max_batch=most, warnings=self._warnings)
+                self._told = most
 
     def _watch_control(self) -> None:
         if self._control.connected:

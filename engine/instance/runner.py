@@ -53,14 +53,14 @@ class ModelRunner:
             weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
 
-    @torch.inference_mode()
     def run(self, payloads: Sequence[Payload]) -> npt.NDArray[np.float32]:
         """Probabilities `[B, classes]`, float32 on the host.
 
         Raises UnusableOutput for outputs of another form, and whatever the model raises.
         """
-        found = probabilities_of(self._logits(payloads), self.description.activation)
-        probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
+        with torch.inference_mode():  # as a decorator it would be made twice for each batch
+            found = probabilities_of(self._logits(payloads), self.description.activation)
+            probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
         return probabilities
 
     @torch.inference_mode()
