@@ -16,6 +16,7 @@ from engine import errors
 from frontend.content_coding import ACCEPTED, UnsupportedEncoding
 from frontend.http_message import JSON_TYPE, HttpResponse, encode_json
 from frontend.http_refusals import TransportRefusal
+from frontend.upload import EncodedFile
 
 DEFAULT_RETRY_AFTER_S = 1.0
 
@@ -65,6 +66,7 @@ TABLE: dict[type[BaseException], Row] = {
     errors.NoFile: Row(400, None, 400, "No file uploaded"),
     FileNameMissing: Row(400, None, 400, None),
     UnsupportedEncoding: Row(415, None, 400, None),
+    EncodedFile: Row(415, None, 400, None),
     errors.UndecodableAudio: Row(400, None, 400, "Invalid WAV file"),
     errors.SilentAudio: Row(400, "Audio file is silent", 400, "Audio file is silent"),
     errors.NotAudio: Row(415, None, 400, "Invalid WAV file"),

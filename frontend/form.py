@@ -54,6 +54,7 @@ class Part(NamedTuple):
     content_type: str  # lower case without parameters; "" where none was given
     start: int
     end: int
+    transfer_encoding: str = ""  # lower case; "" where none was given
 
 
 class Form:
@@ -147,4 +148,5 @@ class Form:
         found = parameters(headers.get("content-disposition", ""))
         if "name" not in found:
             return None
-        return Part(found["name"], found.get("filename"), media_type(headers.get("content-type", "")), start, end)
+        kind, encoding = headers.get("content-type", ""), headers.get("content-transfer-encoding", "")
+        return Part(found["name"], found.get("filename"), media_type(kind), start, end, encoding.lower())

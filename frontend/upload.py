@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from engine.errors import NoFile
+from engine.errors import CallerError, NoFile
 from frontend.form import FULL, MAX_BOUNDARY_BYTES, MAX_HEADER_BYTES, QUICK, Effort, Form, FormTooLarge, Part
 from frontend.header_values import media_type, with_words_decoded
 
@@ -25,7 +25,17 @@ _BOUNDARY = re.compile(r'(?:^|[;,\s])boundary\s*=\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)
 _CONTROL = re.compile(r"[\x00-\x0a\x0d-\x1b\x1f\x7f]")
 
 
+# Of a Content-Transfer-Encoding; forms on the web have had none since RFC 7578, and some say it of what is not encoded.
+_TEXT_ENCODINGS = ("base64", "quoted-printable")
+_LOOK_BYTES = 64  # no sound file begins with so many bytes of text
+
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
+class EncodedFile(CallerError):
+    """The file was encoded as text; send its own bytes"""
+
+    code = "UNSUPPORTED_ENCODING"
 
 
 class Upload(NamedTuple):
@@ -46,7 +56,8 @@ def parse_upload(content_type: str, body: bytes | bytearray | memoryview) -> Upl
     memoryview over part of a buffer is copied once. The result refers to the body.
 
     Raises NoFile for an empty body, a form without boundary, without such a part, or with an empty file name;
-    FormTooLarge for a form beyond `form.FULL`. Fields are cut at 64 KiB.
+    FormTooLarge for a form beyond `form.FULL`, EncodedFile for a file in base64 or quoted-printable.
+    Fields are cut at 64 KiB.
     """
     return _parse(content_type, body, FULL)
 
@@ -94,8 +105,16 @@ def _from_form(form: Form, body: bytes | bytearray) -> Upload:
             raise FormTooLarge(f"the header of a part has more than {MAX_HEADER_BYTES} bytes")
         raise NoFile()
     data = memoryview(body).toreadonly()[found.start:found.end]
+    _check_encoding(found.transfer_encoding, data)
     name = label_of(found.filename or "")
     return Upload(data, name, found.content_type, fields, is_multipart=True, is_named=file is not None)
+
+
+def _check_encoding(encoding: str, data: memoryview) -> None:
+    if encoding in _TEXT_ENCODINGS:
+        begin = bytes(data[:_LOOK_BYTES])
+        if begin.isascii() and b"\0" not in begin:
+            raise EncodedFile(f"The part 'file' is encoded as {encoding}: send the file's own bytes")
 
 
 def _searchable(body: bytes | bytearray | memoryview) -> bytes | bytearray:

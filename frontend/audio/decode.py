@@ -32,6 +32,10 @@ _MAGICS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff", b"RIFX"
            b"NIST_1A")
 
 
+# libsndfile's "not a regular file (possibly a pipe?)", of a stream without a frame, and "unspecified internal error".
+_MISLEADING = (7, 29)
+
+
 class Claim(NamedTuple):
     """What a long file will be once it is decoded, known before memory is spent for that."""
 
@@ -73,6 +77,8 @@ def decode(body: bytes | memoryview, *, max_duration_s: float, max_decoded_bytes
     """
     limits = _Limits(max_duration_s, max_decoded_bytes, check_room)
     whole = memoryview(body)
+    if not whole:
+        raise NotAudio("The file is empty")
     view = whole[after_tags(whole):]
     if is_wave(view):
         return _decode_wave(view, limits)
@@ -227,6 +233,8 @@ def _refusal(body: bytes | memoryview, error: soundfile.SoundFileError) -> NotAu
     start = bytes(body[:16])
     if start.startswith(_MAGICS) or is_wave(body):
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        if getattr(error, "code", 0) in _MISLEADING:
+            reason = "nothing in it can be read"
         return UndecodableAudio(f"the file cannot be decoded: {reason}")
     if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0 and start[1] & 0x06:
         return UndecodableAudio("the file cannot be decoded: no MPEG audio that is whole")

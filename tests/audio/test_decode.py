@@ -190,3 +190,10 @@ def test_the_search_for_frames_among_rubbish_ends(monkeypatch: pytest.MonkeyPatc
     part = read(body)
     assert 0.2 * len(whole.samples) < len(part.samples) < 0.6 * len(whole.samples)
     assert read(1000 * frame).duration_s > 26  # where nothing is damaged there is nothing to be searched
+
+
+def test_what_is_wrong_with_a_file_is_said_in_words_about_the_file() -> None:
+    with pytest.raises(NotAudio, match="empty"):
+        read(b"")
+    with pytest.raises(UndecodableAudio, match="nothing in it can be read"):
+        read(b"ID3\3\0\0\0\0\0\0\xff\xfb\x90\0" + 5_000 * b"\x55")

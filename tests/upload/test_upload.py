@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import CallerError, NoFile
-from frontend.upload import RAW_FILENAME, Upload, parse_upload
+from frontend.upload import RAW_FILENAME, EncodedFile, Upload, parse_upload
 from tests.upload.forms import Part, field, file, form
 
 FORM = "multipart/form-data; boundary=XboundaryX"
@@ -213,3 +213,19 @@ def test_long_runs_of_escapes_take_no_time() -> None:
             parse_upload(FORM, body)
         except NoFile:
             pass
+
+
+def encoded_file(encoding: str, data: bytes) -> bytes:
+    head = f'Content-Disposition: form-data; name="file"; filename="n.wav"\r\nContent-Transfer-Encoding: {encoding}'
+    return b"--XboundaryX\r\n" + head.encode() + b"\r\n\r\n" + data + b"\r\n--XboundaryX--\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["base64", "BASE64 ", "quoted-printable"])
+def test_a_file_that_was_encoded_as_text_is_refused_by_that_name(encoding: str) -> None:
+    with pytest.raises(EncodedFile, match=encoding.strip().lower()):
+        parse_upload(FORM, encoded_file(encoding, b"UklGRiQAAABXQVZF\r\n" * 20))
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8bit", "base64", "x-token"])
+def test_an_encoding_that_a_file_is_not_in_costs_nothing(encoding: str) -> None:
+    assert parse_upload(FORM, encoded_file(encoding, DATA)).data == DATA
