@@ -19,7 +19,7 @@ from engine.errors import DeadlineExceeded, InvalidField, QueueFull
 from engine.shm.board import instance_totals
 
 _RATE_WINDOW_NS = NS_PER_S
-_DTYPES = ("<f4", "<i2")  # numpy spells native byte order so on this machine
+_DTYPES = (np.dtype(np.float32), np.dtype(np.int16))  # in native byte order
 
 
 class Deployment:
@@ -138,7 +138,7 @@ def _check_items(items: Sequence[Item], attachment: Attachment | None) -> None:
         payload = item.payload
         if not isinstance(payload, np.ndarray) or not isinstance(item.gain, (float, int)):
             raise InvalidField("an item is an array and a number to multiply it by", field="items")
-        if payload.dtype.str not in _DTYPES or not payload.flags.c_contiguous:
+        if payload.dtype not in _DTYPES or not payload.flags.c_contiguous:
             raise InvalidField(f"an item must be contiguous float32 or int16, not {payload.dtype}", field="items")
         if attachment is None:
             continue

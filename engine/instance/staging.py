@@ -51,7 +51,8 @@ class HostStaging:
                 np.multiply(filled, np.float32(item.gain * INT16_SCALE), out=filled)
             else:
                 np.multiply(samples, np.float32(item.gain), out=filled)
-            row[samples.size :] = 0.0
+            if samples.size < row.size:
+                row[samples.size :] = 0.0
         return self._tensor[: len(payloads)]
 
 

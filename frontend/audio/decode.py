@@ -24,6 +24,7 @@ from frontend.audio.sndfile import ForwardStream, Samples
 from frontend.audio.wav import FLOAT, PCM, WavHeader, bare, check_shape, is_wave, packed_wave, parse_wav
 from frontend.audio.wav_words import packed
 
+_INT16 = np.dtype("<i2")  # as WAV files hold it
 _LARGEST_SAMPLE = 2.0**40  # far above any integer scale that was stored as float; beyond it sums would overflow
 # The densest honest stream is FLAC of silence: 65,535 frames in 11 bytes. A header that claims more is not believed,
 # so that its file is decoded for what it holds; a header within this is, so that ten hours are refused unread.
@@ -135,7 +136,7 @@ def _view_pcm16(data: memoryview, header: WavHeader, limits: _Limits) -> Recordi
         raise UndecodableAudio("the WAV file holds no frame")
     limits.check_duration(frames, rate_hz)
     limits.claim(frames, channels, rate_hz, 2, 0)
-    flat = np.frombuffer(data.toreadonly(), "<i2", frames * channels)
+    flat = np.frombuffer(data.toreadonly(), _INT16, frames * channels)
     return Recording(flat.reshape(frames, channels), rate_hz, channels, "WAV")
 
 
