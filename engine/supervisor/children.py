@@ -68,6 +68,11 @@ def reap(pidfd: int) -> int | None:
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 
+_IN_WORDS = {
+    ExitCode.ORPHANED: "ORPHANED: its connection to the supervisor closed, see the log and `health` in status",
+}
+
+
 def describe_exit(status: int | None) -> str:
     """An exit status in words."""
     if status is None:
@@ -75,7 +80,7 @@ def describe_exit(status: int | None) -> str:
     if status < 0:
         return f"was killed by {_signal_name(-status)}"
     try:
-        return f"exited with {status} ({ExitCode(status).name})"
+        return f"exited with {status} ({_IN_WORDS.get(ExitCode(status), ExitCode(status).name)})"
     except ValueError:
         return f"exited with {status}"
 

@@ -168,6 +168,10 @@ def test_one_step_that_is_tried_again_and_again_is_tried_once_at_a_time(loop: Lo
     [
         ("pass", "exited with 0 (CLEAN)"),
         ("import sys; sys.exit(20)", "exited with 20 (LOAD_FAILED)"),
+        (
+            "import sys; sys.exit(22)",
+            "exited with 22 (ORPHANED: its connection to the supervisor closed, see the log and `health` in status)",
+        ),
         ("import sys; sys.exit(77)", "exited with 77"),
         ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
     ],
