@@ -191,6 +191,10 @@ class Deployment:
     @property
     def reason(self) -> str:
         """Why it is not ready, or not as large as wished; empty if there is nothing to say."""
+        held_by = sorted({pid for each in self.versions() for pid in each.held_by}) if self._leaving else []
+        if held_by:
+            pids = ", ".join(map(str, held_by))
+            return f"its instances have ended; processes that are stopped or stuck have not let go yet: {pids}"
         version = self.serving or self.starting
         return self.failure or (version.pool.reason if version is not None else "")
 

@@ -434,6 +434,12 @@ class Version:
             elif self._belt is None:
                 self._belt = self._context.loop.call_after(_BELT_S, self._belt_look)
 
+    @property
+    def held_by(self) -> list[int]:
+        """Pids of frontends that still have something in it although nobody is left who computes."""
+        is_over = self._dismissed and next(self.pool.instances(), None) is None
+        return [frontend.identity.pid for frontend in self._busy] if is_over else []
+
     def _belt_look(self) -> None:
         """A frontend that is not connected cannot say that it has refused what was left; its slots can."""
         self._belt = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.client import EngineClient
 from engine.errors import DeploymentFailed, EngineError, UnknownDeployment
 from engine.messages import sealed_memfd
 from engine.spec import DEFAULT_DEPLOYMENT_ID
@@ -23,6 +24,8 @@ from tests.supervisor.engine_process import (
     spec,
     status,
     submit,
+    tell,
+    told,
     wait_all_free,
     wait_serving,
 )
@@ -156,3 +159,22 @@ def test_shutdown_by_order(engine: EngineProcess) -> None:
         assert engine.process is not None
         assert engine.process.wait(15) == 0
         wait_for(lambda: engine.pids() == [], "every process to be gone")
+
+
+def test_an_undeploy_that_a_stopped_process_holds_up_names_it(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, behaviour="slow", model_pool_size=1, request_timeout_ms=1000) as engine:
+        with engine.client() as client, engine.frontend() as frontend:
+            wait_serving(client)
+            tell(frontend, "hold 8")
+            assert told(frontend) == "held"
+            frontend.send_signal(signal.SIGSTOP)
+            order = threading.Thread(target=undeploy, args=(client,))
+            order.start()
+            wait_for(lambda: f"not let go yet: {frontend.pid}" in status(client)["reason"], "the one that is stopped")
+            frontend.send_signal(signal.SIGCONT)
+            order.join(20)
+            assert not order.is_alive()
+
+
+def undeploy(client: EngineClient) -> None:
+    client.request("undeploy", timeout_s=ANSWER_S, deployment=DEFAULT_DEPLOYMENT_ID)
