@@ -23,7 +23,8 @@ from engine.supervisor.deployment import Deployment
 from engine.supervisor.hello import Hold
 from engine.supervisor.identity import Identity, send_signal
 from engine.supervisor.ledger import State, record_from
-from engine.supervisor.version import Plan, Version
+from engine.supervisor.plan import Plan
+from engine.supervisor.version import Version
 
 # Whoever stays away longer (stopped, or deep in one batch) finds its version replaced, and closes it when it comes.
 COME_BACK_WITHIN_S = 3.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.spec import ModelDescription
 from engine.supervisor.connections import Peer
@@ -14,9 +14,7 @@ from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.identity import Identity
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
-
-if TYPE_CHECKING:
-    from engine.supervisor.version import Plan
+from engine.supervisor.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from engine.messages import sealed_size
 from engine.spec import ModelDescription
 from engine.supervisor.identity import Identity
 from engine.supervisor.options import PoolOptions
-from engine.supervisor.version import Plan
+from engine.supervisor.plan import Plan
 
 _STATE = "state.json"
 _FACTORIES = "factories"

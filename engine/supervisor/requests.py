@@ -25,7 +25,7 @@ from engine.supervisor.deployment import Deployment, Waiter
 from engine.supervisor.guard import Guard
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
-from engine.supervisor.version import Plan
+from engine.supervisor.plan import Plan
 
 _LONGEST_ID = 128
 

@@ -32,7 +32,8 @@ from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.placement import Placement
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
-from engine.supervisor.version import Plan, Version
+from engine.supervisor.plan import Plan
+from engine.supervisor.version import Version
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody

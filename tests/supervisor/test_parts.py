@@ -27,7 +27,7 @@ from engine.supervisor.identity import Identity, is_dead, pid_of, send_signal, w
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import PoolOptions, SupervisorOptions
-from engine.supervisor.version import Plan, what_changed
+from engine.supervisor.plan import Plan, what_changed
 
 DESCRIPTION = ModelDescription(
     model_version="v",
