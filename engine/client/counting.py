@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from engine.client.attachment import Attachment, Counted
 from engine.client.versions import Versions
 from engine.core.carrying import after_leaving, total
-from engine.metrics import LANE_COUNTERS
+from engine.observe.metrics import LANE_COUNTERS
 from engine.shm.board import COUNTED, named, spread
 
 _LANE_COUNTERS = frozenset(LANE_COUNTERS)

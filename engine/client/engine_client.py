@@ -258,7 +258,7 @@ class EngineClient:
         return Counters() if deployment is None else deployment.counters.read()
 
     def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
-        """Adds to a lane counter of engine.metrics; nothing for a deployment that does not exist."""
+        """Adds to a lane counter of engine.observe.metrics; nothing for a deployment that does not exist."""
         deployment = self._roster.deployments.get(deployment_id)
         if deployment is not None and not self.closed:
             deployment.count((known_counter(name), n))

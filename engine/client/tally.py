@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.client.ticket import Ticket
 from engine.errors import ClientGone, DeadlineExceeded
-from engine.metrics import LANE_COUNTERS, http_counter
+from engine.observe.metrics import LANE_COUNTERS, http_counter
 
 Counts = tuple[tuple[str, int], ...]
 

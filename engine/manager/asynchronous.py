@@ -125,7 +125,7 @@ class OptimizedModelServingManager:
         return result
 
     async def get_optimization_stats(self) -> dict[str, Any]:
-        """The published statistics; see `engine.stats`."""
+        """The published statistics; see `engine.observe.stats`."""
         return self.core.statistics()
 
     async def shutdown(self) -> None:

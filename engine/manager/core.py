@@ -20,9 +20,9 @@ from engine.manager.factory import ModelFactory, spec_of
 from engine.manager.host import EngineHost
 from engine.manager.results import Result, from_cache, item_of
 from engine.messages import sealed_memfd
-from engine.spec import Activation
+from engine.observe.stats import optimization_stats
 from engine.shm.forked import not_for_children
-from engine.stats import optimization_stats
+from engine.spec import Activation
 
 DEPLOY_S = 600.0  # loading weights and warming up a large model takes minutes
 

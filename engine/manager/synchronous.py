@@ -122,7 +122,7 @@ class SyncModelServingManager:
         return result
 
     def get_optimization_stats(self) -> dict[str, Any]:
-        """The published statistics; see `engine.stats`."""
+        """The published statistics; see `engine.observe.stats`."""
         return self.core.statistics()
 
     def shutdown(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from engine.clock import NS_PER_S
 from engine.core.carrying import Part
 from engine.errors import InternalError
-from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
+from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
 from engine.shm.layout import Header, InstanceWord, LaneWord
 from engine.shm.segment import Segment
 from engine.shm.words import READY, WORD_BYTES

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.errors import InternalError
-from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS
+from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS
 from engine.shm.words import WORD_BYTES
 
 MAGIC = int.from_bytes(b"NIGHTSCN", "little")

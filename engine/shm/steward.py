@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.crash_points import reach
 from engine.errors import InternalError, OutOfMemory
-from engine.metrics import INSTANCE_COUNTERS
+from engine.observe.metrics import INSTANCE_COUNTERS
 from engine.shm.lane import count_states
 from engine.shm.layout import ORDERED_WORDS, Header, InstanceWord, LaneWord
 from engine.shm.lease import Lease

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
-from engine.metrics import INSTANCE_COUNTERS
+from engine.observe.metrics import INSTANCE_COUNTERS
 from engine.shm.board import instance_rows
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend

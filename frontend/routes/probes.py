@@ -16,10 +16,10 @@ import psutil
 from engine.client import EngineClient
 from engine.clock import wall_clock_s
 from engine.errors import EngineError
+from engine.observe.exposition import CONTENT_TYPE, exposition
+from engine.observe.stats import optimization_stats
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from engine.stats import optimization_stats
 from frontend.context import RouteContext
-from engine.exposition import CONTENT_TYPE, exposition
 from frontend.http_message import HttpRequest, HttpResponse, json_response
 from frontend.parameters import request_id_of
 

@@ -12,7 +12,7 @@ from engine.config.declaration import SettingDeclaration
 from tests.config.published import DOCUMENTED_ENVIRONMENT, PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN_ONLY = ROOT / "engine" / "stats.py"
+SHOWN_ONLY = ROOT / "engine" / "observe" / "stats.py"
 IDLE = [item for item in declared() if item.rule.no_effect]
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from engine.errors import InternalError
-from engine.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
+from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
 from engine.shm.board import (
     COUNTED,
     InstanceBoard,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from engine.client import EngineClient
 from engine.errors import EngineError
-from engine.exposition import exposition
-from engine.metrics import LATENCY_BOUNDS_S, latency_counter
+from engine.observe.exposition import exposition
+from engine.observe.metrics import LATENCY_BOUNDS_S, latency_counter
+from engine.observe.stats import optimization_stats
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from engine.stats import optimization_stats
 from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     ANSWER_S,

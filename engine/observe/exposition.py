@@ -17,7 +17,14 @@ from engine.client import EngineClient
 from engine.client.attachment import Attachment
 from engine.client.counting import Counters
 from engine.clock import NS_PER_S, now_ns
-from engine.metrics import EXPORTED, HTTP_ENDPOINTS, HTTP_STATUSES, LATENCY_BOUNDS_S, http_counter, latency_counter
+from engine.observe.metrics import (
+    EXPORTED,
+    HTTP_ENDPOINTS,
+    HTTP_STATUSES,
+    LATENCY_BOUNDS_S,
+    http_counter,
+    latency_counter,
+)
 from engine.shm.lane import count_states
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
