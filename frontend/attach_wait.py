@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.admin import ask
+from engine.client.admin import ask
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.errors import EngineError
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.admin import ask
+from engine.client.admin import ask
 from engine.config import Settings, effective_settings, load_settings
 from engine.errors import EngineError
 from engine.launch import prepare_runtime_dir

@@ -19,8 +19,8 @@ from engine.client import EngineClient
 from engine.config import Settings
 from engine.errors import NotReady
 from engine.launch import check_platform, prepare_runtime_dir, start_keeper, stop_keeper
+from engine.launch import private
 from engine.messages import connect
-from engine.supervisor import private
 
 ATTACH_S = 60.0
 STOP_S = 15.0  # the keeper bounds a supervisor's end well below this

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 
 from engine.errors import ProtocolError
+from engine.launch.identity import Identity, send_signal
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
 from engine.spec import ModelDescription
@@ -21,7 +22,6 @@ from engine.supervisor.connections import Parcel
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.hello import Hold
-from engine.supervisor.identity import Identity, send_signal
 from engine.supervisor.ledger import State, record_from
 from engine.supervisor.plan import Plan
 from engine.supervisor.version import Version

@@ -8,12 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.core.lifecycle import ExitCode
-from engine.supervisor.identity import Identity
+from engine.launch.identity import Identity
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -50,11 +49,6 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None) 
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
-
-
-def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules in a fresh interpreter."""
-    return [sys.executable, "-m", module, *arguments]
 
 
 def reap(pidfd: int) -> int | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.launch import prepare_runtime_dir
+from engine.launch.preconditions import prepare_runtime_dir
 from engine.supervisor.loop import Loop
-from engine.supervisor.masters import MasterWatch
+from engine.supervisor.master_watch import MasterWatch
 
 LOOK_EVERY_S = 1.0
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from engine.launch.identity import Identity
 from engine.supervisor.connections import Peer
-from engine.supervisor.identity import Identity
 from engine.supervisor.loop import Loop
 
 

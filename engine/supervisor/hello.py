@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ProtocolError
+from engine.launch.identity import Identity, pid_of
 from engine.supervisor.connections import Parcel, Peer
-from engine.supervisor.identity import Identity, pid_of
 
 
 @dataclass(frozen=True, slots=True)

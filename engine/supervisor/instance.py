@@ -9,8 +9,8 @@ from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import InstanceEvent, InstanceState
+from engine.launch.identity import Identity, send_signal
 from engine.supervisor.connections import Peer
-from engine.supervisor.identity import Identity, send_signal
 
 
 class Instance:

@@ -23,14 +23,16 @@ from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import ExitCode
 from engine.core.restart import RestartPolicy
 from engine.errors import SupervisorRunning
-from engine.supervisor import masters
-from engine.supervisor.children import adopt_orphans, describe_exit, module_command, reap_all, spawn
+from engine.launch import masters
+from engine.launch.identity import Identity, send_signal
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder, was_released
+from engine.launch.private import remove_if_over
+from engine.launch.starting import module_command
+from engine.supervisor.children import adopt_orphans, describe_exit, reap_all, spawn
 from engine.supervisor.folder import LOOK_EVERY_S, RuntimeFolder
-from engine.supervisor.identity import Identity, send_signal
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder, was_released
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
-from engine.supervisor.private import remove_if_over
+from engine.supervisor.master_watch import MasterWatch
 
 STOP_WITHIN_S = 8.0  # a supervisor bounds its own end; one that is still there then hangs
 
@@ -159,7 +161,7 @@ def _keep(runtime_dir: Path, command: Sequence[str], report_fd: int | None) -> i
             return ExitCode.LOCKED
         stack.callback(lock.release)
         adopt_orphans()
-        watch = masters.MasterWatch(loop, runtime_dir, keeper.leave)
+        watch = MasterWatch(loop, runtime_dir, keeper.leave)
         stack.callback(watch.close)
         loop.call_after(0.0, watch.look)
         folder = RuntimeFolder(

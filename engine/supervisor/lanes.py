@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import InternalError, ProtocolError
+from engine.launch.identity import Identity
+from engine.launch.locks import StepLock
 from engine.shm.bell import Bell
 from engine.shm.steward import Steward
 from engine.shm.words import FREE, state_of
 from engine.supervisor.frontend import Frontend
-from engine.supervisor.identity import Identity
-from engine.supervisor.locks import StepLock
 from engine.supervisor.loop import Loop, Timer
 
 _BELT_S = 1.0  # another look at lanes that wait, should a hint be lost or the lease have been busy

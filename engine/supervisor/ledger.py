@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ProtocolError
+from engine.launch.identity import Identity
 from engine.messages import sealed_size
 from engine.spec import ModelDescription
-from engine.supervisor.identity import Identity
 from engine.supervisor.options import PoolOptions
 from engine.supervisor.plan import Plan
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from engine.config import ineffective_settings, load_settings
 from engine.core.lifecycle import ExitCode
 from engine.errors import ConfigError, SupervisorRunning, UnsupportedPlatform
-from engine.launch import check_platform, prepare_runtime_dir
+from engine.launch.locks import SUPERVISOR_LOCK, LockFile, hidden_holder, last_holder
+from engine.launch.preconditions import check_platform, prepare_runtime_dir
+from engine.launch.private import remove_if_over
 from engine.messages import MOST_FDS
 from engine.supervisor.folder import RuntimeFolder
-from engine.supervisor.locks import SUPERVISOR_LOCK, LockFile, hidden_holder, last_holder
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
-from engine.supervisor.masters import MasterWatch
+from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.options import SupervisorOptions
-from engine.supervisor.private import remove_if_over
 from engine.supervisor.supervisor import Supervisor
 
 _FDS_BESIDE_LANES = 3  # segment and doorbell, and the pidfd of an instance that comes back with them

@@ -20,8 +20,8 @@ from engine.config import (
 from engine.core.leaving import LeavePolicy
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField
+from engine.launch.starting import module_command
 from engine.spec import ModelSpec
-from engine.supervisor.children import module_command
 
 LANES_PER_WORKER = 2  # a worker that restarts must not wait for the batch in which its predecessor's work still is
 SPARE_LANES = 4  # the status server, the command line, managers in other programs

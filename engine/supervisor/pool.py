@@ -17,9 +17,9 @@ from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import InstanceEvent, InstanceState
 from engine.core.restart import Death, SeatRecord, classify, decide
 from engine.errors import ProtocolError
+from engine.launch.identity import Identity
 from engine.supervisor.children import describe_exit, reap, spawn
 from engine.supervisor.connections import Parcel, Peer
-from engine.supervisor.identity import Identity
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.clock import Deadline, now_ns
 from engine.errors import ProtocolError, StateNotWritten
+from engine.launch.identity import Identity, send_signal, wait_dead
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
 from engine.supervisor.adoption import Adoption, version_of_hold
 from engine.supervisor.connections import Listener, Parcel, Peer
@@ -24,15 +25,14 @@ from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.hello import Hold, introduced
-from engine.supervisor.identity import Identity, send_signal, wait_dead
 from engine.supervisor.instance import Instance
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.placement import Placement
+from engine.supervisor.plan import Plan
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
-from engine.supervisor.plan import Plan
 from engine.supervisor.version import Version
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed

@@ -16,6 +16,7 @@ from engine.clock import now_ns
 from engine.core.lifecycle import VersionEvent, VersionState
 from engine.crash_points import reach
 from engine.errors import EngineError, ProtocolError
+from engine.launch.identity import Identity
 from engine.messages import read_memfd
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
@@ -23,7 +24,6 @@ from engine.spec import ModelDescription
 from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
-from engine.supervisor.identity import Identity
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Timer
 from engine.supervisor.plan import Plan, what_changed

@@ -15,10 +15,10 @@ import pytest
 
 from engine.config import load_settings
 from engine.errors import EngineError
+from engine.launch import private
+from engine.launch.identity import Identity
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
 from engine.manager.host import EngineHost
-from engine.supervisor import private
-from engine.supervisor.identity import Identity
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
 from tests.client.stage import wait_until
 
 

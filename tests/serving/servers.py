@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workloads import Workload
-from engine.admin import ask
+from engine.client.admin import ask
 from tests.conformance.wire import Address, Answer
 from tests.support.server import ServerProcess
 

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import admin
+from engine.client import admin
 from engine.client import EngineClient
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, StateNotWritten
+from engine.launch import masters
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, living_holder
 from engine.messages import sealed_memfd
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from engine.supervisor import masters
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, living_holder
 from frontend.cli_view import status_view
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     EngineProcess,
     ask,
@@ -37,6 +36,7 @@ from tests.supervisor.engine_process import (
 )
 from tests.supervisor.load import Load
 from tests.supervisor.test_guarded import health, is_well
+from tests.support.wait import wait_for
 
 
 def supervisor_pid(engine: EngineProcess) -> int:

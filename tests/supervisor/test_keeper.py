@@ -15,12 +15,12 @@ import pytest
 from engine import launch
 from engine.core.lifecycle import ExitCode
 from engine.errors import ConfigError
-from engine.supervisor import masters
-from engine.supervisor.identity import Identity
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
-from tests.support.wait import wait_for
+from engine.launch import masters
+from engine.launch.identity import Identity
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
 from tests.supervisor.engine_process import EngineProcess, ask, ready_pids, wait_serving
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def test_a_lock_is_one_process_s_and_goes_with_it(runtime_dir: Path) -> None:
     lock.release()
     assert living_holder(path) is None
     program = (
-        "import os, sys, pathlib; from engine.supervisor.locks import LockFile;"
+        "import os, sys, pathlib; from engine.launch.locks import LockFile;"
         "LockFile.try_take(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=False)

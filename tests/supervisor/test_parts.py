@@ -18,14 +18,15 @@ import pytest
 from engine.config import load_settings
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField, ProtocolError
+from engine.launch import masters
+from engine.launch.identity import Identity, is_dead, pid_of, send_signal, wait_dead
 from engine.messages import sealed_memfd
 from engine.shm.bell import Bell
 from engine.spec import ModelDescription
-from engine.supervisor import masters
 from engine.supervisor.children import describe_exit, reap, spawn
-from engine.supervisor.identity import Identity, is_dead, pid_of, send_signal, wait_dead
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State
 from engine.supervisor.loop import Loop
+from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.options import PoolOptions, SupervisorOptions
 from engine.supervisor.plan import Plan, what_changed
 
@@ -217,7 +218,7 @@ def test_masters_that_are_dead_are_forgotten(runtime_dir: Path, loop: Loop) -> N
     masters.register(runtime_dir, Identity(child.identity.pid, 1))
     (runtime_dir / "masters" / "nonsense").touch()
     assert masters.living(runtime_dir) == [child.identity]
-    watch = masters.MasterWatch(loop, runtime_dir, loop.stop)
+    watch = MasterWatch(loop, runtime_dir, loop.stop)
     watch.look()
     send_signal(child.pidfd, signal.SIGKILL)
     loop.run()

@@ -14,9 +14,9 @@ import pytest
 from engine.clock import NS_PER_MS, now_ns
 from engine.config import load_settings
 from engine.core.leaving import LeavePolicy
+from engine.launch.identity import is_dead, send_signal
 from engine.supervisor.children import spawn
 from engine.supervisor.connections import Parcel
-from engine.supervisor.identity import is_dead, send_signal
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions

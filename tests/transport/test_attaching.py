@@ -13,8 +13,8 @@ from typing import Any
 import flask
 import pytest
 
-from engine.admin import ask
 from engine.client import EngineClient
+from engine.client.admin import ask
 from engine.launch import stop_keeper
 from frontend.attach import current_client, detach
 from frontend.attach_wait import AttachWait

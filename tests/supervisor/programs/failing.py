@@ -24,7 +24,7 @@ from engine.supervisor.frontend import Frontends
 from engine.supervisor.lanes import LaneTable
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.main import main
-from engine.supervisor.masters import MasterWatch
+from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.placement import Placement
 from engine.supervisor.plane import Plane
 from engine.supervisor.pool import Pool

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.errors import SupervisorRunning
-from engine.supervisor.identity import Identity
+from engine.launch.identity import Identity
 
 SUPERVISOR_LOCK = "supervisor.lock"
 KEEPER_LOCK = "keeper.lock"

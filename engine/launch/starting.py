@@ -1,56 +1,25 @@
 """How programs start and stop the engine: the keeper for gunicorn, the bare supervisor for everybody else.
 
-Without torch, and cheap to import: gunicorn's master and every frontend do.
+Without torch, and cheap to import.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from engine.errors import ConfigError, NotReady, UnsupportedPlatform
-from engine.supervisor import masters
-from engine.supervisor.children import module_command
-from engine.supervisor.identity import Identity, send_signal, wait_dead
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, last_holder, living_holder, locked
+from engine.errors import NotReady
+from engine.launch import masters
+from engine.launch.identity import Identity, send_signal, wait_dead
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, last_holder, living_holder, locked
+from engine.launch.preconditions import check_platform, prepare_runtime_dir
 
 _ENSURE_LOCK = "ensure.lock"
-
-
-def check_platform() -> None:
-    """Raises UnsupportedPlatform, naming what is missing, where the shared-memory protocol does not hold."""
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
-        raise UnsupportedPlatform(f"the engine runs on x86-64 Linux, this is {platform.machine()} {sys.platform}")
-    for name in ("eventfd", "memfd_create", "pidfd_open"):
-        if not hasattr(os, name):
-            raise UnsupportedPlatform(f"this Python ({platform.python_version()}) has no os.{name}")
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError as error:
-        raise UnsupportedPlatform(f"this kernel ({platform.release()}) has no pidfd: {error}") from error
-
-
-def prepare_runtime_dir(runtime_dir: str | os.PathLike[str]) -> Path:
-    """Makes the directory, 0700. Raises ConfigError if it cannot be made or is somebody else's."""
-    path = Path(runtime_dir).absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found, link = path.stat(), path.lstat()  # in /tmp somebody else may have put a link there
-    except OSError as error:
-        raise ConfigError(f"runtime_dir={path}: {error.strerror}") from error
-    for owner_uid in (found.st_uid, link.st_uid):
-        if owner_uid != os.geteuid():
-            raise ConfigError(f"runtime_dir={path}: belongs to uid {owner_uid}, this process is uid {os.geteuid()}")
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        path.chmod(0o700)
-    return path
 
 
 def register_user(runtime_dir: str | os.PathLike[str], master_pid: int) -> None:
@@ -131,6 +100,11 @@ def start_supervisor(
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules in a fresh interpreter."""
+    return [sys.executable, "-m", module, *arguments]
 
 
 @contextlib.contextmanager

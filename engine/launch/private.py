@@ -15,9 +15,9 @@ import stat
 import tempfile
 from pathlib import Path
 
-from engine.supervisor import masters
-from engine.supervisor.identity import Identity
-from engine.supervisor.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile
+from engine.launch import masters
+from engine.launch.identity import Identity
+from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile
 
 _MARK = "private"
 _NAME = re.compile(r"nightscan-(\d{1,10})-(\d{1,20})-\w+")
