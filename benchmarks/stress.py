@@ -9,8 +9,8 @@ import argparse
 import random
 import sys
 
-from tests.support.leaks import LeakGuard
 from tests.stress.arena import Arena, Plan
+from tests.support.leaks import LeakGuard
 
 
 def main() -> int:

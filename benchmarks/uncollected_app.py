@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from frontend.app import create_app
-from frontend.fast_lane import fast_lane
+from frontend.lane.fast_lane import fast_lane
 
 gc.disable()
 application = fast_lane(create_app())

@@ -1,24 +1,29 @@
-"""Our own application: every route of both APIs and the probes, nothing else.
+"""Our own application: every route of both APIs and the probes, nothing else. And the one that gunicorn loads.
 
-Made by `create_app` and not changed since, it may be served by the fast lane; `frontend/lane_guard.py` decides.
+Made by `create_app` and not changed since, it may be served by the fast lane; `frontend/lane/seal.py` decides.
 """
 
 from __future__ import annotations
 
+import os
+
 import flask
+from gunicorn.util import import_app
 from werkzeug.exceptions import HTTPException
 
 from engine.config import Settings, cors_headers, cors_origins, load_settings
-from frontend.context import RouteContext
-from frontend.cors import Cors
-from frontend.http_message import encode_json
-from frontend.integration import original_of
-from frontend.lane_guard import seal
-from frontend.predict_log import PredictLog
+from frontend.lane.fast_lane import FastLane, fast_lane
+from frontend.lane.seal import seal
+from frontend.predict.context import RouteContext
+from frontend.predict.cors import Cors
+from frontend.predict.predict_log import PredictLog
 from frontend.routes.table import RouteTable, all_routes
-from frontend.views import methods_by_path, view_of
+from frontend.server.message import encode_json
+from frontend.wsgi.integration import original_of
+from frontend.wsgi.views import methods_by_path, view_of
 
 EXTENSION = "nightscan"
+APP_VARIABLE = "NIGHTSCAN_APP"  # `package.module:app`, a Flask application for `served_app`; unset: our own
 
 
 def create_app(settings: Settings | None = None) -> flask.Flask:
@@ -33,6 +38,15 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     app.after_request(_CorsOfTheRest(table.context.cors))
     seal(app)
     return app
+
+
+def served_app() -> FastLane:
+    """What `nightscan serve` runs: our own application, or the one that NIGHTSCAN_APP names, behind the fast lane.
+
+    Raises ConfigError.
+    """
+    named = os.environ.get(APP_VARIABLE)
+    return fast_lane(import_app(named) if named else create_app())
 
 
 def table_of(app: flask.Flask) -> RouteTable:

@@ -13,10 +13,10 @@ import math
 from dataclasses import dataclass
 
 from engine import errors
-from frontend.content_coding import ACCEPTED, UnsupportedEncoding
-from frontend.http_message import JSON_TYPE, HttpResponse, encode_json
-from frontend.http_refusals import TransportRefusal
-from frontend.upload import EncodedFile
+from frontend.predict.content_coding import ACCEPTED, UnsupportedEncoding
+from frontend.predict.upload import EncodedFile
+from frontend.server.message import JSON_TYPE, HttpResponse, encode_json
+from frontend.server.refusals import TransportRefusal
 
 DEFAULT_RETRY_AFTER_S = 1.0
 

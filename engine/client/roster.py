@@ -18,8 +18,8 @@ from engine.client.deployment import Deployment
 from engine.client.link import Hold
 from engine.client.reactor import Reactor
 from engine.client.ticket import Ticket
-from engine.config import Settings
 from engine.clock import NS_PER_MS, now_ns
+from engine.config import Settings
 from engine.errors import EngineError, ProtocolError
 
 _log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.ledger import DeploymentRecord
 from engine.supervisor.loop import Timer
-from engine.supervisor.plane import Plane
 from engine.supervisor.plan import Plan
+from engine.supervisor.plane import Plane
 from engine.supervisor.version import Version
 
 CARRY_EVERY_S = 0.25  # while an old version is still open, in which instances finish and count

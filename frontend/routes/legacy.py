@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from engine.client import ItemAnswer
 from engine.config import Settings
 from engine.spec import ModelDescription
-from frontend.answers import labelled, rank
-from frontend.dialect import Prediction
 from frontend.errors import FileNameMissing, InvalidContentType, LegacyLimits, WavRequired, legacy_error
-from frontend.http_message import JSON_TYPE, HttpRequest, HttpResponse, encode_json
-from frontend.parameters import Parameters
-from frontend.upload import Upload
+from frontend.predict.answers import labelled, rank
+from frontend.predict.dialect import Prediction
+from frontend.predict.parameters import Parameters
+from frontend.server.message import JSON_TYPE, HttpRequest, HttpResponse, Upload, encode_json
 
 TOP = 3
 _RAW_TYPES = frozenset({"audio/wav", "audio/x-wav"})

@@ -10,14 +10,13 @@ from engine.client import ItemAnswer
 from engine.config import Settings
 from engine.errors import InvalidField
 from engine.spec import ModelDescription
-from frontend.answers import MAX_ANSWER_CHARACTERS, MAX_LISTED, Wording, combine, rank
 from frontend.audio.channels import MEAN
 from frontend.audio.segment import Window
-from frontend.dialect import Prediction
 from frontend.errors import optimized_error
-from frontend.http_message import JSON_TYPE, HttpRequest, HttpResponse
-from frontend.parameters import Parameters, read_parameters
-from frontend.upload import Upload
+from frontend.predict.answers import MAX_ANSWER_CHARACTERS, MAX_LISTED, Wording, combine, rank
+from frontend.predict.dialect import Prediction
+from frontend.predict.parameters import Parameters, read_parameters
+from frontend.server.message import JSON_TYPE, HttpRequest, HttpResponse, Upload
 
 
 class OptimizedDialect:

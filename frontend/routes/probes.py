@@ -19,9 +19,9 @@ from engine.errors import EngineError
 from engine.observe.exposition import CONTENT_TYPE, exposition
 from engine.observe.stats import optimization_stats
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from frontend.context import RouteContext
-from frontend.http_message import HttpRequest, HttpResponse, json_response
-from frontend.parameters import request_id_of
+from frontend.predict.context import RouteContext
+from frontend.predict.parameters import request_id_of
+from frontend.server.message import HttpRequest, HttpResponse, json_response
 
 DISTRIBUTION = "nightscan-engine"
 _MIN_FREE_DISK_BYTES = 100 * 1024 * 1024

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.client import EngineClient
-from frontend.context import RouteContext
-from frontend.http_message import HttpRequest, HttpResponse
-from frontend.prediction import AwaitingRoom, Pending, PredictionRoute
+from frontend.predict.context import RouteContext
+from frontend.predict.prediction import AwaitingRoom, Pending, PredictionRoute
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
 from frontend.routes.probes import Health, Metrics, OptimizedHealth, Ready, Stats
+from frontend.server.message import HttpRequest, HttpResponse
 
 OPTIMIZED_PREDICT = "/api/optimized/predict"
 # The web application joins "<base>/predict" with a base that may end in /api/predict; a gateway strips the whole path.

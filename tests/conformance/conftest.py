@@ -14,8 +14,8 @@ from tests.support.server import ServerProcess
 from tests.support.wait import wait_for
 
 WAYS = {
-    "fast lane": ["-c", "python:frontend.gunicorn_config", "frontend.asgi:application"],
-    "flask views": ["-c", "python:frontend.gunicorn_config", "-k", "gthread", "frontend.app:create_app()"],
+    "fast lane": ["-c", "python:frontend.server.gunicorn_config", "frontend.app:served_app()"],
+    "flask views": ["-c", "python:frontend.server.gunicorn_config", "-k", "gthread", "frontend.app:create_app()"],
 }
 SETTING = "NIGHTSCAN_OPTIMIZED_SERVING__"
 MODEL = {

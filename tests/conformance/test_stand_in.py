@@ -27,9 +27,9 @@ from engine.errors import (
 )
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from frontend.app import create_app
-from frontend.fast_lane import fast_lane
-from frontend.integration import register_optimized_endpoints
+from frontend.lane.fast_lane import fast_lane
 from frontend.testing import StandInEngine, Window
+from frontend.wsgi.integration import register_optimized_endpoints
 from tests.conformance import sounds
 from tests.conformance.conftest import Served
 from tests.conformance.model import FRAMES, LABELS, SAMPLE_RATE_HZ, SEGMENT_S

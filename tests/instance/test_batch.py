@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.core.ceiling import FIRST_PAUSE_NS
 from engine.clock import now_ns
+from engine.core.ceiling import FIRST_PAUSE_NS
 from engine.instance.batch import BatchProcessor
 from engine.instance.faults import Poisoned
 from engine.instance.runner import ModelRunner

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frontend.answers import Wording, combine, labelled, rank, server_timing
+from frontend.predict.answers import Wording, combine, labelled, rank, server_timing
 
 LABELS = ("bird_song", "mammal_call", "insect_sound")
 

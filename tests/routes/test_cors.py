@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.config import Settings, cors_headers
-from frontend.cors import Cors
+from frontend.predict.cors import Cors
 
 APP = "https://app.example"
 

@@ -13,7 +13,7 @@ import pytest
 from werkzeug.exceptions import Forbidden
 
 from engine.config import Settings
-from frontend.integration import enhance_existing_api_server, optimized_prediction_endpoint
+from frontend.wsgi.integration import enhance_existing_api_server, optimized_prediction_endpoint
 from tests.routes.test_integration import OFF, RAW, host_with, original_view, upload
 
 

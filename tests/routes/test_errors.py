@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from engine import errors
-from frontend.content_coding import UnsupportedEncoding
 from frontend.errors import (
     FileNameMissing,
     InvalidContentType,
@@ -19,7 +18,8 @@ from frontend.errors import (
     optimized_error,
     row_of,
 )
-from frontend.http_message import HttpResponse
+from frontend.predict.content_coding import UnsupportedEncoding
+from frontend.server.message import HttpResponse
 
 
 def all_errors(kind: type[errors.EngineError] = errors.EngineError) -> Iterator[type[errors.EngineError]]:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from engine.config import Settings
-from frontend.context import RouteContext
-from frontend.fallback import OriginalApi
-from frontend.http_message import HttpRequest, HttpResponse
-from frontend.integration import original_of
-from frontend.prediction import AwaitingRoom, PendingOriginal
+from frontend.predict.context import RouteContext
+from frontend.predict.fallback import OriginalApi
+from frontend.predict.prediction import AwaitingRoom, PendingOriginal
 from frontend.routes.table import all_routes
+from frontend.server.message import HttpRequest, HttpResponse
+from frontend.wsgi.integration import original_of
 
 RAW = b"RIFF....WAVE"
 

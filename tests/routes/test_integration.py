@@ -13,8 +13,8 @@ import pytest
 
 from engine.config import Settings
 from engine.errors import ConfigError
-from frontend.http_message import HttpResponse
-from frontend.integration import (
+from frontend.server.message import HttpResponse
+from frontend.wsgi.integration import (
     enhance_existing_api_server,
     optimized_prediction_endpoint,
     register_optimized_endpoints,

@@ -11,13 +11,13 @@ from engine.client import ItemAnswer
 from engine.config import Settings
 from engine.errors import InvalidField
 from engine.spec import ModelDescription
-from frontend.answers import MAX_LISTED, rank
 from frontend.audio.decode import Recording
 from frontend.audio.segment import Window
-from frontend.context import RouteContext
-from frontend.dialect import Prediction
-from frontend.parameters import Parameters
-from frontend.prediction import PredictionRoute
+from frontend.predict.answers import MAX_LISTED, rank
+from frontend.predict.context import RouteContext
+from frontend.predict.dialect import Prediction
+from frontend.predict.parameters import Parameters
+from frontend.predict.prediction import PredictionRoute
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
 

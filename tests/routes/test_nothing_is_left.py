@@ -20,7 +20,7 @@ from engine.config import Settings
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from frontend.app import create_app
 from frontend.attach import current_client, detach
-from frontend.fast_lane import fast_lane
+from frontend.lane.fast_lane import fast_lane
 from tests.client.stage import PATIENCE_S, Stage, settings_of, wait_until
 from tests.conformance import sounds
 from tests.conformance.model import SAMPLE_RATE_HZ

@@ -7,8 +7,8 @@ import pytest
 from engine.clock import NS_PER_MS
 from engine.config import Settings
 from engine.errors import InvalidField
-from frontend.http_message import HttpRequest
-from frontend.parameters import Parameters, caller_hash_of, deadline_of, read_parameters, request_id_of
+from frontend.predict.parameters import Parameters, caller_hash_of, deadline_of, read_parameters, request_id_of
+from frontend.server.message import HttpRequest
 
 
 def request_with(headers: dict[str, str], arrival_ns: int = 0) -> HttpRequest:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frontend.predict_log import PredictLog
+from frontend.predict.predict_log import PredictLog
 
 
 def test_nothing_is_written_without_a_path() -> None:

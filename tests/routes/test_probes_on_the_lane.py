@@ -11,7 +11,7 @@ import soundfile
 
 from engine.config import Settings
 from frontend.app import create_app
-from frontend.fast_lane import fast_lane
+from frontend.lane.fast_lane import fast_lane
 from frontend.testing import StandInEngine
 from tests.support.http import Connection, request_bytes
 from tests.support.lane_host import serve

@@ -11,8 +11,8 @@ import pytest
 
 from engine.config import Settings
 from frontend.app import create_app
-from frontend.fast_lane import FastLane, fast_lane
-from frontend.transport_limits import TransportLimits
+from frontend.lane.fast_lane import FastLane, fast_lane
+from frontend.server.transport_limits import TransportLimits
 from tests.support.http import Connection, Response, request_bytes
 from tests.support.lane_host import hosted
 

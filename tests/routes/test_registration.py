@@ -10,10 +10,10 @@ import pytest
 from engine.config import Settings
 from engine.errors import ConfigError
 from frontend.app import create_app
-from frontend.extension import EXTENSION, NightScan
-from frontend.fast_lane import fast_lane
-from frontend.host_settings import settings_of
-from frontend.integration import register_optimized_endpoints
+from frontend.lane.fast_lane import fast_lane
+from frontend.wsgi.extension import EXTENSION, NightScan
+from frontend.wsgi.host_settings import settings_of
+from frontend.wsgi.integration import register_optimized_endpoints
 from tests.routes.test_integration import OFF, added_to, host_with, original_view, upload
 
 ROUTES = ("/api/optimized/predict", "/api/optimized/health", "/api/optimized/stats")

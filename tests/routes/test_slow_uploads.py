@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import Settings
 from frontend.app import create_app
-from frontend.fast_lane import fast_lane
+from frontend.lane.fast_lane import fast_lane
 from frontend.testing import StandInEngine
 from tests.conformance import sounds
 from tests.support.http import Connection, request_bytes

@@ -13,7 +13,7 @@ from tests.conformance.wire import Address, Answer
 from tests.support.server import ServerProcess
 
 SETTING = "NIGHTSCAN_OPTIMIZED_SERVING__"
-GUNICORN = ("-c", "python:frontend.gunicorn_config", "frontend.asgi:application")
+GUNICORN = ("-c", "python:frontend.server.gunicorn_config", "frontend.app:served_app()")
 ROUTES = ("/api/optimized/predict", "/api/predict")
 Row = tuple[str, float]  # label, probability
 

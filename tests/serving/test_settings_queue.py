@@ -114,7 +114,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     port = free_port()
     settings = {**THREADED, "bind_host": "127.0.0.2", "port": port}
     environment = {**as_environment(settings), **watched(folder)}
-    process = ServerProcess(["serve"], module="frontend.cli", environment=environment, ready="/ready", port=port)
+    process = ServerProcess(["serve"], module="frontend.cli.main", environment=environment, ready="/ready", port=port)
     process.address = ("127.0.0.2", port)
     with process:
         yield Held(process, Address(port, "127.0.0.2"), folder)

@@ -15,7 +15,7 @@ from tests.support.server import ROOT, TOKEN, processes_with
 
 STARTERS = {
     "gunicorn": [sys.executable, "-m", "gunicorn", *GUNICORN],
-    "nightscan serve": [sys.executable, "-m", "frontend.cli", "serve"],
+    "nightscan serve": [sys.executable, "-m", "frontend.cli.main", "serve"],
 }
 WRONG = {
     "an unknown name": (

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from engine import crash_points
 from engine.clock import NS_PER_S, now_ns
 from engine.crash_points import VARIABLE
 from engine.errors import ConfigError
-from engine import crash_points
 from engine.shm.lane import LaneOwner, LaneStatistics, Outcome, SlotReply, SlotRequest, SlotTicket
 from engine.shm.taker import SlotResult
 from tests.shm.rig import ROOT, Rig, take_all, wait_readable

@@ -8,8 +8,8 @@ from types import TracebackType
 from engine.client import EngineClient
 from engine.errors import EngineError
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import ask
+from tests.support.wait import wait_for
 
 
 class Load:

@@ -14,7 +14,6 @@ import pytest
 from engine.client import EngineClient
 from engine.errors import EngineError
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     ANSWER_S,
     EngineProcess,
@@ -31,6 +30,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 
 def wait_successor(engine: EngineProcess, client: EngineClient) -> None:

@@ -13,7 +13,6 @@ from engine.observe.exposition import exposition
 from engine.observe.metrics import LATENCY_BOUNDS_S, latency_counter
 from engine.observe.stats import optimization_stats
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     ANSWER_S,
     EngineProcess,
@@ -29,6 +28,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 
 class Watch:

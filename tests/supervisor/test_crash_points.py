@@ -14,7 +14,6 @@ import pytest
 
 from engine.client import EngineClient
 from engine.errors import EngineError
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     EngineProcess,
     ask,
@@ -28,6 +27,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 POINTS = [
     *("name.half", "name.half:2", "attach.named", "attach.named:2", "name.half:3"),

@@ -23,7 +23,7 @@ from engine.launch import masters
 from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, living_holder
 from engine.messages import sealed_memfd
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from frontend.cli_view import status_view
+from frontend.cli.view import status_view
 from tests.supervisor.engine_process import (
     EngineProcess,
     ask,

@@ -11,10 +11,10 @@ from typing import Any
 
 from engine.client import EngineClient
 from engine.errors import EngineError
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, ready_pids, spec, wait_serving
 from tests.supervisor.load import Load
 from tests.supervisor.programs.failing import VARIABLE
+from tests.support.wait import wait_for
 
 OTHER = "other"
 TOGETHER = int(os.environ.get("NIGHTSCAN_FAILING_TOGETHER", "4"))  # steps that fail in the same round; 1: each alone

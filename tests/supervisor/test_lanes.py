@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import NotReady
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import EngineProcess, ask, deploy, serving, wait_serving
+from tests.support.wait import wait_for
 
 
 def test_a_client_beyond_the_lanes_is_told_who_has_them(engine: EngineProcess) -> None:

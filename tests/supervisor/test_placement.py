@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.client import EngineClient
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import ANSWER_S, EngineProcess, deploy, ready_pids, serving, status, wait_serving
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 CORES = 3
 

@@ -12,7 +12,6 @@ import pytest
 from engine.client import EngineClient
 from engine.errors import DeploymentFailed, ModelCrashed, NotReady
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     ANSWER_S,
     EngineProcess,
@@ -29,6 +28,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.programs.instance import DEADLY
+from tests.support.wait import wait_for
 
 
 def test_a_frontend_gets_a_lane_and_its_answers(engine: EngineProcess) -> None:

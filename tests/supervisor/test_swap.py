@@ -13,7 +13,6 @@ from engine.client import EngineClient
 from engine.errors import DeploymentFailed, EngineError, UnknownDeployment
 from engine.messages import sealed_memfd
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.support.wait import wait_for
 from tests.supervisor.engine_process import (
     ANSWER_S,
     EngineProcess,
@@ -30,6 +29,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.load import Load
+from tests.support.wait import wait_for
 
 
 def test_swaps_under_load_fail_no_request(engine: EngineProcess) -> None:

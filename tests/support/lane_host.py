@@ -11,9 +11,9 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from frontend.http_protocol import NightScanProtocol
-from frontend.transport_limits import TransportLimits
-from frontend.transport_state import AsgiApp, TransportState
+from frontend.server.protocol import NightScanProtocol
+from frontend.server.transport_limits import TransportLimits
+from frontend.server.transport_state import AsgiApp, TransportState
 from tests.support.wait import wait_for
 
 uvloop.new_event_loop().close()  # libuv makes a pipe for the whole process with its first loop; not a test's leak

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from frontend.bridge import Bridge
-from frontend.http_body import Body
-from frontend.http_exchange import Exchange
-from frontend.transport_state import Receive, Send
+from frontend.server.body import Body
+from frontend.server.exchange import Exchange
+from frontend.server.transport_state import Receive, Send
+from frontend.wsgi.bridge import Bridge
 
 StartResponse = Callable[..., Callable[[bytes], None]]
 LIMIT_BYTES = 1_000_000

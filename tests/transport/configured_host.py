@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from frontend.extension import NightScan
+from frontend.wsgi.extension import NightScan
 
 app = flask.Flask("host")
 app.config["NIGHTSCAN_MODEL_POOL_SIZE"] = 2

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import flask
 
-from frontend.fast_lane import fast_lane
-from frontend.integration import register_optimized_endpoints
+from frontend.lane.fast_lane import fast_lane
+from frontend.wsgi.integration import register_optimized_endpoints
 
 app = flask.Flask("host")
 app.add_url_rule("/own", "own", lambda: "the host's own page")

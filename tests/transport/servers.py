@@ -17,7 +17,7 @@ def small_server(app: str = "bridged", *arguments: str, **settings: object) -> S
     environment: Mapping[str, str] = {f"{SETTING}{name.upper()}": str(value) for name, value in settings.items()}
     return ServerProcess(
         [
-            *("-k", "frontend.worker.NightScanWorker", "-b", f"127.0.0.1:{port}", "--no-control-socket"),
+            *("-k", "frontend.server.worker.NightScanWorker", "-b", f"127.0.0.1:{port}", "--no-control-socket"),
             *("--graceful-timeout", "5", "--keep-alive", "75", "-c", str(HOOKS), *arguments),
             f"tests.transport.apps:{app}",
         ],

@@ -18,9 +18,9 @@ from engine.client.admin import ask
 from engine.launch import stop_keeper
 from frontend.attach import current_client, detach
 from frontend.attach_wait import AttachWait
-from frontend.cli_view import status_view
-from frontend.host_settings import settings_of
-from frontend.integration import register_optimized_endpoints
+from frontend.cli.view import status_view
+from frontend.wsgi.host_settings import settings_of
+from frontend.wsgi.integration import register_optimized_endpoints
 from tests.conformance import sounds
 from tests.support.wait import wait_for
 from tests.transport.models import GATE

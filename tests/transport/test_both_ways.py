@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frontend.trusted_proxies import TrustedProxies
+from frontend.server.trusted_proxies import TrustedProxies
 from tests.conformance import sounds
 from tests.conformance.wire import multipart
 from tests.support.http import Connection

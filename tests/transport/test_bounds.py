@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from frontend.bridge import Bridge
-from frontend.http_body import Body
-from frontend.http_exchange import Exchange
-from frontend.http_protocol import NightScanProtocol
-from frontend.server_log import SERVER_LOG
-from frontend.transport_limits import TransportLimits
-from frontend.transport_state import Receive, Send
+from frontend.server.body import Body
+from frontend.server.exchange import Exchange
+from frontend.server.protocol import NightScanProtocol
+from frontend.server.server_log import SERVER_LOG
+from frontend.server.transport_limits import TransportLimits
+from frontend.server.transport_state import Receive, Send
+from frontend.wsgi.bridge import Bridge
 from tests.support.http import Connection, ConnectionEnded, chunked, request_bytes
 from tests.support.lane_host import Host, hosted
 from tests.support.wait import wait_for

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from engine.config import Settings
-from frontend.cli_serve import serve_command
+from frontend.cli.serve import serve_command
 from tests.support.server import ROOT
 
 
 def nightscan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCAN")}
-    command = [sys.executable, "-m", "frontend.cli", *arguments]
+    command = [sys.executable, "-m", "frontend.cli.main", *arguments]
     return subprocess.run(
         command, env={**environment, **variables}, cwd=ROOT, capture_output=True, text=True, timeout=100
     )

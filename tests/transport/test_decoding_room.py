@@ -13,11 +13,11 @@ import pytest
 
 from engine.config import Settings
 from frontend.app import create_app
-from frontend.decoding_room import Room, ThreadRoom
-from frontend.fast_lane import fast_lane
-from frontend.inflight import InflightBodies, Wish
+from frontend.lane.fast_lane import fast_lane
+from frontend.server.decoding_room import Room, ThreadRoom
+from frontend.server.inflight import InflightBodies, Wish
+from frontend.server.transport_limits import TransportLimits
 from frontend.testing import StandInEngine
-from frontend.transport_limits import TransportLimits
 from tests.conformance import sounds
 from tests.support.http import Connection, Response, request_bytes
 from tests.support.lane_host import Host, hosted

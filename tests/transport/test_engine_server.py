@@ -31,7 +31,7 @@ def engine_server(gate: Path, *arguments: str, **settings: object) -> ServerProc
     chosen = {"model_factory": "tests.transport.models:gated", "model_pool_size": 1, "model_warmup_requests": 1}
     environment = {f"{SETTING}{name.upper()}": str(value) for name, value in {**chosen, **settings}.items()}
     environment[GATE] = str(gate)
-    return ServerProcess(["serve", *arguments], module="frontend.cli", environment=environment, ready="/ready")
+    return ServerProcess(["serve", *arguments], module="frontend.cli.main", environment=environment, ready="/ready")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def recording(first: int = 0) -> bytes:
 def nightscan(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCAN")}
     environment |= {f"{SETTING}RUNTIME_DIR": str(server.runtime_dir), f"{SETTING}PORT": str(server.port)}
-    command = [sys.executable, "-m", "frontend.cli", *arguments]
+    command = [sys.executable, "-m", "frontend.cli.main", *arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
@@ -73,7 +73,7 @@ def test_torch_is_in_the_instances_alone(server: ServerProcess) -> None:
 
 def test_the_log_says_where_to_send_and_where_to_look(server: ServerProcess) -> None:
     assert f"curl -F file=@recording.wav http://127.0.0.1:{server.port}/api/optimized/predict" in server.log
-    assert "frontend.worker.NightScanWorker" in server.log
+    assert "frontend.server.worker.NightScanWorker" in server.log
 
 
 def test_a_port_in_use_is_refused_by_name(server: ServerProcess) -> None:
@@ -156,7 +156,7 @@ def test_with_the_lane_off_threads_serve(tmp_path: Path) -> None:
 
 def test_a_host_with_a_guard_is_served_on_the_lane(tmp_path: Path) -> None:
     with engine_server(tmp_path / "open", "tests.transport.guarded_host:application") as server:
-        assert "frontend.worker.NightScanWorker" in server.log
+        assert "frontend.server.worker.NightScanWorker" in server.log
         assert server.fetch("POST", PREDICT, recording()).status == 401
         assert server.fetch("POST", PREDICT, recording(), X_Pass="1").status == 200
         assert server.fetch("GET", "/own").body == b"the host's own page"

@@ -15,11 +15,11 @@ import pytest
 from engine.config import Settings
 from engine.errors import ConfigError
 from frontend.app import create_app
-from frontend.fast_lane import FastLane, fast_lane
-from frontend.integration import register_optimized_endpoints
-from frontend.host_guard import Guard
-from frontend.http_message import HttpResponse
-from frontend.lane_gate import gate_of
+from frontend.lane.fast_lane import FastLane, fast_lane
+from frontend.lane.gate import gate_of
+from frontend.server.message import HttpResponse
+from frontend.wsgi.host_guard import Guard
+from frontend.wsgi.integration import register_optimized_endpoints
 from tests.support.http import Connection, Response, fetch
 from tests.support.lane_host import serve
 from tests.transport.hosts import KINDS, PASS

@@ -9,9 +9,9 @@ import pytest
 
 from engine.config import Settings
 from frontend.app import create_app
-from frontend.bridge import Bridge
-from frontend.fast_lane import FastLane
-from frontend.lane_gate import gate_of
+from frontend.lane.fast_lane import FastLane
+from frontend.lane.gate import gate_of
+from frontend.wsgi.bridge import Bridge
 from tests.support.http import Connection, chunked, fetch, request_bytes
 from tests.support.lane_host import serve_by_uvicorn
 from tests.support.wait import wait_for

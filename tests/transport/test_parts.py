@@ -10,10 +10,10 @@ import weakref
 import pytest
 
 from engine.errors import InternalError
-from frontend.crowd import Crowd
-from frontend.http_wire import head, refusal, text_head
-from frontend.thread_pool import ThreadPool
-from frontend.trusted_proxies import TrustedProxies, plain_address
+from frontend.server.crowd import Crowd
+from frontend.server.thread_pool import ThreadPool
+from frontend.server.trusted_proxies import TrustedProxies, plain_address
+from frontend.server.wire import head, refusal, text_head
 from tests.support.wait import wait_for
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import flask
 
 from engine.config import Settings
-from frontend.fast_lane import FastLane
-from frontend.http_message import HttpResponse, json_response
-from frontend.integration import register_optimized_endpoints
-from frontend.lane_gate import gate_of
+from frontend.lane.fast_lane import FastLane
+from frontend.lane.gate import gate_of
+from frontend.server.message import HttpResponse, json_response
 from frontend.testing import StandInEngine
+from frontend.wsgi.integration import register_optimized_endpoints
 
 TELL = "x-tell"
 SETTINGS = Settings(worker_threads=1)

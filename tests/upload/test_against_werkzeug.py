@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CallerError, NoFile
-from frontend.upload import RAW_FILENAME, parse_upload
+from frontend.predict.upload import RAW_FILENAME, parse_upload
 from tests.upload.forms import Part, form, read_by_werkzeug
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp"]), max_size=20)

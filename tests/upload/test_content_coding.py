@@ -10,10 +10,10 @@ import pytest
 
 from engine.config import Settings
 from engine.errors import BodyTooLarge, NoFile, OverloadError
-from frontend import content_coding
-from frontend.content_coding import BrokenEncoding, UnsupportedEncoding, coding_of, unpacked
-from frontend.dialect import upload_of
-from frontend.http_message import HttpRequest
+from frontend.predict import content_coding
+from frontend.predict.content_coding import BrokenEncoding, UnsupportedEncoding, coding_of, unpacked
+from frontend.predict.dialect import upload_of
+from frontend.server.message import HttpRequest
 
 DATA = random.Random(5).randbytes(300_000) + bytes(1_000_000)
 LIMIT = 4_000_000

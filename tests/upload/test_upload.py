@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engine.errors import CallerError, NoFile
-from frontend.upload import RAW_FILENAME, EncodedFile, Upload, parse_upload
+from frontend.predict.upload import RAW_FILENAME, EncodedFile, parse_upload
+from frontend.server.message import Upload
 from tests.upload.forms import Part, field, file, form
 
 FORM = "multipart/form-data; boundary=XboundaryX"

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from engine.errors import CallerError, NoFile
-from frontend.form import FormTooLarge
-from frontend.upload import parse_quickly, parse_upload
+from frontend.predict.form import FormTooLarge
+from frontend.predict.upload import parse_quickly, parse_upload
 
 HEAD = b"--%s\r\nContent-Disposition: form-data; name=file; filename=x.wav\r\n\r\n"
 SIZE = 8 << 20

@@ -1,0 +1,150 @@
+"""One request on the fast lane: body, decoding, ticket, answer, with no task of its own unless something has to wait.
+
+Each step is called by what the one before waited for: the exchange once the body is complete, the ticket once it is
+done. A task for each request was a tenth of a frontend's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable
+
+from engine.client import EngineClient
+from engine.clock import now_ns
+from frontend.predict.prediction import AwaitingRoom, Pending
+from frontend.routes.table import Handler
+from frontend.server.body import Body
+from frontend.server.decoding_room import Room
+from frontend.server.exchange import Exchange
+from frontend.server.message import HttpRequest, HttpResponse
+from frontend.server.thread_pool import ThreadPool
+
+
+class LaneLoop:
+    """The event loop that a lane runs on, and its threads for what would block it. Made in the loop's thread."""
+
+    def __init__(self, pool: ThreadPool, probes: ThreadPool) -> None:
+        self.pool = pool
+        self.probes = probes  # of their own: who asks whether we are well must not wait for recordings
+        self.loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls `function` on the loop: at once if this is its thread."""
+        if threading.get_ident() == self._thread_id:
+            function(*arguments)
+            return
+        try:
+            self.loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed, and its connections with it
+            return
+
+
+class LaneAnswer:
+    """Every step runs on the event loop; what raises in one of them is answered by `Exchange.attempt`."""
+
+    __slots__ = ("_address", "_begun", "_exchange", "_handler", "_headers", "_home")
+
+    def __init__(
+        self, home: LaneLoop, exchange: Exchange, handler: Handler, headers: dict[str, str], address: str
+    ) -> None:
+        self._home = home
+        self._exchange = exchange
+        self._handler = handler
+        self._headers = headers
+        self._address = address
+        self._begun: Pending | None = None
+
+    def begin(self, body: Body | None, client: EngineClient | None) -> None:
+        """The body is complete; None: it was too large and is gone."""
+        scope = self._exchange.scope
+        request = HttpRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=self._headers,
+            body=body or b"",
+            client_address=self._address,
+            arrival_ns=self._exchange.arrived_ns,
+            complete_ns=self._exchange.completed_ns or now_ns(),
+            body_too_large=body is None,
+        )
+        begun = self._handler.begin(request, client, quick=True)
+        assert not isinstance(begun, AwaitingRoom)  # what is quick needs none
+        if begun is None:
+            self._exchange.spawn(self._begin_elsewhere(request, client))
+        else:
+            self._follow(begun)
+
+    async def _begin_elsewhere(self, request: HttpRequest, client: EngineClient | None) -> None:
+        pool = self._home.probes if request.method == "GET" else self._home.pool
+        self._exchange.on_gone = functools.partial(_forget_body, request)
+        begun = await pool.submit(functools.partial(self._begin_for_somebody, request, client))
+        if isinstance(begun, AwaitingRoom):
+            room = await self._room_for(begun)  # with no thread: what is short is decoded meanwhile
+            begun = await pool.submit(functools.partial(self._go_on_for_somebody, begun, room))
+            del room
+        if begun is not None:
+            self._follow(begun)
+
+    async def _room_for(self, awaiting: AwaitingRoom) -> Room | None:
+        room: asyncio.Future[Room | None] = self._home.loop.create_future()
+        given = self._exchange.room
+        wish = given.ask(awaiting.size_bytes, awaiting.body_bytes, awaiting.wait_s, functools.partial(_tell, room))
+        self._exchange.on_gone = functools.partial(given.take_back, wish)
+        try:
+            return None if self._exchange.disconnected else await room
+        finally:
+            given.take_back(wish)
+            self._exchange.on_gone = functools.partial(_forget_body, awaiting.request)
+
+    def _begin_for_somebody(
+        self, request: HttpRequest, client: EngineClient | None
+    ) -> Pending | HttpResponse | AwaitingRoom | None:
+        """In a thread, perhaps long after it was asked for: None for a client that has gone meanwhile."""
+        return None if self._exchange.disconnected else self._handler.begin(request, client)
+
+    def _go_on_for_somebody(self, awaiting: AwaitingRoom, room: Room | None) -> Pending | HttpResponse | None:
+        """The same once there is room, or none."""
+        return None if self._exchange.disconnected else awaiting.go_on(room)
+
+    def _follow(self, begun: Pending | HttpResponse) -> None:
+        if isinstance(begun, HttpResponse):
+            self._respond(begun)
+        elif self._exchange.disconnected:
+            begun.cancel()
+        else:
+            self._begun = begun
+            self._exchange.on_gone = begun.cancel
+            begun.add_done_callback(self._done)
+
+    def _done(self, _: object) -> None:
+        """In whichever thread finished the ticket; nearly always that of the loop, which drives the client."""
+        self._home.call(self._exchange.attempt, self._finish)
+
+    def _finish(self) -> None:
+        assert self._begun is not None
+        if self._begun.at_once:
+            self._respond(self._begun.finish())
+        else:
+            self._exchange.spawn(self._finish_elsewhere(self._begun))
+
+    async def _finish_elsewhere(self, begun: Pending) -> None:
+        # Not in the lane's own pool: whoever is asked may take long, and recordings would wait to be decoded.
+        self._respond(await asyncio.to_thread(begun.finish))
+
+    def _respond(self, response: HttpResponse) -> None:
+        self._exchange.respond(response.status, response.headers, response.body)
+
+
+def _forget_body(request: HttpRequest) -> None:
+    """Nobody waits any more: an upload that waits for a thread is let go of, and refused there at once."""
+    request.body = b""
+    request.upload = None
+
+
+def _tell(waiter: asyncio.Future[Room | None], room: Room | None) -> None:
+    if not waiter.done():
+        waiter.set_result(room)

@@ -1,0 +1,41 @@
+"""What all routes of one application share, and what every answer of theirs carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engine.client import EngineClient
+from engine.config import Settings
+from frontend.predict.cors import Cors
+from frontend.predict.predict_log import PredictLog
+from frontend.server.message import HttpRequest, HttpResponse
+
+# Asks somebody else for the answer while the engine cannot serve; blocks. None: it could not answer either.
+Original = Callable[[HttpRequest], HttpResponse | None]
+
+
+@dataclass(frozen=True)
+class RouteContext:
+    """Settings, the way to the original API (None: there is none), and the extras of every answer."""
+
+    settings: Settings
+    original: Original | None = None
+    cors: Cors = field(default_factory=Cors)
+    predict_log: PredictLog = field(default_factory=lambda: PredictLog(""))
+
+    def seal(
+        self,
+        response: HttpResponse,
+        request: HttpRequest,
+        *,
+        request_id: str,
+        endpoint: str,
+        client: EngineClient | None,
+    ) -> HttpResponse:
+        """Adds what every answer carries and counts it; the last step of every exchange."""
+        response.headers.append(("X-Request-ID", request_id))
+        response.headers.extend(self.cors.headers(request.headers))
+        if client is not None:
+            client.count(f"http.{endpoint}.{response.status}")
+        return response
