@@ -223,3 +223,21 @@ class InternalError(EngineError):
     """An assumption of ours does not hold."""
 
     code = "INTERNAL"
+
+
+# --- errors that come from another process --------------------------------------------------------------------------
+
+
+def error_of(code: str, text: str) -> EngineError:
+    """The error that another process names by its code; BrokenError for codes this version does not know."""
+    kind = _BY_CODE.get(code)
+    if kind is None or kind is InvalidField:
+        return BrokenError(text)
+    return kind(text)
+
+
+def _all_kinds(root: type[EngineError]) -> list[type[EngineError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _all_kinds(child))]
+
+
+_BY_CODE = {kind.code: kind for kind in reversed(_all_kinds(EngineError))}

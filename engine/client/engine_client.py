@@ -20,13 +20,14 @@ from engine.client.attachment import Attachment
 from engine.client.counting import Counters
 from engine.client.deadlines import BUCKET_BITS, DeadlineWheel
 from engine.client.deployment import Deployment
-from engine.client.link import ControlLink
+from engine.client.questions import Questions
 from engine.client.reactor import LoopReactor, Reactor, ThreadReactor
 from engine.client.roster import Roster
 from engine.client.tally import known_counter
 from engine.client.ticket import Item, Ticket
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
+from engine.control.link import ControlLink
 from engine.errors import (
     DeadlineExceeded,
     EngineClosed,
@@ -58,7 +59,9 @@ class EngineClient:
         self._wheel: DeadlineWheel[Ticket] = DeadlineWheel()
         self._reactor: Reactor = ThreadReactor()
         self._roster = Roster(settings, reactor=self._reactor, wheel=self._wheel)
-        self._link = ControlLink(runtime_dir, holds=self._roster.holds, handle=self._roster.handle)
+        self._link = ControlLink(runtime_dir, role="frontend")
+        self._link.holds = self._roster.holds
+        self._questions = Questions(self._link)
         self._roster.tell = self._link.send
         self._ensure = ensure
         self._ensuring: threading.Thread | None = None
@@ -135,7 +138,7 @@ class EngineClient:
             self._reactor.close()
             self._bring_home()
             self._roster.leave()
-            self._link.drop(EngineClosed("this client was closed"))
+            self._drop_link(EngineClosed("this client was closed"))
         if self._ensuring is not None:
             self._ensuring.join()
 
@@ -145,7 +148,8 @@ class EngineClient:
         self._lifecycle = threading.Lock()
         self._ensuring = None
         self._reactor.let_go_in_child()
-        self._link.let_go_in_child()
+        self._link.drop()  # closes the child's copy: nothing is said over the connection, which is the parent's
+        self._questions.let_go_in_child()
         self._roster.let_go_in_child()
         for ticket in self._wheel.let_go_in_child():
             ticket.let_go_in_child()
@@ -162,13 +166,13 @@ class EngineClient:
                 if not self._link.is_open:
                     self._link.open()
                 _poll([self._link.fileno()], step_s)
-                self._link.receive_all()
+                self._link.receive_all(self._on_message)
             except NotReady:
                 if self._ensure is not None:
                     self._ensure()
                 _poll([], min(step_s, self._link.next_back_off_s()))
             except (PeerGone, ProtocolError) as error:
-                self._link.drop(error)
+                self._drop_link(error)
 
     def _take_over(self, reactor: Reactor) -> None:
         """Makes `reactor`, new and empty, drive. Descriptors are watched by level, so nothing is missed in between."""
@@ -293,7 +297,7 @@ class EngineClient:
         if self._reactor.in_own_thread():
             raise InternalError("request() would wait for itself here; use `await request_async()`")
         try:
-            return self._link.request(op, fields, fds).result(min(timeout_s, threading.TIMEOUT_MAX))
+            return self._questions.ask(op, fields, fds).result(min(timeout_s, threading.TIMEOUT_MAX))
         except FutureTimeoutError as error:
             raise DeadlineExceeded(f"the supervisor has not answered {op} within {timeout_s:g} s") from error
 
@@ -302,7 +306,7 @@ class EngineClient:
     ) -> dict[str, Any]:
         """`request` for coroutines of any loop."""
         self._check_ours()
-        future: Future[dict[str, Any]] = self._link.request(op, fields, fds)
+        future: Future[dict[str, Any]] = self._questions.ask(op, fields, fds)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
         except asyncio.TimeoutError as error:
@@ -316,14 +320,24 @@ class EngineClient:
         else:
             self._try_again_later()
 
+    def _on_message(self, message: dict[str, Any], fds: list[int]) -> None:
+        if message["type"] == "result":
+            self._questions.answered(message)
+        else:
+            self._roster.handle(message, fds)
+
+    def _drop_link(self, error: EngineError) -> None:
+        self._link.drop()
+        self._questions.give_up(error)
+
     def _on_control(self) -> None:
         fd = self._link.fileno()
         try:
-            self._link.receive_all()
+            self._link.receive_all(self._on_message)
         except (PeerGone, ProtocolError) as error:
             _log.info("the supervisor is gone (%s); serving goes on", error)
             self._reactor.unwatch(fd)
-            self._link.drop(error)
+            self._drop_link(error)
             self._tries = 0
             self._try_again_later()
 

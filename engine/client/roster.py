@@ -15,11 +15,11 @@ from typing import Any
 from engine.client.attachment import Attachment
 from engine.client.deadlines import DeadlineWheel
 from engine.client.deployment import Deployment
-from engine.client.link import Hold
 from engine.client.reactor import Reactor
 from engine.client.ticket import Ticket
 from engine.clock import NS_PER_MS, now_ns
 from engine.config import Settings
+from engine.control.link import Hold
 from engine.errors import EngineError, ProtocolError
 
 _log = logging.getLogger(__name__)

@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 
 import torch
 
+from engine.control.link import ControlLink
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory
 from engine.instance.attachment import Attachment
-from engine.instance.control import ControlChannel, Message
+from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
 from engine.instance.loading import load
 from engine.instance.runner import ModelRunner
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     surroundings = Surroundings()
     surroundings.prepare()
     keep_freed_memory()
-    control = ControlChannel(options.runtime_dir, options.key)
+    control = ControlLink(options.runtime_dir, role="instance", key=options.key)
     try:
         control.open()
         serve(control, surroundings)
@@ -63,9 +64,9 @@ def main(arguments: list[str]) -> int:
     return int(ExitCode.CLEAN)
 
 
-def serve(control: ControlChannel, surroundings: Surroundings) -> None:
+def serve(control: ControlLink, surroundings: Surroundings) -> None:
     """From `load` to the last batch."""
-    order = control.expect("load")
+    order = expect(control, "load")
     fields = order.fields
     threads = int(fields["threads"])
     with reported(control, "load"):
@@ -74,27 +75,30 @@ def serve(control: ControlChannel, surroundings: Surroundings) -> None:
     surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
-        attachment = stack.enter_context(Attachment.open(control.expect("attach")))
+        attachment = stack.enter_context(Attachment.open(expect(control, "attach")))
         stack.callback(runner.close)
         with reported(control, "warmup"):
             runner.use_mapping(attachment.segment.array)
             warmed = warm_up(runner, repeats=int(fields["warmup_requests"]))
         surroundings.restore(threads=threads)
-        control.send("ready", warmup_ms={str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()})
-        control.expect("take")
+        control.send({
+            "type": "ready",
+            "warmup_ms": {str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()},
+        })
+        expect(control, "take")
         try:
             attachment.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
         except Poisoned as error:
             leave_poisoned(control, error)
-        with contextlib.suppress(PeerGone):
-            control.send("detached")
+        with contextlib.suppress(PeerGone, NotReady):
+            control.send({"type": "detached"})
 
 
-def leave_poisoned(control: ControlChannel, error: Poisoned) -> NoReturn:
+def leave_poisoned(control: ControlLink, error: Poisoned) -> NoReturn:
     """Ends the process as it stands: a device that is lost cannot be tidied up, and the sooner others take over."""
     try:
-        control.send("poisoned", error=str(error))
-    except PeerGone:  # there is no supervisor that would write it into the log
+        control.send({"type": "poisoned", "error": str(error)})
+    except (PeerGone, NotReady):  # there is no supervisor that would write it into the log
         sys.stderr.write(f"instance {os.getpid()} leaves: {error}\n")
     leave(int(ExitCode.POISONED))
 
@@ -106,23 +110,23 @@ def load_runner(order: Message) -> ModelRunner:
     return ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))
 
 
-def report_loaded(control: ControlChannel, runner: ModelRunner) -> None:
+def report_loaded(control: ControlLink, runner: ModelRunner) -> None:
     memfd = sealed_memfd("description", runner.description.to_bytes())
     try:
-        control.send("loaded", [memfd])
+        control.send({"type": "loaded"}, [memfd])
     finally:
         os.close(memfd)
 
 
 @contextlib.contextmanager
-def reported(control: ControlChannel, stage: str) -> Iterator[None]:
+def reported(control: ControlLink, stage: str) -> Iterator[None]:
     """Turns whatever goes wrong inside into a `failed` message that tells it. Raises StartFailed."""
     try:
         yield
     except PeerGone:
         raise
     except BaseException as error:  # somebody else's code: anything it raises, sys.exit() too, is a failed start
-        control.send("failed", stage=stage, error=_told(error))
+        control.send({"type": "failed", "stage": stage, "error": _told(error)})
         code = ExitCode.LOAD_FAILED if stage == "load" else ExitCode.WARMUP_FAILED
         raise StartFailed(stage, int(code)) from error
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.clock import NS_PER_S, now_ns
+from engine.control.link import ControlLink, Hold
 from engine.instance.batch import BatchProcessor
-from engine.instance.control import ControlChannel, Holdings, Message
+from engine.instance.control import Message
 from engine.instance.loop import InstanceLoop
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import WarmUp
@@ -32,7 +33,7 @@ class Attachment:
     lease: Lease
     doorbell: Bell
     reply_bells: tuple[Bell, ...]
-    holdings: Holdings
+    hold: Hold  # what a successor of the supervisor is offered
 
     @classmethod
     @contextlib.contextmanager
@@ -43,18 +44,20 @@ class Attachment:
         lease = Lease(segment.fd)
         bells = [Bell(fd) for fd in message.fds[1:]]
         name = int(fields["name"])
-        label = str(fields["deployment"]), int(fields["version"])
-        held = Holdings(*label, name, fields.get("record"), tuple(message.fds))
+        label = {"deployment": str(fields["deployment"]), "version": int(fields["version"]), "name": name}
+        # The record of its deployment is for a successor that has lost its state file.
+        hold: Hold = ({**label, "record": fields.get("record")}, tuple(message.fds))
         try:
-            yield cls(name, segment, lease, bells[0], tuple(bells[1:]), held)
+            yield cls(name, segment, lease, bells[0], tuple(bells[1:]), hold)
         finally:
             for bell in bells:
                 bell.close()
             lease.close()
             segment.close()
 
-    def run_loop(self, control: ControlChannel, runner: ModelRunner, warmed: WarmUp, *, aging_ms: float) -> None:
+    def run_loop(self, control: ControlLink, runner: ModelRunner, warmed: WarmUp, *, aging_ms: float) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
+        control.holds = lambda: (self.hold,)
         taker = Taker(
             self.segment, self.name, self.lease, self.doorbell, self.reply_bells, max_batch=runner.max_batch
         )
@@ -64,7 +67,6 @@ class Attachment:
             board=InstanceBoard(self.segment, self.name),
             doorbell=self.doorbell,
             control=control,
-            holdings=self.holdings,
             aging_ms=aging_ms,
             warnings=warmed.warnings,
             wanted=_Wanted(self.segment).check,

@@ -11,12 +11,13 @@ import os
 import select
 import signal
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from engine.clock import NS_PER_MS, now_ns
+from engine.control.link import ControlLink
 from engine.core.batching import choose
 from engine.errors import PeerGone
 from engine.instance.batch import BatchProcessor
-from engine.instance.control import ControlChannel, Holdings
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
 from engine.shm.taker import Taker
@@ -34,8 +35,7 @@ class InstanceLoop:
         processor: BatchProcessor,
         board: InstanceBoard,
         doorbell: Bell,
-        control: ControlChannel,
-        holdings: Holdings,
+        control: ControlLink,
         aging_ms: float,
         warnings: Sequence[str],
         wanted: Callable[[], bool],
@@ -46,7 +46,6 @@ class InstanceLoop:
         self._board = board
         self._doorbell = doorbell
         self._control = control
-        self._holdings = holdings
         self._choose = functools.partial(choose, aging_ns=int(aging_ms * NS_PER_MS))
         self._wanted = wanted
         self._leaving = False
@@ -106,10 +105,10 @@ class InstanceLoop:
         ready = {fd for fd, _ in self._poller.poll(timeout_s)}
         if self._wake_fd in ready:
             self._leaving = True
-        if self._control.connected:
+        if self._control.is_open:
             if self._control.fileno() in ready:
                 self._read_control()
-        elif self._control.try_reopen(self._holdings):
+        elif self._control.try_open():
             self._told = None
             self._watch_control()
         elif not self._wanted():
@@ -120,23 +119,25 @@ class InstanceLoop:
     def _read_control(self) -> None:
         fd = self._control.fileno()
         try:
-            while (message := self._control.try_receive()) is not None:
-                for extra in message.fds:
-                    os.close(extra)
-                if message.type == "detach":
-                    self._leaving = True
+            self._control.receive_all(self._handle_message)
         except PeerGone:
             self._poller.unregister(fd)
             self._control.drop()
 
+    def _handle_message(self, message: dict[str, Any], fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
+        if message["type"] == "detach":
+            self._leaving = True
+
     def _report(self) -> None:
         """Tells whichever supervisor there is what it does not know yet."""
         most = self._processor.ceiling.limit
-        if most != self._told and self._control.connected:
+        if most != self._told and self._control.is_open:
             with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
-                self._control.send("report", max_batch=most, warnings=self._warnings)
+                self._control.send({"type": "report", "max_batch": most, "warnings": self._warnings})
                 self._told = most
 
     def _watch_control(self) -> None:
-        if self._control.connected:
+        if self._control.is_open:
             self._poller.register(self._control.fileno(), select.EPOLLIN)

@@ -196,7 +196,7 @@ def test_locks_that_others_held_at_the_fork_stop_nobody(stage: Stage, attach: At
     assert attachment is not None
     held, done = threading.Event(), threading.Event()
     locks: list[AbstractContextManager[Any]] = [
-        client._lifecycle, client._wheel._lock, client._link._lock, deployment.counters._lock, ticket._lock,
+        client._lifecycle, client._wheel._lock, client._questions._lock, deployment.counters._lock, ticket._lock,
         deployment.dispatcher._pump_lock, deployment.dispatcher._line._lock, attachment._owner._lock,
         attachment._users_lock, attachment._lease,
     ]  # fmt: skip
