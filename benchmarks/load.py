@@ -29,19 +29,29 @@ class Measurement:
 
 def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> Measurement:
     """Loads `url`, which everything below this process serves, for `seconds`."""
-    options = ["--connections", str(concurrency), "--seconds", str(seconds)]
-    command = [sys.executable, "-m", "benchmarks.generator", url, *map(str, body_files), *options]
-    generator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    generator = _generator(url, body_files, concurrency=concurrency, seconds=seconds)
     servers = descendants(but=generator.pid)
     before_s = cpu_s(servers)
     output, _ = generator.communicate()
     used_s = cpu_s(servers) - before_s
-    load = Load(**json.loads(output))
+    found = Load(**json.loads(output))
     return Measurement(
-        requests_per_s=load.answers / load.duration_s,
-        p50_ms=load.p50_ms,
-        p99_ms=load.p99_ms,
-        errors=sum(load.errors.values()),
-        cpu_ms_per_request=1e3 * used_s / max(1, load.answers),
+        requests_per_s=found.answers / found.duration_s,
+        p50_ms=found.p50_ms,
+        p99_ms=found.p99_ms,
+        errors=sum(found.errors.values()),
+        cpu_ms_per_request=1e3 * used_s / max(1, found.answers),
         pss_mb=pss_mb(servers),
     )
+
+
+def load(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> Load:
+    """Only loads `url`, for `seconds`."""
+    output, _ = _generator(url, body_files, concurrency=concurrency, seconds=seconds).communicate()
+    return Load(**json.loads(output))
+
+
+def _generator(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> subprocess.Popen[str]:
+    options = ["--connections", str(concurrency), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.generator", url, *map(str, body_files), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,184 @@
+"""Counts what running processes do, from outside: calls by signal, system calls by strace, wake-ups by the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.counting_site.sitecustomize import TOGGLE
+from benchmarks.processes import descendants
+
+_PATIENCE_S = 20.0
+_LOCK_TAKE = re.compile(r"^<method '(?:acquire|__exit__)' of '_thread\.")  # a `with` calls `__enter__` unseen
+_FLOCK = "<built-in method fcntl.flock>"
+
+
+@dataclass
+class Function:
+    """One function and its calls. `made`: calls out of it of functions that are not written in Python."""
+
+    place: str  # file and line; empty for one that is not written in Python
+    name: str
+    calls: int
+    made: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Calls:
+    """What the main threads of some processes have called."""
+
+    functions: list[Function]
+
+    @property
+    def python(self) -> int:
+        """Calls of functions written in Python; each resumption of a coroutine or generator is one."""
+        return sum(function.calls for function in self.functions if function.place)
+
+    @property
+    def native(self) -> int:
+        """Calls of others out of Python, classes not counted."""
+        return sum(function.calls for function in self.functions if not function.place)
+
+    @property
+    def lock_takes(self) -> int:
+        """Locks between threads of one process, taken or tried."""
+        return sum(function.calls for function in self.functions if _LOCK_TAKE.match(function.name))
+
+    @property
+    def flocks(self) -> int:
+        """Calls of flock: one to take the lease, one to give it back."""
+        return sum(function.calls for function in self.functions if function.name == _FLOCK)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Ids of a server's processes."""
+
+    frontends: list[int]
+    instances: list[int]
+
+
+def roles() -> Roles:
+    """Of the server that runs below this process."""
+    found = Roles([], [])
+    for pid in descendants():
+        process = psutil.Process(pid)
+        command, parent = " ".join(process.cmdline()), process.parent()
+        if "engine.instance" in command:
+            found.instances.append(pid)
+        elif "gunicorn" in command and parent is not None and "gunicorn" in " ".join(parent.cmdline()):
+            found.frontends.append(pid)
+    return found
+
+
+class CallCount:
+    """Calls of processes that were started with `counting_site` on their path and `folder` in its variable."""
+
+    def __init__(self, folder: Path, pids: Sequence[int], root: Path) -> None:
+        """`root`: what places are told relative to."""
+        self._folder = folder
+        self._pids = pids
+        self._root = root
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts what happens inside."""
+        self._toggle(lambda pid: (self._folder / f"{pid}.counting").exists())
+        try:
+            yield
+        finally:
+            self._toggle(lambda pid: (self._folder / f"{pid}.json").exists())
+
+    def collect(self, pids: Sequence[int]) -> Calls:
+        """What those processes called while it ran. Forgets it."""
+        functions: dict[tuple[str, str], Function] = {}
+        for pid in pids:
+            file = self._folder / f"{pid}.json"
+            for row in json.loads(file.read_text()):
+                place = f"{self._relative(row['file'])}:{row['line']}" if row["file"] else ""
+                known = functions.setdefault((place, row["name"]), Function(place, row["name"], 0))
+                known.calls += row["calls"]
+                known.made.update(row["made"])
+            file.unlink()
+        ours = ("counting_site", "_lsprof.Profiler")
+        return Calls([f for f in functions.values() if not any(part in f.place + f.name for part in ours)])
+
+    def _toggle(self, done: Callable[[int], bool]) -> None:
+        for pid in self._pids:
+            os.kill(pid, TOGGLE)
+        for pid in self._pids:
+            _wait_for(lambda: done(pid), f"process {pid} did not take the signal to count")
+
+    def _relative(self, file: str) -> str:
+        inside, _, rest = file.rpartition("/site-packages/")
+        return rest if inside else file.removeprefix(f"{self._root}/")
+
+
+class SystemCallCount:
+    """System calls of processes and all their threads, by name."""
+
+    def __init__(self, pids: Sequence[int], report: Path) -> None:
+        self._pids = pids
+        self._report = report
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether strace is installed."""
+        return shutil.which("strace") is not None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts what happens inside."""
+        named = [option for pid in self._pids for option in ("-p", str(pid))]
+        command = ["strace", "-q", "-c", "-f", "-o", str(self._report), *named]
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            for pid in self._pids:
+                _wait_for(lambda: _is_traced(pid) or tracer.poll() is not None, "strace did not begin")
+            if tracer.poll() is not None:
+                raise SystemExit(f"strace may not follow the server: it ended with {tracer.returncode}")
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(_PATIENCE_S)
+
+    def collect(self) -> Counter[str]:
+        """What was counted while it ran."""
+        rows = (line.split() for line in self._report.read_text().splitlines())
+        counted = {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit()}
+        counted.pop("total", None)
+        return Counter(counted)
+
+
+def wake_ups(pids: Sequence[int]) -> int:
+    """How often a thread of these processes has slept until something woke it, since they were started."""
+    return sum(_switches(status) for pid in pids for status in Path(f"/proc/{pid}/task").glob("*/status"))
+
+
+def _switches(status: Path) -> int:
+    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M)
+    return int(found[1]) if found else 0
+
+
+def _is_traced(pid: int) -> bool:
+    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def _wait_for(condition: Callable[[], bool], otherwise: str) -> None:
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while not condition():
+        if time.monotonic() > give_up_at:
+            raise SystemExit(otherwise)
+        time.sleep(0.005)
