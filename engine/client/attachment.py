@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from engine.client.census import Census
 from engine.client.ticket import Flight, Item
 from engine.client.turn_bell import TurnBell
+from engine.clock import now_ns
 from engine.core.carrying import Part
 from engine.errors import EngineClosed
 from engine.messages import read_memfd
 from engine.shm.bell import Bell
 from engine.shm.board import LaneBoard, part_of
-from engine.shm.lane import LaneOwner, LaneStatistics, SlotReply, SlotRequest
+from engine.shm.lane import LaneOwner, LaneStatistics, SlotReply, SlotRequest, count_states
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
 from engine.spec import ModelDescription
@@ -163,6 +165,16 @@ class Attachment:
         try:
             part, rows = part_of(self.segment)
             return Counted(part, [row for row in rows if row["go"]])
+        finally:
+            self._leave()
+
+    def standing(self) -> tuple[dict[str, int], int] | None:
+        """Slots of all lanes by state, and the requests that wait for an instance; None when this version is gone."""
+        if not self._enter():
+            return None
+        try:
+            slots = asdict(count_states(self.segment.tables.word.tolist()))
+            return slots, self.census.count_anew(now_ns())
         finally:
             self._leave()
 

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
 
 from engine.client.attachment import Attachment, Counted
 from engine.client.versions import Versions
 from engine.core.carrying import after_leaving, total
+from engine.observe.counters import Counters
 from engine.observe.metrics import LANE_COUNTERS
 from engine.shm.board import COUNTED, named, spread
 
 _LANE_COUNTERS = frozenset(LANE_COUNTERS)
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Totals never fall while this process lives, whatever is swapped, restarted or taken out of service."""
-
-    lane_totals: dict[str, int] = field(default_factory=dict)
-    instances: list[dict[str, int]] = field(default_factory=list)  # those that serve
-    instance_totals: dict[str, int] = field(default_factory=dict)  # with those that are gone
-    device: str = ""
-    model_version: str = ""
 
 
 class CounterBook:
@@ -76,12 +65,16 @@ class CounterBook:
             for name, n in self._kept.items():
                 lanes[name] += n
         serving = next((counted for each, counted in seen if each is active), None)
+        standing = None if active is None else active.standing()
+        slots, waiting = ({}, 0) if standing is None else standing
         return Counters(
             lane_totals=lanes,
             instances=[] if serving is None else serving.instances,
             instance_totals=instances,
             device="" if active is None else active.description.device,
             model_version="" if active is None else active.description.model_version,
+            slots=slots,
+            waiting=waiting,
         )
 
     def _look(self) -> list[tuple[Attachment, Counted]]:

@@ -17,7 +17,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from engine.client.attachment import Attachment
-from engine.client.counting import Counters
 from engine.client.deadlines import BUCKET_BITS, DeadlineWheel
 from engine.client.deployment import Deployment
 from engine.client.questions import Questions
@@ -40,6 +39,7 @@ from engine.errors import (
     ProtocolError,
     UnknownDeployment,
 )
+from engine.observe.counters import Counters
 from engine.shm.forked import not_for_children
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 
@@ -248,7 +248,7 @@ class EngineClient:
         return deployment is not None and not self.closed and deployment.versions.is_serving
 
     def attachment(self, deployment_id: str) -> Attachment | None:
-        """The version that serves, for those who read its counters; None when there is none."""
+        """The version that serves, for those who look into its segment; None when there is none."""
         deployment = self._roster.deployments.get(deployment_id)
         return None if deployment is None else deployment.versions.active()
 

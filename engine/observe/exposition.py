@@ -13,10 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from engine.client import EngineClient
-from engine.client.attachment import Attachment
-from engine.client.counting import Counters
-from engine.clock import NS_PER_S, now_ns
+from engine.clock import NS_PER_S
+from engine.observe.counters import Counters, Observed
 from engine.observe.metrics import (
     EXPORTED,
     HTTP_ENDPOINTS,
@@ -25,7 +23,6 @@ from engine.observe.metrics import (
     http_counter,
     latency_counter,
 )
-from engine.shm.lane import count_states
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,7 +37,7 @@ _PLAIN_COUNTERS = (
 )
 
 
-def exposition(client: EngineClient | None) -> bytes:
+def exposition(client: Observed | None) -> bytes:
     """All exported metrics, summed over deployments; without a client only their names."""
     registry = CollectorRegistry()
     registry.register(_Engine(client))
@@ -48,10 +45,7 @@ def exposition(client: EngineClient | None) -> bytes:
 
 
 class _Engine(Collector):
-    def __init__(self, client: EngineClient | None) -> None:
-        names = () if client is None else client.deployments()
-        found = [client.attachment(name) for name in names] if client is not None else []
-        self._attachments = [attachment for attachment in found if attachment is not None]
+    def __init__(self, client: Observed | None) -> None:
         self._counters = [] if client is None else [client.counters(name) for name in client.known_deployments()]
 
     def collect(self) -> Iterator[Metric]:
@@ -65,7 +59,7 @@ class _Engine(Collector):
             family.add_metric([], totals.get(counter, 0))
             yield family
         yield from _instances(counters)
-        yield from _slots(self._attachments)
+        yield from _slots(counters)
 
 
 def _sum(each: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -120,19 +114,10 @@ def _instances(counters: list[Counters]) -> Iterator[Metric]:
         yield family
 
 
-def _slots(attachments: list[Attachment]) -> Iterator[Metric]:
+def _slots(counters: list[Counters]) -> Iterator[Metric]:
     queue, slots = "nightscan_ml_queue_length", "nightscan_engine_slots"
-    waiting, states = 0, {"free": 0, "writing": 0, "ready": 0, "leased": 0, "replied": 0}
-    for attachment in attachments:
-        try:
-            counted = count_states(attachment.segment.tables.word.tolist())
-            waiting += attachment.census.count_anew(now_ns())
-        except ValueError:  # unmapped between two looks: this version is gone, and its requests with it
-            continue
-        for state in states:
-            states[state] += getattr(counted, state)
-    yield GaugeMetricFamily(queue, _TEXT[queue], value=waiting)
+    yield GaugeMetricFamily(queue, _TEXT[queue], value=sum(each.waiting for each in counters))
     family = GaugeMetricFamily(slots, _TEXT[slots], labels=("state",))
-    for state, count in states.items():
-        family.add_metric([state], count)
+    for state in ("free", "writing", "ready", "leased", "replied"):
+        family.add_metric([state], sum(each.slots.get(state, 0) for each in counters))
     yield family

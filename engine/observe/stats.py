@@ -9,16 +9,14 @@ from typing import Any
 
 import psutil
 
-from engine.client import EngineClient
-from engine.client.counting import Counters
 from engine.clock import NS_PER_S
 from engine.config import Settings
-from engine.shm.board import latency_quantile_s
+from engine.observe.counters import Counters, Observed, latency_quantile_s
 
 _MB = 1024 * 1024
 
 
-def optimization_stats(client: EngineClient | None, settings: Settings) -> dict[str, Any]:
+def optimization_stats(client: Observed | None, settings: Settings) -> dict[str, Any]:
     """All sections; those of deployments are empty without a client."""
     found = {} if client is None else {name: client.counters(name) for name in client.deployments()}
     return {
@@ -42,7 +40,7 @@ def _connection_pools(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model_pool(client: EngineClient | None, deployment_id: str, counters: Counters) -> dict[str, Any]:
+def _model_pool(client: Observed | None, deployment_id: str, counters: Counters) -> dict[str, Any]:
     used = [row["requests"] for row in counters.instances]
     total = counters.instance_totals.get("requests", 0)
     return {

@@ -155,17 +155,3 @@ def queue_length(segment: Segment) -> int:
     states = segment.array[start : start + WORD_BYTES * segment.geometry.slot_count : WORD_BYTES]
     waiting = sum(segment.lane_row(lane)[LaneWord.WAITING] for lane in range(segment.geometry.lanes))
     return int(np.count_nonzero(states == READY)) + waiting
-
-
-def latency_quantile_s(totals: dict[str, int], quantile: float) -> float:
-    """The latency, in seconds, that the share `quantile` of the counted requests did not exceed; 0.0 if there are none.
-
-    Linear within a bucket of the histogram in `totals` (of `lane_totals`); what lies above the last bound counts as it.
-    """
-    counts = [totals[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1)]
-    rank, below = quantile * sum(counts), 0.0
-    for count, lower_s, upper_s in zip(counts, (0.0, *LATENCY_BOUNDS_S), LATENCY_BOUNDS_S, strict=False):
-        if count and below + count >= rank:
-            return lower_s + (upper_s - lower_s) * (rank - below) / count
-        below += count
-    return LATENCY_BOUNDS_S[-1] if any(counts) else 0.0

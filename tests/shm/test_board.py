@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from engine.errors import InternalError
+from engine.observe.counters import latency_quantile_s
 from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
 from engine.shm.board import (
     COUNTED,
@@ -16,7 +17,6 @@ from engine.shm.board import (
     instance_rows,
     instance_totals,
     lane_totals,
-    latency_quantile_s,
     part_of,
     queue_length,
     spread,
