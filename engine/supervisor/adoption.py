@@ -7,6 +7,7 @@ segment nobody offers is begun anew, once everybody who was there has come back 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -18,11 +19,11 @@ from engine.launch.identity import Identity, send_signal
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
 from engine.spec import ModelDescription
-from engine.supervisor.connections import Parcel
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.hello import Hold
 from engine.supervisor.ledger import State, record_from
+from engine.supervisor.parcel import Parcel
 from engine.supervisor.plan import Plan
 from engine.supervisor.version import Version
 
@@ -150,18 +151,22 @@ def _adopted(context: Context, deployment: Deployment, number: int, segment: Seg
     else:
         desired, plan, description = False, _unknown_plan(context, deployment.id, number), _unknown_model(segment)
     version = Version(context, plan, deployment)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(_forget, version, segment, doorbell)
         version.adopt(segment, doorbell, description)
-    except Exception:
-        if version.plane is None:
-            segment.close()
-            doorbell.close()
-        version.forget()
-        raise
+        undo.pop_all()
     _log.info("adopted %s version %d%s", deployment.id, number, "" if desired else ", which closes")
     deployment.newest = max(deployment.newest, number)
     deployment.adopt(version, serves=desired)
     return version
+
+
+def _forget(version: Version, segment: Segment, doorbell: Bell) -> None:
+    """It could not be adopted."""
+    if version.plane is None:
+        segment.close()
+        doorbell.close()
+    version.forget()
 
 
 def _unknown_plan(context: Context, deployment: str, number: int) -> Plan:

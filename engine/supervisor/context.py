@@ -9,11 +9,11 @@ from typing import Any
 
 from engine.launch.identity import Identity
 from engine.spec import ModelDescription
-from engine.supervisor.connections import Peer
 from engine.supervisor.counting import Carriers
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
 
 

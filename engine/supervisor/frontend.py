@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.launch.identity import Identity
-from engine.supervisor.connections import Peer
 from engine.supervisor.loop import Loop
+from engine.supervisor.peer import Peer
 
 
 _log = logging.getLogger(__name__)

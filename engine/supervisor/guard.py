@@ -25,9 +25,8 @@ class Guard:
 
     def run(self, key: Hashable, act: Callable[[], object]) -> float | None:
         """Runs `act`; None if it returned, else the pause in seconds after which it is to be tried again."""
-        try:
-            act()
-        except Exception as error:  # whatever it is: one step in trouble is no reason to stop the others
+        error = caught(act)
+        if error is not None:
             return self.failed(key, step_name(act), error)
         if self.health.degraded:
             self.over(key)
@@ -53,6 +52,15 @@ class Guard:
             "troubles": [_plain(each) for each in self.health.troubles()],
             "recent": [_plain(each) for each in self.health.recent()],
         }
+
+
+def caught(act: Callable[[], object]) -> Exception | None:
+    """Runs `act`; what it raised, for whoever has more to do about it than to try again."""
+    try:
+        act()
+    except Exception as error:  # whatever it is: one step in trouble is no reason to stop the others
+        return error
+    return None
 
 
 def step_name(act: Callable[..., object]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.errors import ProtocolError
 from engine.launch.identity import Identity, pid_of
-from engine.supervisor.connections import Parcel, Peer
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.peer import Peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import InstanceEvent, InstanceState
 from engine.launch.identity import Identity, send_signal
-from engine.supervisor.connections import Peer
+from engine.supervisor.peer import Peer
 
 
 class Instance:
@@ -53,13 +53,15 @@ class Instance:
         """Advances for what is done inside; should that fail, the event has not happened and can come again."""
         before = self.state
         self.advance(event)
-        after = self.state
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._go_back, self.state, before)
             yield
-        except Exception:
-            if self.state is after:
-                self.state = before
-            raise
+            undo.pop_all()
+
+    def _go_back(self, reached: InstanceState, before: InstanceState) -> None:
+        """Unless it has gone further meanwhile, which then did happen."""
+        if self.state is reached:
+            self.state = before
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Nothing happens while it is not connected."""

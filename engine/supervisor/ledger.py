@@ -166,13 +166,17 @@ def _new_file(path: Path) -> Iterator[int]:
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        yield fd
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(_remove, path)
+            yield fd
+            undo.pop_all()
     finally:
         os.close(fd)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _file_id(status: os.stat_result) -> tuple[int, int]:

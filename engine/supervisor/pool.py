@@ -19,10 +19,11 @@ from engine.core.restart import Death, SeatRecord, classify, decide
 from engine.errors import ProtocolError
 from engine.launch.identity import Identity
 from engine.supervisor.children import describe_exit, reap, spawn
-from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.peer import Peer
 
 LONGEST_LOOK_AWAY_S = 60.0  # between two looks at what a leaving instance still holds
 UNDRESS_WITHIN_S = 0.1  # from the last reply to the end of the process

@@ -5,6 +5,7 @@ Same user only (the socket sees to that). A factory that comes with `deploy` is 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from engine.errors import (
     UnknownDeployment,
 )
 from engine.spec import ModelSource, ModelSpec
-from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.deployment import Deployment, Waiter
-from engine.supervisor.guard import Guard
+from engine.supervisor.guard import Guard, caught
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
 
 _LONGEST_ID = 128
@@ -77,6 +79,16 @@ class Requests:
     def handle(self, peer: Peer, parcel: Parcel) -> None:
         """Answers now, or when the order is carried out."""
         answer = Answer(peer, parcel.fields.get("id"))
+        error = caught(functools.partial(self._carry_out, parcel, answer))
+        if isinstance(error, EngineError):
+            answer.failed(error)
+        elif error is not None:  # it can be given again, which is better than one that hangs
+            step = f"order {parcel.fields['op']}"
+            self._guard.failed(step, step, error)
+            self._guard.over(step)
+            answer.failed(InternalError(f"{step} failed: {type(error).__name__}: {error}"))
+
+    def _carry_out(self, parcel: Parcel, answer: Answer) -> None:
         operations: dict[str, Callable[[Parcel, Answer], None]] = {
             "deploy": self._deploy,
             "undeploy": self._undeploy,
@@ -84,18 +96,10 @@ class Requests:
             "status": lambda _, answer: answer.done(**self._status()),
             "shutdown": self._shutdown,
         }
-        try:
-            operation = operations.get(parcel.text("op"))
-            if operation is None:
-                raise InvalidField(f"unknown op {parcel.fields['op']!r}", field="op")
-            operation(parcel, answer)
-        except EngineError as error:
-            answer.failed(error)
-        except Exception as error:  # an order can be given again, which is better than one that hangs
-            step = f"order {parcel.fields['op']}"
-            self._guard.failed(step, step, error)
-            self._guard.over(step)
-            answer.failed(InternalError(f"{step} failed: {type(error).__name__}: {error}"))
+        operation = operations.get(parcel.text("op"))
+        if operation is None:
+            raise InvalidField(f"unknown op {parcel.fields['op']!r}", field="op")
+        operation(parcel, answer)
 
     def _deploy(self, parcel: Parcel, answer: Answer) -> None:
         name = parcel.text("deployment")

@@ -20,15 +20,18 @@ from engine.errors import ProtocolError, StateNotWritten
 from engine.launch.identity import Identity, send_signal, wait_dead
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
 from engine.supervisor.adoption import Adoption, version_of_hold
-from engine.supervisor.connections import Listener, Parcel, Peer
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend, Frontends
+from engine.supervisor.guard import caught
 from engine.supervisor.hello import Hold, introduced
 from engine.supervisor.instance import Instance
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
+from engine.supervisor.listener import Listener
 from engine.supervisor.loop import Loop, Timer
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.peer import Peer
 from engine.supervisor.placement import Placement
 from engine.supervisor.plan import Plan
 from engine.supervisor.requests import Requests
@@ -204,11 +207,10 @@ class Supervisor:
         record, deployment.awaited = deployment.awaited, None
         if record is None or record.serving is None or deployment.starting is not None:
             return
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(setattr, deployment, "awaited", record)
             deployment.deploy(_renumbered(record.serving, deployment))
-        except Exception:
-            deployment.awaited = record
-            raise
+            undo.pop_all()
 
     def _start_configured(self) -> None:
         """The settings' own deployment, unless it serves already as they say, or somebody put another in its place."""
@@ -380,20 +382,14 @@ class Supervisor:
 
     def _persist(self) -> None:
         """Writes what there is, now or as soon as it can be: nobody waits for it, and the next one writes all of it."""
-        if not self._records:
-            return
-        try:
-            self._write()
-        except Exception as error:  # whatever it is: what serves does not depend on a file
+        error = caught(self._write) if self._records else None
+        if error is not None:  # whatever it is: what serves does not depend on a file
             self._write_later(error)
 
     def _commit(self) -> None:
         """Writes what an order asks for. Raises StateNotWritten, and the order must then not be begun."""
-        if not self._records:
-            return
-        try:
-            self._write()
-        except Exception as error:
+        error = caught(self._write) if self._records else None
+        if error is not None:
             self._write_later(error)
             raise StateNotWritten(f"not begun, because the state of the engine cannot be written: {error}") from error
 

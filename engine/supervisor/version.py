@@ -21,11 +21,12 @@ from engine.messages import read_memfd
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
 from engine.spec import ModelDescription
-from engine.supervisor.connections import Parcel, Peer
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Timer
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan, what_changed
 from engine.supervisor.plane import Plane, PlaneHooks
 from engine.supervisor.pool import Pool

@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import PeerGone
 from engine.messages import Connection, connect, process_start_ticks, sealed_memfd
-from engine.supervisor.connections import LONGEST_OUTBOX
+from engine.supervisor.peer import LONGEST_OUTBOX
 from tests.supervisor.engine_process import EngineProcess, ask, ready_pids, serving, wait_serving
 from tests.support.wait import wait_for
 

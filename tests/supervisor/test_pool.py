@@ -16,10 +16,10 @@ from engine.config import load_settings
 from engine.core.leaving import LeavePolicy
 from engine.launch.identity import is_dead, send_signal
 from engine.supervisor.children import spawn
-from engine.supervisor.connections import Parcel
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.parcel import Parcel
 from engine.supervisor.pool import Pool
 
 PAUSE = [sys.executable, "-S", "-c", "import signal; signal.pause()"]

@@ -16,15 +16,16 @@ from typing import Any
 
 from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
-from engine.supervisor.connections import Listener, Peer
 from engine.supervisor.counting import Carrier
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.frontend import Frontends
 from engine.supervisor.lanes import LaneTable
 from engine.supervisor.ledger import Ledger
+from engine.supervisor.listener import Listener
 from engine.supervisor.main import main
 from engine.supervisor.master_watch import MasterWatch
+from engine.supervisor.peer import Peer
 from engine.supervisor.placement import Placement
 from engine.supervisor.plane import Plane
 from engine.supervisor.pool import Pool

@@ -1,4 +1,4 @@
-"""Connections of the control socket: accepted, read, and written without ever waiting for a slow reader.
+"""The other end of one connection of the control socket: read, and written to without ever waiting for a slow reader.
 
 What a slow reader has not taken stands in its outbox, with duplicates of the descriptors; one that lets it grow past
 `LONGEST_OUTBOX` is disconnected. A lost connection is no death: whoever lives comes back and offers what it holds.
@@ -12,80 +12,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from engine.errors import CallerError, PeerGone, ProtocolError
-from engine.messages import Connection, socket_path
+from engine.messages import Connection
 from engine.supervisor.loop import Loop
+from engine.supervisor.parcel import Parcel
 
 MOST_TRIES = 10  # of one message; then its peer has waited some ten seconds
 LONGEST_OUTBOX = 2000  # arbitrary: a hundred times what a burst of events needs
-_BACKLOG = 256
 _FLUSH_AGAIN_S = 0.05
 
 _log = logging.getLogger(__name__)
-_Kind = type  # `Parcel.type` hides the builtin inside that class
-
-
-class Parcel:
-    """A received message and its descriptors; those not taken are closed after it was handled."""
-
-    def __init__(self, fields: dict[str, Any], fds: list[int]) -> None:
-        self.fields = fields
-        self._fds = fds
-        self.is_whole = True  # whether it can be handled once more
-
-    @property
-    def type(self) -> str:
-        return str(self.fields["type"])
-
-    def take_fds(self, count: int) -> list[int]:
-        """The next `count` descriptors, which the caller owns from here on. Raises ProtocolError for too few."""
-        if len(self._fds) < count:
-            raise ProtocolError(f"{self.type!r} came with too few descriptors")
-        self.is_whole = self.is_whole and not count
-        taken, self._fds = self._fds[:count], self._fds[count:]
-        return taken
-
-    def first_fd(self) -> int:
-        """The next descriptor, which stays the parcel's. Raises ProtocolError if there is none."""
-        if not self._fds:
-            raise ProtocolError(f"{self.type!r} came with too few descriptors")
-        return self._fds[0]
-
-    @property
-    def fds_left(self) -> int:
-        return len(self._fds)
-
-    def text(self, name: str) -> str:
-        """A text field. Raises ProtocolError."""
-        return str(self._typed(name, str))
-
-    def number(self, name: str) -> int:
-        """A whole number. Raises ProtocolError."""
-        return int(self._typed(name, int))
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        """An object; empty if it is not there. Raises ProtocolError."""
-        return dict(self._typed(name, dict, {}))
-
-    def sequence(self, name: str) -> list[Any]:
-        """A list; empty if it is not there. Raises ProtocolError."""
-        return list(self._typed(name, list, []))
-
-    def close(self) -> None:
-        for fd in self.take_fds(len(self._fds)):
-            os.close(fd)
-
-    def _typed(self, name: str, kind: _Kind, default: object = None) -> Any:
-        value = self.fields.get(name, default)
-        if not isinstance(value, kind):
-            raise ProtocolError(f"{self.type!r}: {name} must be {kind.__name__}, not {value!r:.80}")
-        return value
 
 
 class Peer:
@@ -202,99 +142,23 @@ class Peer:
             self.close()
 
     def _handle(self, handler: Callable[[Parcel], None], parcel: Parcel) -> None:
+        """Raises what the handler raises; the loop writes it down and comes back, unless the peer was disconnected."""
         self._tries += 1
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._give_up, parcel)
             handler(parcel)
-        except (ProtocolError, CallerError):
-            raise
-        except Exception:  # ours, whatever it is; the loop writes it down and comes back
-            if not parcel.is_whole or self._tries >= MOST_TRIES:
-                self.close()
-            raise
+            undo.pop_all()
         self._let_go()
+
+    def _give_up(self, parcel: Parcel) -> None:
+        """Disconnects a peer whose message cannot be handled once more."""
+        if not parcel.is_whole or self._tries >= MOST_TRIES:
+            self.close()
 
     def _let_go(self) -> None:
         held, self._held = self._held, None
         if held is not None:
             held[1].close()
-
-
-class Listener:
-    """The control socket. Its name appears by rename, so that whoever finds it can connect."""
-
-    def __init__(self, loop: Loop, runtime_dir: Path, on_peer: Callable[[Peer], None]) -> None:
-        """Listens at once. Raises OSError."""
-        self._loop = loop
-        self._on_peer = on_peer
-        self._path = Path(socket_path(runtime_dir))
-        self._socket = _listening(self._path)
-        self._file_id = _file_id(self._path)
-        self._arrived: Peer | None = None  # and is not yet known to anybody
-        loop.watch(self._socket.fileno(), self._accept)
-
-    def keep(self) -> None:
-        """Listens anew under the same name if that was removed, or is another file's. Raises OSError."""
-        if _file_id(self._path) == self._file_id is not None:
-            return
-        fresh = _listening(self._path)
-        self._loop.attempt(self._accept)  # whoever stands in the old backlog
-        self._loop.unwatch(self._socket.fileno())
-        self._socket.close()
-        self._socket, self._file_id = fresh, _file_id(self._path)
-        self._loop.watch(fresh.fileno(), self._accept)
-
-    def close(self) -> None:
-        """Nobody can connect any more; the name is gone, unless it is another's by now. Idempotent."""
-        if self._socket.fileno() < 0:
-            return
-        self._loop.unwatch(self._socket.fileno())
-        self._socket.close()
-        if self._arrived is not None:
-            self._arrived.close()
-        if _file_id(self._path) == self._file_id:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-
-    def _accept(self) -> None:
-        """Raises OSError if there is no descriptor left: then the loop pauses, since the backlog would not."""
-        while self._socket.fileno() >= 0:
-            try:
-                if self._arrived is None:
-                    self._arrived = Peer(self._loop, Connection(self._socket.accept()[0]))
-                self._on_peer(self._arrived)
-                self._arrived.listen()
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                pass  # gave up while it stood in the backlog
-            except ProtocolError as error:
-                _log.error("connection refused: %s", error)
-            self._arrived = None
-
-
-def _listening(path: Path) -> socket.socket:
-    """A socket that listens as `path`, in place of any file of that name."""
-    fresh = Path(f"{path}.new")
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    try:
-        fresh.unlink(missing_ok=True)
-        listening.bind(str(fresh))
-        fresh.chmod(0o600)
-        listening.listen(_BACKLOG)
-        fresh.rename(path)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file that has this name; None if there is none."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _unexpected(parcel: Parcel) -> None:
@@ -308,12 +172,11 @@ def _nothing() -> None:
 def _duplicates(fds: Sequence[int]) -> list[int]:
     """All of them, or none and OSError."""
     made: list[int] = []
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(_close_all, made)
         for fd in fds:
             made.append(os.dup(fd))
-    except OSError:
-        _close_all(made)
-        raise
+        undo.pop_all()
     return made
 
 
