@@ -36,17 +36,23 @@ _log = logging.getLogger(__name__)
 class Adoption:
     """The peers of a predecessor that may still come. `on_over` is called once, when nobody is waited for."""
 
-    def __init__(
-        self, context: Context, state: State, on_over: Callable[[], None], *, blind: bool = False
-    ) -> None:
-        """`blind`: there was a predecessor, and what it wrote is lost; those who have something to offer say so."""
+    def __init__(self, context: Context, on_over: Callable[[], None]) -> None:
         self._context = context
         self._on_over = on_over
-        self._instances = set(state.instances)
-        self.blind = blind
-        self.over = False
+        self._instances: set[Identity] = set()
         self._missing: dict[Identity, int] = {}
-        for peer in {*state.instances, *state.frontends}:
+        self.blind = False
+        self.over = False
+        self.found_living = False  # at the start: somebody may still have what a predecessor made
+
+    def expect(self, state: State, *, blind: bool) -> None:
+        """Finds out who of those in `state` lives.
+
+        `blind`: there was a predecessor, and what it wrote is lost; those who have something to offer say so.
+        """
+        self.blind = blind
+        self._instances = set(state.instances)
+        for peer in {*state.instances, *state.frontends} - self._missing.keys():
             pidfd = peer.open_pidfd()
             if pidfd is not None:
                 self._missing[peer] = pidfd

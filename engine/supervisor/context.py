@@ -28,6 +28,7 @@ class Context:
     record_json: Callable[[Plan, ModelDescription], dict[str, Any]]  # what an instance keeps of its version
     persist: Callable[[], None]  # writes what there is; later, if it cannot be written now
     commit: Callable[[], None]  # writes what an order asks for, before it is begun; raises StateNotWritten
+    keep_factory: Callable[[Plan], None]  # the pickled factory of a plan that is desired will be asked for
     open_factory: Callable[[Path], int]  # a descriptor of a pickled factory; raises OSError
     forget_factory: Callable[[Path], None]
     everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for

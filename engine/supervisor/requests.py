@@ -18,10 +18,10 @@ from engine.errors import (
     InvalidField,
     ProtocolError,
     StateNotWritten,
-    UnknownDeployment,
 )
 from engine.spec import ModelSource, ModelSpec
-from engine.supervisor.deployment import Deployment, Waiter
+from engine.supervisor.deployment import Waiter
+from engine.supervisor.deployments import Deployments
 from engine.supervisor.guard import Guard, caught
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
@@ -60,18 +60,15 @@ class Requests:
         self,
         options: SupervisorOptions,
         ledger: Ledger,
+        deployments: Deployments,
         *,
-        deployment: Callable[[str], Deployment],
-        known: dict[str, Deployment],
         status: Callable[[], dict[str, Any]],
         shut_down: Callable[[], None],
         guard: Guard,
     ) -> None:
-        """`deployment` gives the one of that id, made if need be; `known` are those there are."""
         self._options = options
         self._ledger = ledger
-        self._deployment = deployment
-        self._known = known
+        self._deployments = deployments
         self._status = status
         self._shut_down = shut_down
         self._guard = guard
@@ -109,7 +106,7 @@ class Requests:
         if (spec.source is ModelSource.PICKLE) != (parcel.fds_left == 1):
             raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
         options = self._options.pool_options(parcel.mapping("options"))
-        deployment = self._deployment(name)
+        deployment = self._deployments.of(name)
         number = deployment.newest + 1
         path = None
         if spec.source is ModelSource.PICKLE:
@@ -133,19 +130,14 @@ class Requests:
 
     def _undeploy(self, parcel: Parcel, answer: Answer) -> None:
         name = parcel.text("deployment")
-        self._find(name).undeploy(answer.waiter(deployment=name))
+        self._deployments.find(name).undeploy(answer.waiter(deployment=name))
 
     def _scale(self, parcel: Parcel, answer: Answer) -> None:
         name, size = parcel.text("deployment"), parcel.number("pool_size")
         options = self._options.pool_options({"pool_size": size})
-        self._find(name).scale(options.pool_size, answer.waiter(deployment=name, pool_size=size))
+        self._deployments.find(name).scale(options.pool_size, answer.waiter(deployment=name, pool_size=size))
 
     def _shutdown(self, parcel: Parcel, answer: Answer) -> None:
         answer.done()
         _log.info("asked to shut down")
         self._shut_down()
-
-    def _find(self, name: str) -> Deployment:
-        if name not in self._known:
-            raise UnknownDeployment(f"no deployment {name!r}; there are: {', '.join(sorted(self._known)) or 'none'}")
-        return self._known[name]

@@ -1,4 +1,4 @@
-"""The supervisor: who says hello, what they are given, and what happens when they die.
+"""The supervisor: how it begins, how it ends, and what it is made of.
 
 Nothing here waits and nothing here computes: requests never pass through this process. It may be killed at any moment;
 what it desires stands in the ledger, and everything else is told to the next one by those who hold it.
@@ -10,33 +10,29 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.clock import Deadline, now_ns
-from engine.errors import ProtocolError, StateNotWritten
-from engine.launch.identity import Identity, send_signal, wait_dead
+from engine.errors import ProtocolError
+from engine.launch.identity import wait_dead
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
-from engine.supervisor.adoption import Adoption, version_of_hold
+from engine.supervisor.adoption import Adoption
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
-from engine.supervisor.frontend import Frontend, Frontends
-from engine.supervisor.guard import caught
-from engine.supervisor.hello import Hold, introduced
+from engine.supervisor.deployments import Deployments
+from engine.supervisor.frontend import Frontends
 from engine.supervisor.instance import Instance
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
 from engine.supervisor.listener import Listener
-from engine.supervisor.loop import Loop, Timer
+from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
-from engine.supervisor.parcel import Parcel
-from engine.supervisor.peer import Peer
 from engine.supervisor.placement import Placement
 from engine.supervisor.plan import Plan
+from engine.supervisor.reception import Reception
+from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
-from engine.supervisor.version import Version
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
@@ -54,40 +50,39 @@ class Supervisor:
         self._options = options
         self._follows = follows
         self._ledger = Ledger(options.runtime_dir)
-        self._frontends = Frontends(loop, self._frontend_died)
-        self._deployments: dict[str, Deployment] = {}
-        self._placement = Placement(options, self._deployments.values)
+        self._recorder = Recorder(loop, self._ledger, self._state)
+        self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
+        placement = Placement(options, lambda: self._deployments)
         self._context = Context(
             loop=loop,
             options=options,
             frontends=self._frontends,
             keys={},
             record_json=record_json,
-            persist=self._persist,
-            commit=self._commit,
+            persist=self._recorder.persist,
+            commit=self._recorder.commit,
+            keep_factory=self._keep_factory,
             open_factory=self._ledger.open_factory,
             forget_factory=self._ledger.forget_factory,
             everybody_back=lambda: self._adoption.over,
-            news=self._welcome_who_may,
-            rebalance=functools.partial(loop.attempt, self._placement.apply),
+            news=lambda: self._reception.welcome_who_may(),
+            rebalance=functools.partial(loop.attempt, placement.apply),
         )
-        self._peers: set[Peer] = set()
-        self._requests = Requests(
+        self._adoption = Adoption(self._context, self._begin_anew)
+        self._deployments = Deployments(self._context, self._stop_if_done)
+        requests = Requests(
             options,
             self._ledger,
-            deployment=self._deployment,
-            known=self._deployments,
+            self._deployments,
             status=self._status,
             shut_down=lambda: loop.attempt(self.shut_down),
             guard=loop.guard,
         )
-        self._adoption = Adoption(self._context, State(), _nothing)
+        self._reception = Reception(self._context, self._deployments, self._adoption, requests)
         self._listener: Listener | None = None
         self._leaving = False
-        self._records = False  # whether the ledger is written: not in the middle of restoring it, nor at the end
         self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
         self._waits = False  # for those who were there
-        self._write_again: Timer | None = None
         self._began_at_ns = now_ns()
 
     # --- start and end ----------------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ class Supervisor:
             self._restore(self._to_restore[0])
             self._to_restore.pop(0)
         if self._listener is None:
-            self._listener = Listener(self._loop, self._options.runtime_dir, self._accept)
+            self._listener = Listener(self._loop, self._options.runtime_dir, self._reception.accept)
         self._wait_for_the_living()  # not before: they had nowhere to come back to
         if not self._adoption.recalls:
             self._begin_to_record()
@@ -121,7 +116,7 @@ class Supervisor:
     def _read_ledger(self) -> list[DeploymentRecord]:
         state = self._ledger.read()
         blind = self._follows and self._ledger.lost
-        self._adoption = Adoption(self._context, state, self._begin_anew, blind=blind)
+        self._adoption.expect(state, blind=blind)
         if self._ledger.unreadable:
             self._loop.guard.failed("ledger", "Ledger.read", ProtocolError(self._ledger.unreadable))
             self._loop.guard.over("ledger")  # nothing can be done about it but to say so
@@ -133,10 +128,7 @@ class Supervisor:
         """Puts back what somebody removed from the runtime directory. Raises OSError."""
         if self._listener is not None and not self._leaving:
             self._listener.keep()
-        if self._records:
-            self._ledger.put_back_factories()
-            if not self._ledger.is_in_place:
-                self._persist()
+        self._recorder.keep_files()
 
     def shut_down(self) -> None:
         """Drains within `drain_s` (not at all for nobody), ends everybody, forgets what was desired, stops the loop."""
@@ -145,13 +137,13 @@ class Supervisor:
         alone = not self._frontends.all()
         drain_s, leave_s = (0.0, _LEAVE_ALONE_S) if alone else (self._options.drain_s, _LEAVE_WITHIN_S)
         self._loop.call_after(drain_s + leave_s, self._loop.stop)
-        self._leaving, self._records = True, False
+        self._leaving, self._recorder.is_on = True, False
         _log.info("shutting down")
         self._loop.attempt(self._look_back)
         # One by one: what hinders one of them must not keep the others, who would be killed with their work in hand.
         self._loop.attempt(self._ledger.clear)
         self._loop.attempt(self._adoption.dismiss)
-        for deployment in list(self._deployments.values()):
+        for deployment in self._deployments:
             self._loop.attempt(functools.partial(deployment.undeploy, drain_s=drain_s))
         if self._listener is not None:
             self._loop.attempt(self._listener.close)  # after those that were about to connect have been ended
@@ -159,13 +151,12 @@ class Supervisor:
 
     def close(self) -> None:
         """After the loop was stopped: ends whoever is left, so that nothing of ours is left behind."""
-        everybody = [version for each in self._deployments.values() for version in each.versions()]
+        everybody = self._deployments.versions()
         killed = [each for version in everybody for each in version.pool.instances()]
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        steps += [peer.close for peer in self._peers]
-        for step in (*steps, self._ledger.close):
+        for step in (*steps, self._reception.close_all, self._ledger.close):
             self._loop.attempt(step)
 
     def _restore(self, record: DeploymentRecord) -> None:
@@ -173,7 +164,7 @@ class Supervisor:
         for plan in (record.serving, record.starting):
             if plan is not None:
                 self._keep_factory(plan)
-        deployment = self._deployment(record.deployment)
+        deployment = self._deployments.of(record.deployment)
         deployment.newest = max(deployment.newest, record.newest)
         if record.serving is not None:
             deployment.awaited = record
@@ -190,18 +181,18 @@ class Supervisor:
         if self._leaving:
             self._stop_if_done()
             return
-        for deployment in list(self._deployments.values()):
+        for deployment in self._deployments:
             self._loop.attempt(functools.partial(self._begin_one_anew, deployment))
         if self._adoption.blind:
             self._loop.attempt(self._begin_to_record)
-        self._for_all_versions(Version.pool_changed)
-        self._welcome_who_may()
+        self._deployments.tell_versions(lambda version: version.pool_changed())
+        self._reception.welcome_who_may()
 
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""
         self._start_configured()
-        self._records = True
-        self._persist()
+        self._recorder.is_on = True
+        self._recorder.persist()
 
     def _begin_one_anew(self, deployment: Deployment) -> None:
         record, deployment.awaited = deployment.awaited, None
@@ -217,7 +208,7 @@ class Supervisor:
         spec = self._options.default_spec
         if spec is None:
             return
-        deployment = self._deployment(DEFAULT_DEPLOYMENT_ID)
+        deployment = self._deployments.of(DEFAULT_DEPLOYMENT_ID)
         desired = deployment.starting.plan if deployment.starting is not None else None
         if desired is None and deployment.awaited is not None:
             desired = deployment.awaited.serving
@@ -235,188 +226,23 @@ class Supervisor:
             )
         )
 
-    # --- who is there -----------------------------------------------------------------------------------------------
-
-    def _accept(self, peer: Peer) -> None:
-        self._peers.add(peer)
-        peer.on_gone = lambda: self._peers.discard(peer)
-        peer.on_parcel = functools.partial(self._first_parcel, peer)
-
-    def _first_parcel(self, peer: Peer, parcel: Parcel) -> None:
-        if parcel.type == "request":
-            self._requests.handle(peer, parcel)
-            return
-        if parcel.type != "hello":
-            raise ProtocolError(f"a connection begins with hello, not with {parcel.type!r}")
-        roles: dict[str, Callable[[Peer, Parcel], None]] = {
-            "frontend": self._hello_frontend,
-            "instance": self._hello_instance,
-            "admin": self._hello_admin,
-        }
-        role = roles.get(parcel.text("role"))
-        if role is None:
-            raise ProtocolError(f"no role {parcel.fields['role']!r}")
-        role(peer, parcel)
-
-    def _hello_admin(self, peer: Peer, parcel: Parcel) -> None:
-        peer.on_parcel = functools.partial(self._admin_parcel, peer)
-        self._welcome(peer)
-
-    def _admin_parcel(self, peer: Peer, parcel: Parcel) -> None:
-        if parcel.type != "request":
-            raise ProtocolError(f"an admin does not say {parcel.type!r}")
-        self._requests.handle(peer, parcel)
-
-    def _hello_instance(self, peer: Peer, parcel: Parcel) -> None:
-        identity, holds = introduced(peer, parcel)
-        if holds:
-            self._instance_returned(peer, parcel, identity, holds[0])
-        elif (started := self._context.keys.get(parcel.text("key"))) is not None:
-            started(peer)
-        else:
-            # A predecessor's, not yet attached: our own pool does not count on it.
-            _log.info("instance %d of a predecessor holds nothing; killed", identity.pid)
-            send_signal(parcel.first_fd(), signal.SIGKILL)
-        self._adoption.heard_of(identity)
-
-    def _instance_returned(self, peer: Peer, parcel: Parcel, identity: Identity, hold: Hold) -> None:
-        os.close(parcel.take_fds(1)[0])
-        version = self._held_version(hold, parcel)
-        version.offer_bells(parcel.take_fds(parcel.fds_left))
-        if not version.reconnect(hold.name, identity, peer):
-            raise ProtocolError(f"instance {identity.pid} says it is number {hold.name}, which it is not")
-
-    def _hello_frontend(self, peer: Peer, parcel: Parcel) -> None:
-        identity, holds = introduced(peer, parcel)
-        frontend = Frontend(identity=identity, pidfd=parcel.take_fds(1)[0], peer=peer)
-        peer.on_parcel = functools.partial(self._frontend_parcel, frontend, peer)
-        peer.on_gone = functools.partial(self._frontend_lost, frontend, peer)
-        self._frontends.add(frontend)
-        for hold in holds:
-            version = self._held_version(hold, parcel)
-            version.offer_bells(parcel.take_fds(1), hold.lane)
-            self._replace(version.claim(frontend, hold.lane))
-        self._persist()
-        for deployment in self._deployments.values():
-            deployment.offer(frontend)
-        self._adoption.heard_of(identity)
-        self._welcome_who_may()
-
-    def _held_version(self, hold: Hold, parcel: Parcel) -> Version:
-        deployment = self._deployment(hold.deployment)
-        version = version_of_hold(self._context, deployment, hold, parcel, recalls=self._adoption.recalls)
-        if self._adoption.recalls:
-            self._keep_factory(version.plan)
-        return version
-
-    def _replace(self, before: Frontend) -> None:
-        """Its process has made a new connection and has its lane through that one."""
-        if before.peer is not None:
-            before.peer.close()
-        self._drop_if_unused(before)
-
-    # --- what they say, and how they go -----------------------------------------------------------------------------
-
-    def _frontend_parcel(self, frontend: Frontend, peer: Peer, parcel: Parcel) -> None:
-        if parcel.type == "request":
-            self._requests.handle(peer, parcel)
-        elif parcel.type == "idle":
-            deployment = self._deployments.get(parcel.text("deployment"))
-            version = deployment.version(parcel.number("version")) if deployment is not None else None
-            if version is not None:
-                version.frontend_idle(frontend)
-        elif parcel.type == "goodbye":
-            self._for_all_versions(lambda version: version.frontend_left(frontend))
-            self._drop_if_unused(frontend)
-        else:
-            raise ProtocolError(f"a frontend does not say {parcel.type!r}")
-
-    def _frontend_lost(self, frontend: Frontend, peer: Peer) -> None:
-        """A lost connection is no death: lanes stay, a place in the line does not."""
-        self._peers.discard(peer)
-        self._for_all_versions(lambda version: version.frontend_lost(frontend))
-        self._drop_if_unused(frontend)
-
-    def _frontend_died(self, frontend: Frontend) -> None:
-        self._for_all_versions(lambda version: version.frontend_died(frontend))
-        self._persist()
-
-    def _drop_if_unused(self, frontend: Frontend) -> None:
-        if not any(version.has_lane(frontend) for each in self._deployments.values() for version in each.versions()):
-            self._frontends.drop(frontend)
-
-    def _for_all_versions(self, act: Callable[[Version], None]) -> None:
-        for deployment in list(self._deployments.values()):
-            for version in list(deployment.versions()):
-                self._loop.attempt(functools.partial(act, version))
-
-    def _welcome_who_may(self) -> None:
-        """Frontends that have all they need may begin to accept requests."""
-        if not self._adoption.over:
-            return
-        for frontend in self._frontends.all():
-            waits = any(each.keeps_waiting(frontend) for each in self._deployments.values())
-            if frontend.peer is not None and not frontend.welcomed and not waits:
-                frontend.welcomed = True
-                self._welcome(frontend.peer)
-
-    def _welcome(self, peer: Peer) -> None:
-        peer.send({"type": "welcome", "pid": os.getpid(), "deployments": list(self._deployments)})
-
-    # --- deployments ------------------------------------------------------------------------------------------------
-
-    def _deployment(self, deployment_id: str) -> Deployment:
-        if deployment_id not in self._deployments:
-            self._deployments[deployment_id] = Deployment(self._context, deployment_id, self._deployment_gone)
-        return self._deployments[deployment_id]
-
-    def _deployment_gone(self, deployment: Deployment) -> None:
-        if self._deployments.get(deployment.id) is deployment:
-            del self._deployments[deployment.id]
-        self._persist()
-        self._stop_if_done()
-
     def _stop_if_done(self) -> None:
-        if self._leaving and not self._deployments and self._adoption.over:
+        if self._leaving and self._adoption.over and not any(self._deployments):
             self._loop.stop()
 
-    def _persist(self) -> None:
-        """Writes what there is, now or as soon as it can be: nobody waits for it, and the next one writes all of it."""
-        error = caught(self._write) if self._records else None
-        if error is not None:  # whatever it is: what serves does not depend on a file
-            self._write_later(error)
-
-    def _commit(self) -> None:
-        """Writes what an order asks for. Raises StateNotWritten, and the order must then not be begun."""
-        error = caught(self._write) if self._records else None
-        if error is not None:
-            self._write_later(error)
-            raise StateNotWritten(f"not begun, because the state of the engine cannot be written: {error}") from error
-
-    def _write_later(self, error: Exception) -> None:
-        pause_s = self._loop.guard.failed("state", "Ledger.write", error)
-        if self._write_again is None:
-            self._write_again = self._loop.call_after(pause_s, self._write_once_more)
-
-    def _write_once_more(self) -> None:
-        self._write_again = None
-        self._persist()
-
-    def _write(self) -> None:
-        versions = [version for each in self._deployments.values() for version in each.versions()]
+    def _state(self) -> State:
+        """What a successor must know."""
         instances, others = self._adoption.missing
-        self._ledger.write(
-            State(
-                deployments=tuple(deployment.record for deployment in self._deployments.values()),
-                instances=tuple(instances | {each.identity for version in versions for each in version.pool.named()}),
-                frontends=tuple(others | {frontend.identity for frontend in self._frontends.all()}),
-            )
+        named = {each.identity for version in self._deployments.versions() for each in version.pool.named()}
+        return State(
+            deployments=tuple(deployment.record for deployment in self._deployments),
+            instances=tuple(instances | named),
+            frontends=tuple(others | {frontend.identity for frontend in self._frontends.all()}),
         )
-        self._loop.guard.over("state")
 
     def _status(self) -> dict[str, Any]:
         return describe(
-            self._deployments.values(),
+            self._deployments,
             self._frontends.all(),
             began_at_ns=self._began_at_ns,
             restarted=self._adoption.found_living,
@@ -442,7 +268,3 @@ def _says(plan: Plan, spec: ModelSpec) -> bool:
         return ModelSpec.from_json(plan.spec) == spec
     except ProtocolError:
         return False
-
-
-def _nothing() -> None:
-    """Until `start` there is nobody to wait for."""

@@ -22,9 +22,9 @@ TOGETHER = int(os.environ.get("NIGHTSCAN_FAILING_TOGETHER", "4"))  # steps that 
 # Everything that the loop calls, or that somebody's message sets going, while frontends and deployments come and go.
 STEPS = [
     *("Listener._accept", "Peer._read", "Frontends._died", "Frontends.add", "Frontends.drop"),
-    *("Supervisor._accept", "Supervisor._first_parcel", "Supervisor._hello_frontend", "Supervisor._hello_instance"),
-    *("Supervisor._frontend_parcel", "Supervisor._frontend_lost", "Supervisor._frontend_died"),
-    *("Supervisor._persist", "Supervisor._write", "Supervisor._welcome_who_may", "Supervisor._deployment_gone"),
+    *("Reception.accept", "Reception._first_parcel", "Reception._hello_frontend", "Reception._hello_instance"),
+    *("Reception._frontend_parcel", "Reception._frontend_lost", "Reception.frontend_died"),
+    *("Recorder.persist", "Recorder._write", "Reception.welcome_who_may", "Deployments._gone"),
     *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write"),
     *("Pool._start", "Pool.connect", "Pool._on_parcel", "Pool._died", "Pool.resize"),
     *("Version.start", "Version.instance_connected", "Version.instance_loaded", "Version.instance_ready"),
@@ -42,7 +42,7 @@ AFTER = [
     *("Pool._died", "Pool._start", "Pool._on_parcel", "Version.instance_connected", "Version.instance_loaded"),
     *("Version.instance_ready", "Version.instance_died", "Version.pool_changed", "Version._attach_all"),
     *("Version._serve_queue", "Version._close_further", "Version._emptied", "Deployment.version_serves"),
-    *("Deployment.version_gone", "Frontends._died", "Supervisor._frontend_died", "Supervisor._persist"),
+    *("Deployment.version_gone", "Frontends._died", "Reception.frontend_died", "Recorder.persist"),
     *("Listener._accept", "Peer._read", "Steward.clear_row", "Ledger.write"),
 ]
 

@@ -18,6 +18,7 @@ from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.counting import Carrier
 from engine.supervisor.deployment import Deployment
+from engine.supervisor.deployments import Deployments
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.frontend import Frontends
 from engine.supervisor.lanes import LaneTable
@@ -29,6 +30,8 @@ from engine.supervisor.peer import Peer
 from engine.supervisor.placement import Placement
 from engine.supervisor.plane import Plane
 from engine.supervisor.pool import Pool
+from engine.supervisor.reception import Reception
+from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
 from engine.supervisor.supervisor import Supervisor
 from engine.supervisor.version import Version
@@ -36,7 +39,7 @@ from engine.supervisor.version import Version
 VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
-    *(Carrier, Placement, RuntimeFolder, Steward, Supervisor, Version),
+    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Version),
 )
 
 
