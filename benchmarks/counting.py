@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from benchmarks.counting_site.sitecustomize import TOGGLE
+from benchmarks.counting_site.sitecustomize import COUNT, LIST
 from benchmarks.processes import descendants
 
 _PATIENCE_S = 20.0
@@ -63,6 +64,17 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of a function written in Python, or one resumption of it. `depth`: how many it was made within."""
+
+    at_ns: int  # monotonic, comparable between processes
+    pid: int
+    depth: int
+    place: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Roles:
     """Ids of a server's processes."""
 
@@ -83,8 +95,10 @@ def roles() -> Roles:
     return found
 
 
-class CallCount:
-    """Calls of processes that were started with `counting_site` on their path and `folder` in its variable."""
+class _Switched:
+    """Processes that were started with `counting_site` on their path and `folder` in its variable."""
+
+    number: int  # the signal that begins and ends
 
     def __init__(self, folder: Path, pids: Sequence[int], root: Path) -> None:
         """`root`: what places are told relative to."""
@@ -95,35 +109,62 @@ class CallCount:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Counts what happens inside."""
-        self._toggle(lambda pid: (self._folder / f"{pid}.counting").exists())
+        self._switch(lambda pid: (self._folder / f"{pid}.counting").exists())
         try:
             yield
         finally:
-            self._toggle(lambda pid: (self._folder / f"{pid}.json").exists())
+            self._switch(lambda pid: (self._folder / f"{pid}.json").exists())
 
-    def collect(self, pids: Sequence[int]) -> Calls:
-        """What those processes called while it ran. Forgets it."""
-        functions: dict[tuple[str, str], Function] = {}
-        for pid in pids:
-            file = self._folder / f"{pid}.json"
-            for row in json.loads(file.read_text()):
-                place = f"{self._relative(row['file'])}:{row['line']}" if row["file"] else ""
-                known = functions.setdefault((place, row["name"]), Function(place, row["name"], 0))
-                known.calls += row["calls"]
-                known.made.update(row["made"])
-            file.unlink()
-        ours = ("counting_site", "_lsprof.Profiler")
-        return Calls([f for f in functions.values() if not any(part in f.place + f.name for part in ours)])
-
-    def _toggle(self, done: Callable[[int], bool]) -> None:
+    def _switch(self, done: Callable[[int], bool]) -> None:
         for pid in self._pids:
-            os.kill(pid, TOGGLE)
+            os.kill(pid, self.number)
         for pid in self._pids:
             _wait_for(lambda: done(pid), f"process {pid} did not take the signal to count")
+
+    def _found(self, pid: int) -> list[dict[str, Any]]:
+        """What that process wrote, but for our own functions, with `place` in the place of file and line."""
+        file = self._folder / f"{pid}.json"
+        rows: list[dict[str, Any]] = json.loads(file.read_text())
+        file.unlink()
+        for row in rows:
+            row["place"] = f"{self._relative(row['file'])}:{row['line']}" if row["file"] else ""
+        ours = ("counting_site", "_lsprof.Profiler")
+        return [row for row in rows if not any(part in row["place"] + row["name"] for part in ours)]
 
     def _relative(self, file: str) -> str:
         inside, _, rest = file.rpartition("/site-packages/")
         return rest if inside else file.removeprefix(f"{self._root}/")
+
+
+class CallCount(_Switched):
+    """How often functions are called."""
+
+    number = COUNT
+
+    def collect(self, pids: Sequence[int]) -> Calls:
+        """What those processes called while it ran. Forgets it."""
+        functions: dict[tuple[str, str], Function] = {}
+        for row in (row for pid in pids for row in self._found(pid)):
+            place, name = row["place"], row["name"]
+            known = functions.setdefault((place, name), Function(place, name, 0))
+            known.calls += row["calls"]
+            known.made.update(row["made"])
+        return Calls(list(functions.values()))
+
+
+class CallOrder(_Switched):
+    """Which functions are called, one after the other."""
+
+    number = LIST
+
+    def collect(self) -> list[Call]:
+        """What all of the processes called while it ran, in the order of time. Forgets it."""
+        calls = [
+            Call(row["at_ns"], pid, row["depth"], row["place"], row["name"])
+            for pid in self._pids
+            for row in self._found(pid)
+        ]
+        return sorted(calls, key=lambda call: call.at_ns)
 
 
 class SystemCallCount:

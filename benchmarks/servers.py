@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import http.client
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE
 from benchmarks.processes import end_all
 from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 
@@ -65,6 +67,30 @@ SERVERS = (
         _engine_environment,
     ),
 )
+
+
+def engine_of(checkout: Path, *, counted_in: Path) -> Server:
+    """`nightscan serve` as `checkout` has it, with counters of ours in it that write to the folder `counted_in`."""
+    module, function = _command_of(checkout)
+    program = f"import sys; sys.argv[0] = 'nightscan'; from {module} import {function} as main; sys.exit(main())"
+
+    def environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
+        paths = f"{ROOT / 'benchmarks' / 'counting_site'}:{checkout}"
+        added = {"PYTHONPATH": paths, FOLDER_VARIABLE: str(counted_in), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**_engine_environment(workload, port, scratch), **added}
+
+    command = [sys.executable, "-c", program, "serve"]
+    return Server("engine, counted", "/api/optimized/predict", lambda port: command, environment)
+
+
+def _command_of(checkout: Path) -> tuple[str, str]:
+    """Module and function of `nightscan`."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(checkout / "setup.cfg")
+    scripts = settings["options.entry_points"]["console_scripts"]
+    target = next(line for line in scripts.splitlines() if line.startswith("nightscan ")).partition("=")[2]
+    module, _, function = target.strip().partition(":")
+    return module, function
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What one request costs a frontend, and one batch an instance, in steps: calls, locks, system calls, wake-ups.
 
     python -m benchmarks.steps [--by-function] [--json FILE] [--checkout DIR] [--concurrency 1 16] [--seconds 3]
+    python -m benchmarks.steps --in-order
 
 Counted in a running server (`nightscan serve`, tiny model, shipped defaults), so that counts of two checkouts can be
 compared on machines whose times cannot. Three runs for each concurrency, since counting one thing changes the others:
@@ -11,8 +12,8 @@ dozen calls twenty times a second, is in the counts.
 from __future__ import annotations
 
 import argparse
-import configparser
-import dataclasses
+import contextlib
+import http.client
 import json
 import sys
 import tempfile
@@ -20,18 +21,15 @@ import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.counting import CallCount, Calls, Roles, SystemCallCount, roles, wake_ups
-from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE
+from benchmarks.counting import Call, CallCount, CallOrder, Calls, Roles, SystemCallCount, roles, wake_ups
 from benchmarks.load import load
 from benchmarks.processes import adopt_orphans
-from benchmarks.servers import ROOT, SERVERS, Server, running
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.servers import ROOT, engine_of, running
+from benchmarks.workloads import WORKLOADS
 
-_SITE = ROOT / "benchmarks" / "counting_site"
 _WARM_S = 1
 _LEAST = 0.02  # calls a request below which a function is not listed
 
@@ -104,7 +102,7 @@ class Course:
         """Of frontends and instances."""
         by_role = {"frontend": self._processes.frontends, "instance": self._processes.instances}
         before = {role: wake_ups(pids) for role, pids in by_role.items()}
-        alone = self._run(concurrency, nullcontext())
+        alone = self._run(concurrency, contextlib.nullcontext())
         woken = {role: wake_ups(pids) - before[role] for role, pids in by_role.items()}
         profiled = CallCount(self._folder, [pid for pids in by_role.values() for pid in pids], self._root)
         under_profile = self._run(concurrency, profiled.running())
@@ -128,7 +126,24 @@ class Course:
         units = self._run(concurrency, count.running()).units(role)
         return {name: calls / units for name, calls in count.collect().most_common()}
 
-    def _run(self, concurrency: int, counting: AbstractContextManager[None]) -> Done:
+    def calls_of_one_request(self) -> list[Call]:
+        """In frontends and instances; its connection is open already."""
+        where = urllib.parse.urlsplit(self._url)
+        order = CallOrder(self._folder, [*self._processes.frontends, *self._processes.instances], self._root)
+        with contextlib.closing(http.client.HTTPConnection(where.netloc, timeout=10)) as connection:
+            self._request_once(connection, where.path)
+            with order.running():
+                self._request_once(connection, where.path)
+        return order.collect()
+
+    def _request_once(self, connection: http.client.HTTPConnection, path: str) -> None:
+        connection.request("POST", path, self._body.read_bytes(), {"Content-Type": "audio/wav"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise SystemExit(f"{answer.status} {answer.read()!r}")
+        answer.read()
+
+    def _run(self, concurrency: int, counting: contextlib.AbstractContextManager[None]) -> Done:
         before = self._batches()
         with counting:
             loaded = load(self._url, [self._body], concurrency=concurrency, seconds=self._seconds)
@@ -173,31 +188,6 @@ def _steps(
     )
 
 
-def server_of(checkout: Path, folder: Path) -> Server:
-    """`nightscan serve` as `checkout` has it, with our counters in it, which write to `folder`."""
-    module, function = _command_of(checkout)
-    program = f"import sys; sys.argv[0] = 'nightscan'; from {module} import {function} as main; sys.exit(main())"
-    engine = next(server for server in SERVERS if server.name == "engine")
-
-    def environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
-        added = {"PYTHONPATH": f"{_SITE}:{checkout}", FOLDER_VARIABLE: str(folder)}
-        return {**engine.environment(workload, port, scratch), **added}
-
-    return dataclasses.replace(
-        engine, command=lambda port: [sys.executable, "-c", program, "serve"], environment=environment
-    )
-
-
-def _command_of(checkout: Path) -> tuple[str, str]:
-    """Module and function of `nightscan`."""
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read(checkout / "setup.cfg")
-    scripts = settings["options.entry_points"]["console_scripts"]
-    target = next(line for line in scripts.splitlines() if line.startswith("nightscan ")).partition("=")[2]
-    module, _, function = target.strip().partition(":")
-    return module, function
-
-
 def print_table(found: list[Steps]) -> None:
     counts = "Python calls  native calls  lock takes  flock calls  system calls  wake-ups"
     print(f"process   per       c  batch of  {counts}")
@@ -225,6 +215,12 @@ def print_functions(row: Steps) -> None:
     print(f"native functions: {_list({function.name: function.calls for function in ordered if not function.place})}")
 
 
+def print_calls(calls: list[Call]) -> None:
+    """What each process calls, nested; what is begun in the background meanwhile is among it."""
+    for call in calls:
+        print(f"{call.pid}  {'  ' * max(0, call.depth)}{call.place} {call.name}")
+
+
 def _list(counts: Mapping[str, float]) -> str:
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join(f"{_short(name)} {calls:.2f}" for name, calls in ordered if calls >= _LEAST)
@@ -246,9 +242,12 @@ def main() -> int:
         folder = Path(name)
         body = folder / "tiny.wav"
         body.write_bytes(workload.bodies[0])
-        with running(server_of(options.checkout, folder), workload) as (url, _):
+        with running(engine_of(options.checkout, counted_in=folder), workload) as (url, _):
             course = Course(url, body, folder, options.checkout, options.seconds)
             course.warm()
+            if options.in_order:
+                print_calls(course.calls_of_one_request())
+                return 0
             for concurrency in options.concurrency:
                 found += course.steps(concurrency)
     print_table(found)
@@ -260,11 +259,16 @@ def main() -> int:
     return 0
 
 
+def _checkout(text: str) -> Path:
+    return Path(text).resolve()
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--by-function", action="store_true", help="list what is called, most first")
+    parser.add_argument("--in-order", action="store_true", help="only list what one request calls, in all processes")
     parser.add_argument("--json", type=Path, help="write everything there too")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="serve from another checkout of this project")
+    parser.add_argument("--checkout", type=_checkout, default=ROOT, help="serve from another checkout of this project")
     parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--seconds", type=int, default=3, help="of each run under load")
     return parser.parse_args()

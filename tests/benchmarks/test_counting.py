@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.counting import CallCount, SystemCallCount, wake_ups
+from benchmarks.counting import CallCount, CallOrder, SystemCallCount, wake_ups
 from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE
-from benchmarks.servers import ROOT
-from benchmarks.steps import server_of
+from benchmarks.servers import ROOT, engine_of
 from benchmarks.workloads import WORKLOADS
 from tests.support.wait import wait_for
 
@@ -28,9 +27,11 @@ def step(fd):
     lock.release()
     fcntl.flock(fd, fcntl.LOCK_EX)
     fcntl.flock(fd, fcntl.LOCK_UN)
+def outer(fd):
+    step(fd)
 with open(__file__) as itself:
     while sys.stdin.readline():
-        step(itself.fileno())
+        outer(itself.fileno())
         os.write(1, b".")
 """
 
@@ -76,6 +77,16 @@ def test_calls_between_two_signals_are_counted_and_no_others(child: subprocess.P
         assert not [function for function in calls.functions if "sitecustomize" in function.place]
 
 
+def test_calls_are_listed_in_order_and_nested(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    order = CallOrder(tmp_path, [child.pid], tmp_path)
+    with order.running():
+        take_steps(child, 2)
+    calls = [call for call in order.collect() if call.place.startswith("program.py")]
+    assert [call.name for call in calls] == ["outer", "step", "outer", "step"]
+    assert [call.depth - calls[0].depth for call in calls] == [0, 1, 0, 1]
+    assert {call.pid for call in calls} == {child.pid}
+
+
 def test_system_calls_are_counted_by_name(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
     if not SystemCallCount.is_possible():
         pytest.skip("strace is not installed")
@@ -95,7 +106,7 @@ def test_a_process_that_waits_for_us_is_woken_as_often(child: subprocess.Popen[b
 
 
 def test_the_server_is_started_as_the_checkout_says(tmp_path: Path) -> None:
-    server = server_of(ROOT, tmp_path)
+    server = engine_of(ROOT, counted_in=tmp_path)
     environment = server.environment(WORKLOADS["tiny"], 1, str(tmp_path))
     assert environment["PYTHONPATH"].split(":") == [str(_SITE), str(ROOT)]
     command = [*server.command(1), "--help"]
