@@ -21,7 +21,18 @@ from engine.errors import AudioTooLong, NotAudio, UndecodableAudio
 from frontend.audio.beginning import after_tags, sound_behind
 from frontend.audio.sibling_chunks import without_unused_chunks
 from frontend.audio.sndfile import ForwardStream, Samples
-from frontend.audio.wav import FLOAT, PCM, WavHeader, bare, check_shape, is_wave, packed_wave, parse_wav
+from frontend.audio.wav import (
+    FLOAT,
+    PCM,
+    PLAIN_BYTES,
+    WavHeader,
+    bare,
+    check_shape,
+    is_wave,
+    packed_wave,
+    parse_wav,
+    plain_pcm16,
+)
 from frontend.audio.wav_words import packed
 
 _INT16 = np.dtype("<i2")  # as WAV files hold it
@@ -101,13 +112,17 @@ def decode_in_place(
 
     Raises UndecodableAudio and AudioTooLong as `decode` does.
     """
+    limits = _Limits(max_duration_s, 0, check_room)
+    plain = plain_pcm16(body)
+    if plain is not None:
+        return _view_pcm16(memoryview(body)[PLAIN_BYTES:], *plain, limits)
     if not is_wave(body):
         return None
     header = parse_wav(body)
     if not header.is_pcm16:
         return None
     data = memoryview(body)[header.data_start:header.data_start + header.data_bytes]
-    return _view_pcm16(data, header, _Limits(max_duration_s, 0, check_room))
+    return _view_pcm16(data, header.channels, header.sample_rate_hz, limits)
 
 
 class _Limits(NamedTuple):
@@ -129,13 +144,14 @@ class _Limits(NamedTuple):
             raise AudioTooLong(f"the decoded recording is larger than {self.max_decoded_bytes} bytes")
 
 
-def _view_pcm16(data: memoryview, header: WavHeader, limits: _Limits) -> Recording:
-    channels, rate_hz = header.channels, header.sample_rate_hz
+def _view_pcm16(data: memoryview, channels: int, rate_hz: int, limits: _Limits) -> Recording:
     frames = len(data) // (2 * channels)
     if not frames:
         raise UndecodableAudio("the WAV file holds no frame")
-    limits.check_duration(frames, rate_hz)
-    limits.claim(frames, channels, rate_hz, 2, 0)
+    if limits.max_duration_s:
+        limits.check_duration(frames, rate_hz)
+    if limits.check_room is not None:
+        limits.claim(frames, channels, rate_hz, 2, 0)
     flat = np.frombuffer(data.toreadonly(), _INT16, frames * channels)
     return Recording(flat.reshape(frames, channels), rate_hz, channels, "WAV")
 
@@ -143,13 +159,14 @@ def _view_pcm16(data: memoryview, header: WavHeader, limits: _Limits) -> Recordi
 def _decode_wave(body: memoryview, limits: _Limits) -> Recording:
     header = parse_wav(body)
     if header.is_pcm16:
-        return _view_pcm16(body[header.data_start:header.data_start + header.data_bytes], header, limits)
+        data = body[header.data_start:header.data_start + header.data_bytes]
+        return _view_pcm16(data, header.channels, header.sample_rate_hz, limits)
     if header.format_tag in (PCM, FLOAT):
         _claim_words(header, limits)
-        tag, bits, data = packed(body, header)
+        tag, bits, words = packed(body, header)
         if tag == PCM and bits == 16:
-            return _view_pcm16(memoryview(data), header, limits)
-        plain = packed_wave(tag, bits, header, data)
+            return _view_pcm16(memoryview(words), header.channels, header.sample_rate_hz, limits)
+        plain = packed_wave(tag, bits, header, words)
     else:
         plain = bare(body, header)
     try:

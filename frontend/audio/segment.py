@@ -15,6 +15,7 @@ passed on without a copy; else float32. An array shorter than the window means t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,11 +91,8 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     """
     if not 0.0 <= overlap_s < segment_s:
         raise InvalidField(f"overlap_s is {overlap_s:g}, allowed is 0 up to, but not, {segment_s:g}", field="overlap_s")
-    frames = round(segment_s * sample_rate_hz) or 1
-    hop_frames = round((segment_s - overlap_s) * sample_rate_hz) or 1
-    min_frames = min(round(min_window_s * sample_rate_hz), frames // 2)
-    plan = _Plan(
-        sample_rate_hz, segment_s, frames, hop_frames, min_frames, peak_normalise, max_segments, max_decoded_bytes
+    plan = _plan(
+        sample_rate_hz, segment_s, overlap_s, min_window_s, peak_normalise, max_segments, max_decoded_bytes
     )
     if mode == "fixed":
         windows = _fixed(recording, plan)
@@ -105,6 +103,17 @@ def segment_recording(recording: Recording, *, sample_rate_hz: int, segment_s: f
     if not windows:
         raise SilentAudio()
     return windows
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(sample_rate_hz: int, segment_s: float, overlap_s: float, min_window_s: float, peak_normalise: bool,
+          max_segments: int, max_decoded_bytes: int) -> _Plan:
+    frames = round(segment_s * sample_rate_hz) or 1
+    hop_frames = round((segment_s - overlap_s) * sample_rate_hz) or 1
+    min_frames = min(round(min_window_s * sample_rate_hz), frames // 2)
+    return _Plan(
+        sample_rate_hz, segment_s, frames, hop_frames, min_frames, peak_normalise, max_segments, max_decoded_bytes
+    )
 
 
 def bytes_to_cut(claim: Claim, *, sample_rate_hz: int, mode: str) -> int:
@@ -132,7 +141,10 @@ def is_quickly_cut(recording: Recording, *, sample_rate_hz: int, window_frames: 
 
 
 def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
-    frames = frames_after(len(recording.samples), recording.sample_rate_hz, plan.rate_hz)
+    source = recording.samples
+    frames = len(source)
+    if recording.sample_rate_hz != plan.rate_hz:
+        frames = frames_after(frames, recording.sample_rate_hz, plan.rate_hz)
     count = 1
     if frames > plan.segment_frames:
         count -= (plan.segment_frames - frames) // plan.hop_frames
@@ -144,9 +156,8 @@ def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
         if peak < _LEAST_SIGNAL:
             return []
         gain = 1.0 / peak
-    channel = chosen_channel(recording.samples)
+    channel = MEAN if recording.channels == 1 else chosen_channel(source)
     track = _track(recording, channel, plan)
-    source = recording.samples
     if count == 1:
         end_s = min(frames / plan.rate_hz, recording.duration_s)
         return [Window(0, 0.0, end_s, track, gain, channel)] if _sounds(source, channel) else []
@@ -222,6 +233,8 @@ def _relative_peak(samples: Samples) -> float:
 
 def _sounds(samples: Samples, channel: int) -> bool:
     """Whether what is heard of `[frames, channels]` has a signal; mostly seen from its beginning."""
+    if samples.shape[1] == 1:
+        return _has_signal(samples[:, 0])
     return _has_signal(mono(samples[:_GLANCE_FRAMES], channel)) or _has_signal(mono(samples, channel))
 
 

@@ -30,6 +30,9 @@ _SEARCH_BYTES = 65_536  # how far a chunk is looked for behind one whose size li
 _MAX_CANDIDATES = 64  # looked at in one search: a body full of names must not cost a look at each
 _CHUNK = struct.Struct("<4sI")
 _FMT = struct.Struct("<HHIIHH")
+_PLAIN = struct.Struct("<4sI4s4sIHHIIHH4sI")  # of a file with one fmt chunk, of 16 bytes, and the samples behind it
+PLAIN_BYTES = _PLAIN.size
+_PLAIN_WORDS = (b"RIFF", b"WAVE", b"fmt ", _FMT.size, PCM, 16, b"data")
 
 
 class WavHeader(NamedTuple):
@@ -63,6 +66,21 @@ class WavHeader(NamedTuple):
 def is_wave(body: bytes | memoryview) -> bool:
     """Whether the magic is that of a little-endian WAVE file (RIFF, RF64 or BW64)."""
     return bytes(body[:4]) in (b"RIFF", b"RF64", b"BW64") and bytes(body[8:12]) == b"WAVE"
+
+
+def plain_pcm16(body: bytes | memoryview) -> tuple[int, int] | None:
+    """Channels and sample rate of a file as recorders write it: 16-bit PCM behind a header of PLAIN_BYTES, to its end.
+
+    None for any other file, which `parse_wav` reads.
+    """
+    if len(body) <= PLAIN_BYTES:
+        return None
+    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, data, size = _PLAIN.unpack_from(body)
+    if (riff, wave, fmt, fmt_bytes, tag, bits, data) != _PLAIN_WORDS or size != len(body) - PLAIN_BYTES:
+        return None
+    if block != 2 * channels or not (1 <= channels <= MAX_CHANNELS and 1 <= rate_hz <= MAX_RATE_HZ):
+        return None
+    return channels, rate_hz
 
 
 def parse_wav(body: bytes | memoryview) -> WavHeader:

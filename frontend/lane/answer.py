@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from engine.client import EngineClient
 from engine.clock import now_ns
-from frontend.predict.prediction import AwaitingRoom, Pending
+from frontend.predict.pending import Pending
+from frontend.predict.prediction import AwaitingRoom
 from frontend.routes.table import Handler
 from frontend.server.body import Body
 from frontend.server.decoding_room import Room
@@ -25,50 +26,40 @@ from frontend.server.thread_pool import ThreadPool
 class LaneLoop:
     """The event loop that a lane runs on, and its threads for what would block it. Made in the loop's thread."""
 
-    def __init__(self, pool: ThreadPool, probes: ThreadPool) -> None:
+    def __init__(
+        self, pool: ThreadPool, probes: ThreadPool, current_client: Callable[[], EngineClient | None]
+    ) -> None:
         self.pool = pool
         self.probes = probes  # of their own: who asks whether we are well must not wait for recordings
+        self.current_client = current_client
         self.loop = asyncio.get_running_loop()
-        self._thread_id = threading.get_ident()
-
-    def call(self, function: Callable[..., None], *arguments: object) -> None:
-        """Calls `function` on the loop: at once if this is its thread."""
-        if threading.get_ident() == self._thread_id:
-            function(*arguments)
-            return
-        try:
-            self.loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed, and its connections with it
-            return
+        self.thread_id = threading.get_ident()
 
 
 class LaneAnswer:
     """Every step runs on the event loop; what raises in one of them is answered by `Exchange.attempt`."""
 
-    __slots__ = ("_address", "_begun", "_exchange", "_handler", "_headers", "_home")
+    __slots__ = ("_begun", "_exchange", "_handler", "_home")
 
-    def __init__(
-        self, home: LaneLoop, exchange: Exchange, handler: Handler, headers: dict[str, str], address: str
-    ) -> None:
+    def __init__(self, home: LaneLoop, exchange: Exchange, handler: Handler) -> None:
         self._home = home
         self._exchange = exchange
         self._handler = handler
-        self._headers = headers
-        self._address = address
         self._begun: Pending | None = None
 
-    def begin(self, body: Body | None, client: EngineClient | None) -> None:
+    def begin(self, body: Body | None) -> None:
         """The body is complete; None: it was too large and is gone."""
-        scope = self._exchange.scope
+        exchange, client = self._exchange, self._home.current_client()
+        head = exchange.head
         request = HttpRequest(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=self._headers,
+            method=head.method,
+            path=head.path,
+            query=head.query.decode("latin-1"),
+            headers=head.headers,
             body=body or b"",
-            client_address=self._address,
-            arrival_ns=self._exchange.arrived_ns,
-            complete_ns=self._exchange.completed_ns or now_ns(),
+            client_address=head.address,
+            arrival_ns=exchange.arrived_ns,
+            complete_ns=exchange.completed_ns or now_ns(),
             body_too_large=body is None,
         )
         begun = self._handler.begin(request, client, quick=True)
@@ -122,14 +113,21 @@ class LaneAnswer:
 
     def _done(self, _: object) -> None:
         """In whichever thread finished the ticket; nearly always that of the loop, which drives the client."""
-        self._home.call(self._exchange.attempt, self._finish)
+        if threading.get_ident() == self._home.thread_id:
+            self._exchange.attempt(self._finish)
+            return
+        try:
+            self._home.loop.call_soon_threadsafe(self._exchange.attempt, self._finish)
+        except RuntimeError:  # the loop is closed, and its connections with it
+            return
 
     def _finish(self) -> None:
         assert self._begun is not None
-        if self._begun.at_once:
-            self._respond(self._begun.finish())
-        else:
+        response = self._begun.finish_at_once()
+        if response is None:
             self._exchange.spawn(self._finish_elsewhere(self._begun))
+        else:
+            self._exchange.respond(response.status, response.headers, response.body)
 
     async def _finish_elsewhere(self, begun: Pending) -> None:
         # Not in the lane's own pool: whoever is asked may take long, and recordings would wait to be decoded.

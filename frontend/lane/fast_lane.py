@@ -30,7 +30,7 @@ from frontend.predict.prediction import PredictionRoute
 from frontend.server.exchange import Exchange
 from frontend.server.message import HttpRequest, HttpResponse, body_limit_bytes
 from frontend.server.refusals import Fields, TransportRefusal
-from frontend.server.request_head import address_of_scope, headers_of_scope
+from frontend.server.request_head import headers_of_fields
 from frontend.server.thread_pool import ThreadPool
 from frontend.server.transport_state import Receive, Send
 from frontend.wsgi.bridge import Bridge
@@ -82,23 +82,24 @@ class FastLane:
 
     def take(self, exchange: Exchange) -> bool:
         """Whether the lane answers `exchange`, now or later; see `http_exchange.Lane`."""
-        scope = exchange.scope
-        method, path = scope["method"], scope["path"]
-        handler = self.gate.handler(method, path)
+        head = exchange.head
+        handler = self.gate.handler(head.method, head.path)
         if handler is None:
             return False
-        headers, address = headers_of_scope(scope["headers"]), address_of_scope(scope)
-        refusal = self.gate.refusal(method, path, headers, address)
-        if refusal is not None:
-            exchange.respond(refusal.status, refusal.headers, refusal.body)
-            return True
-        answer = LaneAnswer(self._home_now(), exchange, handler, headers, address)
-        exchange.collect(self._limit_bytes, lambda body: answer.begin(body, self._current_client()))
+        if self.gate.is_guarded:
+            refusal = self.gate.refusal(head.method, head.path, head.headers, head.address)
+            if refusal is not None:
+                exchange.respond(refusal.status, refusal.headers, refusal.body)
+                return True
+        home = self._home
+        if home is None or home.loop is not exchange.connection.state.loop:
+            home = self._home = LaneLoop(self._pool, self._probes, self._current_client)
+        exchange.collect(self._limit_bytes, LaneAnswer(home, exchange, handler).begin)
         return True
 
     def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
         """See `http_refusals.Wording`: as the route itself would say it, where the lane answers it."""
-        headers = headers_of_scope(fields)
+        headers = headers_of_fields(fields)
         request_id = request_id_of(headers)
         handler = self.gate.handler(method, path)
         if isinstance(handler, PredictionRoute):
@@ -113,11 +114,6 @@ class FastLane:
         self._bridge.close()
         self._pool.close()
         self._probes.close()
-
-    def _home_now(self) -> LaneLoop:
-        if self._home is None or self._home.loop is not asyncio.get_running_loop():
-            self._home = LaneLoop(self._pool, self._probes)
-        return self._home
 
     def _counting_client(self) -> EngineClient | None:
         """What is attached already: a refusal starts no engine."""

@@ -59,6 +59,11 @@ class LaneGate:
             return None
         return route.handler
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a guard to ask."""
+        return self._guard is not None
+
     def refusal(self, method: str, path: str, headers: Mapping[str, str], address: str) -> HttpResponse | None:
         """What the host's guard says; None: pass."""
         return None if self._guard is None else refusal_of(self._guard, method, path, headers, address)

@@ -24,7 +24,8 @@ from werkzeug.routing import Map
 
 from engine.clock import NS_PER_S, now_ns
 
-FULL_CHECK_EVERY_NS = NS_PER_S  # besides the quick check that every request gets
+FULL_CHECK_EVERY_NS = NS_PER_S  # besides the quick check, which looks at what can be compared in some microseconds
+QUICK_CHECK_EVERY_NS = NS_PER_S // 1000  # a change is seen by the requests that come a millisecond after it, or later
 
 _LOG = logging.getLogger(__name__)
 _FLASK_DIR = os.path.dirname(os.path.abspath(flask.__file__)) + os.sep
@@ -63,14 +64,19 @@ class Seal:
         self._watched = _containers_of(app)
         self._remember(app)
         self._check_again_at_ns = 0
+        self._look_again_at_ns = 0
         self.is_whole = not (foreign := _foreign_parts(app))
         self.broken_by = foreign  # in words, once it is broken
 
     def holds(self, app: flask.Flask) -> bool:
-        """Whether `app` is unchanged; a few microseconds, except once a second and after a change that is seen."""
+        """Whether `app` is unchanged; some nanoseconds, except once a millisecond and after a change that is seen."""
         if not self.is_whole:
             return False
-        if now_ns() < self._check_again_at_ns and self._looks_unchanged(app):
+        now = now_ns()
+        if now < self._look_again_at_ns:
+            return True
+        if now < self._check_again_at_ns and self._looks_unchanged(app):
+            self._look_again_at_ns = now + QUICK_CHECK_EVERY_NS
             return True
         return self.check(app)
 
@@ -79,7 +85,7 @@ class Seal:
         if not self.is_whole:
             return False
         self._remember(app)
-        self._check_again_at_ns = now_ns() + FULL_CHECK_EVERY_NS
+        self._check_again_at_ns, self._look_again_at_ns = now_ns() + FULL_CHECK_EVERY_NS, 0
         self.broken_by = _foreign_parts(app) or _difference(self._frozen, _freeze_app(app))
         if self.broken_by:
             self.is_whole = False

@@ -24,7 +24,7 @@ class RouteContext:
     cors: Cors = field(default_factory=Cors)
     predict_log: PredictLog = field(default_factory=lambda: PredictLog(""))
 
-    def seal(
+    def complete(
         self,
         response: HttpResponse,
         request: HttpRequest,

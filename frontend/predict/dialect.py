@@ -22,7 +22,7 @@ QUICK_BODY_BYTES = SHORT_PCM_BYTES + MULTIPART_SLACK_BYTES  # searching it for a
 
 @dataclass(slots=True)
 class Prediction:
-    """A submitted recording: everything that formatting its answer needs."""
+    """A recording on its way to an answer: everything that formatting it needs."""
 
     request_id: str
     filename: str

@@ -9,48 +9,22 @@ is taken before the upload is complete and decoded, so a slow or broken sender h
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from engine.client import EngineClient, Item, ItemAnswer, Ticket
-from engine.clock import NS_PER_S, now_ns
+from engine.client import EngineClient, Item
+from engine.clock import now_ns
 from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 from frontend.audio.decode import Claim, Recording, decode, decode_in_place
 from frontend.audio.segment import SHORT_FILE_BYTES, Window, bytes_to_cut, is_quickly_cut, segment_recording
-from frontend.predict.answers import server_timing
+from frontend.predict.answering import Answering
 from frontend.predict.context import RouteContext
-from frontend.predict.dialect import Dialect, Prediction, upload_of
+from frontend.predict.dialect import Dialect, upload_of
 from frontend.predict.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
+from frontend.predict.pending import Pending, PendingOriginal, PendingPrediction
 from frontend.server.decoding_room import UNRESERVED_BYTES, Room, patience_s
 from frontend.server.message import HttpRequest, HttpResponse
 from frontend.server.refusals import TooManyUploads
-
-# What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
-QUICK_PROBABILITIES = 50_000  # to be ranked
-QUICK_LISTED = 2_000  # predictions to be worded
-
-_LOG = logging.getLogger(__name__)
-
-
-class Pending(Protocol):
-    """A request that is under way. Whoever drops it without finishing must cancel it."""
-
-    @property
-    def at_once(self) -> bool:
-        """Whether `finish` would return without waiting."""
-
-    def add_done_callback(self, callback: Callable[[object], None]) -> None:
-        """Calls back, in any thread, when there is nothing to wait for but what `finish` itself still has to ask."""
-
-    def finish(self) -> HttpResponse:
-        """Waits in this thread, then formats."""
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more."""
-
 
 Begun = Pending | HttpResponse
 
@@ -69,6 +43,7 @@ class PredictionRoute:
     def __init__(self, dialect: Dialect, context: RouteContext) -> None:
         self._dialect = dialect
         self._context = context
+        self._answering = Answering(dialect, context)
         self._segmentation = context.settings.segmentation or dialect.default_segmentation
 
     def begin(
@@ -86,11 +61,17 @@ class PredictionRoute:
             wait_s = patience_s(self._context.settings.inflight_wait_s, deadline_of(request, self._context.settings))
             return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
         except EngineError as error:
-            if self.falls_back(error, request):
-                return PendingOriginal(self, request, request_id, client, error.with_traceback(None))
-            return self.refuse(error, request, request_id, client)
+            if self._answering.falls_back(error):
+                return PendingOriginal(self._answering, request, request_id, client, error.with_traceback(None))
+            return self._answering.refuse(error, request, request_id, client)
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
-            return self.refuse(error, request, request_id, client)
+            return self._answering.refuse(error, request, request_id, client)
+
+    def refuse(
+        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """The answer for `error`, in this route's words."""
+        return self._answering.refuse(error, request, request_id, client)
 
     def _submit(
         self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
@@ -132,10 +113,10 @@ class PredictionRoute:
             deadline=deadline,
             caller_hash=caller_hash_of(request),
         )
-        prediction = Prediction(
-            request_id, upload.filename, parameters, description, recording, windows, decoded_ns
+        return PendingPrediction(
+            *(request_id, upload.filename, parameters, description, recording, windows, decoded_ns, self._answering),
+            *(request, client, ticket),
         )
-        return PendingPrediction(self, request, client, prediction, ticket)
 
     @property
     def limit_bytes(self) -> int:
@@ -186,71 +167,6 @@ class PredictionRoute:
         hop_s = segment_s if by_silence else segment_s - parameters.overlap_s
         return max(0.0, (self._context.settings.max_segments + 1) * hop_s + segment_s)
 
-    def falls_back(self, error: EngineError, request: HttpRequest) -> bool:
-        """Whether the original API is to answer: the engine does not serve, and there is another.
-
-        Where optimized serving is switched off its own route says so, since the original answers in another form.
-        """
-        switched_off = self._dialect.endpoint == "optimized" and not self._context.settings.enabled
-        return isinstance(error, NotReady) and self._context.original is not None and not switched_off
-
-    def ask_original(
-        self, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
-        """The original API's answer, or ours for `error` when it has none either. Blocks."""
-        assert self._context.original is not None
-        try:
-            response = self._context.original(request)
-        except Exception as failure:  # the original is somebody else's code: it may raise anything
-            return self.refuse(failure, request, request_id, client)
-        if response is None:
-            return self.refuse(error, request, request_id, client)
-        return self._seal(response, request, request_id, client)
-
-    def is_quickly_worded(self, prediction: Prediction) -> bool:
-        """Whether an event loop may format the answer."""
-        windows, classes = len(prediction.windows), prediction.description.classes
-        listed = windows * min(prediction.parameters.top_k, classes)
-        return windows * classes <= QUICK_PROBABILITIES and listed <= QUICK_LISTED
-
-    def answer(
-        self, prediction: Prediction, answers: Sequence[ItemAnswer], request: HttpRequest, client: EngineClient
-    ) -> HttpResponse:
-        """The 200, with its timing."""
-        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
-        response = self._dialect.success(prediction, answers, total_s)
-        self._log(response)
-        timing = server_timing(
-            decode_s=(prediction.decoded_ns - request.complete_ns) / NS_PER_S,
-            queue_s=max([answer.queue_s for answer in answers]),
-            compute_s=max([answer.compute_s for answer in answers]),
-            total_s=total_s,
-        )
-        response.headers.append(("Server-Timing", timing))
-        return self._seal(response, request, prediction.request_id, client)
-
-    def refuse(
-        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
-        """The answer for `error`, with what time it took."""
-        response = self._dialect.failure(error, request_id)
-        if response.status == 500:
-            _LOG.error("request %s: %s", request_id, error, exc_info=error)
-        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
-        response.headers.append(("Server-Timing", server_timing(decode_s=0, queue_s=0, compute_s=0, total_s=total_s)))
-        return self._seal(response, request, request_id, client)
-
-    def _log(self, response: HttpResponse) -> None:
-        if self._dialect.endpoint == "legacy":
-            self._context.predict_log.write(response.body)
-
-    def _seal(
-        self, response: HttpResponse, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
-        return self._context.seal(
-            response, request, request_id=request_id, endpoint=self._dialect.endpoint, client=client
-        )
-
 
 def _description(client: EngineClient, deployment_id: str) -> ModelDescription:
     try:
@@ -291,63 +207,3 @@ class AwaitingRoom:
         begun = self.route.begin(self.request, self.client)
         assert begun is not None and not isinstance(begun, AwaitingRoom)  # neither quick nor without room
         return begun
-
-
-@dataclass(slots=True)
-class PendingPrediction:
-    """Submitted: the engine has it."""
-
-    route: PredictionRoute
-    request: HttpRequest
-    client: EngineClient
-    prediction: Prediction
-    ticket: Ticket
-
-    @property
-    def at_once(self) -> bool:
-        error = self.ticket.error
-        if error is not None:
-            return not isinstance(error, NotReady)  # the original API may have to be asked
-        return self.ticket.done and self.route.is_quickly_worded(self.prediction)
-
-    def add_done_callback(self, callback: Callable[[object], None]) -> None:
-        self.ticket.add_done_callback(callback)
-
-    def finish(self) -> HttpResponse:
-        try:
-            return self.route.answer(self.prediction, self.ticket.wait(), self.request, self.client)
-        except Exception as error:  # an answer for everything, see `begin`
-            return self._failed(error)
-
-    def cancel(self) -> None:
-        self.ticket.cancel()
-
-    def _failed(self, error: Exception) -> HttpResponse:
-        request_id = self.prediction.request_id
-        if isinstance(error, EngineError) and self.route.falls_back(error, self.request):
-            return self.route.ask_original(error, self.request, request_id, self.client)
-        return self.route.refuse(error, self.request, request_id, self.client)
-
-
-@dataclass(slots=True)
-class PendingOriginal:
-    """Not submitted: the original API is asked in `finish`, where waiting is allowed."""
-
-    route: PredictionRoute
-    request: HttpRequest
-    request_id: str
-    client: EngineClient | None
-    error: EngineError
-
-    @property
-    def at_once(self) -> bool:
-        return False
-
-    def add_done_callback(self, callback: Callable[[object], None]) -> None:
-        callback(self)
-
-    def finish(self) -> HttpResponse:
-        return self.route.ask_original(self.error, self.request, self.request_id, self.client)
-
-    def cancel(self) -> None:
-        """Nothing is held."""

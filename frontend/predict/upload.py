@@ -63,7 +63,7 @@ def label_of(filename: str) -> str:
 
 
 def _parse(content_type: str, body: bytes | bytearray | memoryview, effort: Effort) -> Upload:
-    whole = _searchable(body)
+    whole = body if isinstance(body, bytes) else _searchable(body)
     kind = media_type(content_type)
     if kind.startswith("multipart/"):
         return _from_form(Form(_boundary(content_type), whole, effort), whole)

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from engine.client import EngineClient
 from frontend.predict.context import RouteContext
-from frontend.predict.prediction import AwaitingRoom, Pending, PredictionRoute
+from frontend.predict.pending import Pending
+from frontend.predict.prediction import AwaitingRoom, PredictionRoute
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
 from frontend.routes.probes import Health, Metrics, OptimizedHealth, Ready, Stats

@@ -7,13 +7,21 @@ Host, one Content-Type, known versions, no coding but `chunked`.
 
 from __future__ import annotations
 
+import functools
 import re
+import urllib.parse
 
+import httptools
+
+from frontend.server.peer import Peer
 from frontend.server.refusals import TransportRefusal
+from frontend.server.request_head import headers_of_fields
 from frontend.server.transport_limits import TransportLimits
 
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")
 _VERSIONS = ("1.0", "1.1")
+_KNOWN_TARGET_BYTES = 256  # of the longest target that is remembered
+_ONCE = (b"host", b"content-type")  # a second one would make two readers understand two requests
 
 
 class HeadError(TransportRefusal):
@@ -42,72 +50,101 @@ class UnknownVersion(HeadError):
 
 
 class RequestHead:
-    """Filled by the parser's callbacks. Its bytes are bounded by what the parser is fed."""
+    """`url` and `fields` are filled by the parser's callbacks, bounded by what it is fed; `complete` fills the rest."""
 
     __slots__ = (
-        *("_hosts", "_types", "coding", "declared_bytes", "expects_continue", "fields", "forwarded_for"),
-        *("forwarded_proto", "url"),
+        *("_headers", "_peer", "coding", "declared_bytes", "expects_continue", "fields", "method", "path", "query"),
+        *("raw_path", "url", "version"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._headers: dict[str, str] | None = None
         self.url = b""
         self.fields: list[tuple[bytes, bytes]] = []  # names in lower case
+        self.method = ""
+        self.version = ""
+        self.raw_path = b""
+        self.path = ""
+        self.query = b""
         self.declared_bytes: int | None = None  # by Content-Length; None: not declared
         self.coding = b""
         self.expects_continue = False
-        self.forwarded_for: list[bytes] = []
-        self.forwarded_proto = b""
-        self._hosts: list[bytes] = []
-        self._types = 0
 
-    def check(self, version: str, limits: TransportLimits) -> None:
-        """Raises HeadError for a complete head that no application should see."""
-        if len(self.fields) > limits.header_fields:
+    def complete(self, method: bytes, version: str, limits: TransportLimits) -> None:
+        """All fields are there. Raises HeadError for a head that no application should see."""
+        self.method, self.version = method.decode("ascii"), version
+        fields = self.fields
+        if len(fields) > limits.header_fields:
             raise HeadersTooLarge()
         if version not in _VERSIONS:
             raise UnknownVersion()
-        hosts = self._hosts
-        if len(hosts) != 1 and (hosts or version == "1.1"):
-            raise HeadError(f"A request has one Host field, not {len(hosts)}")
-        if hosts and not _HOST.fullmatch(hosts[0]):
+        named = dict(fields)
+        if len(named) != len(fields):
+            self._check_repeated()
+        self._check_host(named.get(b"host"))
+        length = named.get(b"content-length")
+        if length is not None:
+            self.declared_bytes = int(length)
+        if b"transfer-encoding" in named:
+            self._check_coding(named[b"transfer-encoding"])
+        if b"expect" in named:
+            self.expects_continue = named[b"expect"].lower() == b"100-continue"
+        url = self.url
+        self.raw_path, self.path, self.query = _known_target(url) if len(url) <= _KNOWN_TARGET_BYTES else _target(url)
+
+    def _check_repeated(self) -> None:
+        for once in _ONCE:
+            count = sum(name == once for name, _ in self.fields)
+            if count > 1:
+                raise HeadError(f"A request has one {once.decode().title()} field, not {count}")
+
+    def _check_host(self, host: bytes | None) -> None:
+        if host is None:
+            if self.version == "1.1":
+                raise HeadError("A request has one Host field, not 0")
+        elif not _HOST.fullmatch(host):
             raise HeadError("The Host field is no host name")
-        if self._types > 1:  # a form, or not: what one reader refuses another would take
-            raise HeadError(f"A request has one Content-Type field, not {self._types}")
-        if self.coding:
-            if version == "1.0":
-                raise HeadError("HTTP/1.0 knows no transfer coding")
-            if self.coding != b"chunked":
-                raise UnknownCoding()
 
-    def _note_host(self, value: bytes) -> None:
-        self._hosts.append(value)
-
-    def _note_type(self, value: bytes) -> None:
-        self._types += 1
-
-    def _note_length(self, value: bytes) -> None:
-        self.declared_bytes = int(value)
-
-    def _note_coding(self, value: bytes) -> None:
+    def _check_coding(self, value: bytes) -> None:
         self.coding = value.strip().lower()
+        if self.version == "1.0":
+            raise HeadError("HTTP/1.0 knows no transfer coding")
+        if self.coding != b"chunked":
+            raise UnknownCoding()
 
-    def _note_expectation(self, value: bytes) -> None:
-        self.expects_continue = value.lower() == b"100-continue"
+    @property
+    def headers(self) -> dict[str, str]:
+        """Lower-case name -> value; decoded once, for whoever asks first."""
+        if self._headers is None:
+            self._headers = headers_of_fields(self.fields)
+        return self._headers
 
-    def _note_forwarded_for(self, value: bytes) -> None:
-        self.forwarded_for.append(value)
+    @property
+    def address(self) -> str:
+        """The caller's, by what trusted proxies say. Empty for a Unix socket."""
+        return self._peer.caller(self.headers) if self._peer.trusted else self._peer.address
 
-    def _note_forwarded_proto(self, value: bytes) -> None:
-        self.forwarded_proto = value.strip().lower()
+    @property
+    def peer(self) -> Peer:
+        """Who has sent it."""
+        return self._peer
 
 
-# What a field means to the connection, besides that it is one of `fields`; by its name in lower case.
-NOTES = {
-    b"host": RequestHead._note_host,
-    b"content-type": RequestHead._note_type,
-    b"content-length": RequestHead._note_length,
-    b"transfer-encoding": RequestHead._note_coding,
-    b"expect": RequestHead._note_expectation,
-    b"x-forwarded-for": RequestHead._note_forwarded_for,
-    b"x-forwarded-proto": RequestHead._note_forwarded_proto,
-}
+def path_of(head: RequestHead) -> str:
+    """The path that a head asks for, as far as it has come; empty for a target that is none."""
+    try:
+        return _target(head.url)[1]
+    except httptools.HttpParserInvalidURLError:
+        return ""
+
+
+def _target(url: bytes) -> tuple[bytes, str, bytes]:
+    """Raw path, path and query. Raises httptools.HttpParserInvalidURLError for a target that is none."""
+    parsed = httptools.parse_url(url)
+    raw_path = parsed.path or b"/"
+    path = raw_path.decode("ascii")
+    return raw_path, urllib.parse.unquote(path) if "%" in path else path, parsed.query or b""
+
+
+_known_target = functools.lru_cache(maxsize=256)(_target)  # clients ask for the same few over and over

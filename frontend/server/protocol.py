@@ -1,9 +1,7 @@
-"""HTTP/1.1 on one connection: `httptools` reads, `Exchange` answers, and what lies between is here.
+"""HTTP/1.1 on one connection: `RequestReader` reads, `Exchange` answers, and what lies between is here.
 
-httptools bounds nothing, and it cannot be stopped. So it is fed slice by slice: a head, then its body, then the next
-head, up to the depth that pipelining may have; what takes longer than a turn may last is gone on with after the other
-connections have had theirs. `sweep`, called by the server about twice a second, ends connections that pause too long:
-one clock for all instead of a timer for each request.
+`sweep`, called by the server about twice a second, ends connections that pause too long: one clock for all instead of
+a timer for each request.
 
 A connection that must not serve another request *lingers*: what the peer still sends is read and thrown away for a
 moment. Closing with unread bytes would reset the connection, and the peer would never see its answer.
@@ -16,33 +14,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, cast
+from typing import cast
 
-import httptools
-
-from engine.clock import now_ns
+from frontend.server.asgi_call import AsgiCall
 from frontend.server.connection_flow import ConnectionFlow, Pause
 from frontend.server.connection_pace import ConnectionPace
 from frontend.server.exchange import Exchange, Lane
-from frontend.server.head import NOTES, HeadersTooLarge, HeadError, RequestHead
-from frontend.server.message import HttpResponse
-from frontend.server.refusals import (
-    BodyTooSlow,
-    HeadersTooSlow,
-    Leaving,
-    TransportRefusal,
-    UpgradeRefused,
-    last_answer,
-)
-from frontend.server.scope import Peer, path_of, scope_of
+from frontend.server.head import RequestHead, path_of
+from frontend.server.peer import Peer
+from frontend.server.reader import RequestReader
+from frontend.server.refusals import BodyTooSlow, HeadersTooSlow, Leaving, TransportRefusal, UpgradeRefused, last_answer
 from frontend.server.server_log import ACCESS_LOG
-from frontend.server.slices import Slices
 from frontend.server.transport_state import TransportState
 from frontend.server.wire import refusal
-
-_TURN_NS = 4_000_000  # that one connection may parse before the others get their turn
-_QUICK_SLICES = 4  # of one turn that are not timed
-_COPIED_BYTES = 4096  # up to here a copy is cheaper than a view
 
 _TOO_MANY_CONNECTIONS = refusal(503, "Too many connections", "TOO_MANY_CONNECTIONS", retry_after_s=1)
 
@@ -51,41 +35,30 @@ class NightScanProtocol(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        *("_answering", "_deaf", "_discarded_bytes", "_head", "_in_headers", "_lane", "_lingering", "_pace", "_parser"),
-        *("_peer", "_receiving", "_slices", "_started", "_trailer_fields", "_unparsed", "_waiting", "flow", "state"),
-        "transport",
+        *("_answering", "_lane", "_pace", "_reader", "_started", "flow", "is_lingering"),
+        *("state", "transport", "waiting"),
     )
 
     transport: asyncio.Transport
     flow: ConnectionFlow
+    _reader: RequestReader
 
     def __init__(self, state: TransportState) -> None:
         self.state = state
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # it is thrown away here, see `_deaf`
         app: object = state.app
         self._lane = app if isinstance(app, Lane) else None
-        self._slices = Slices(state.limits)
         self._pace = ConnectionPace(state.limits, state.loop.time())
-        self._peer = Peer()
-        self._unparsed = b""
-        self._head = RequestHead()
-        self._in_headers = False
-        self._trailer_fields = 0
         self._answering: Exchange | None = None  # the oldest exchange without a complete response, else the last one
         self._started: Exchange | None = None  # the last one that the application or its lane got
-        self._receiving: Exchange | None = None  # the exchange whose body is being parsed, or was last
-        self._waiting: deque[Exchange] = deque()  # pipelined requests behind `_answering`
-        self._deaf = False  # what was parsed last was the last request, or no HTTP: read on, but into nothing
-        self._lingering = False
-        self._discarded_bytes = 0
+        self.waiting: deque[Exchange] = deque()  # pipelined requests behind `_answering`
+        self.is_lingering = False
 
     # --- connection -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.flow = ConnectionFlow(transport)
-        self._peer = Peer.of(transport, self.state.trusted_proxies)
+        self._reader = RequestReader(self, Peer(transport, self.state.trusted_proxies), self._pace, self.state)
         self.state.connections.add(self)
         if len(self.state.connections) > self.state.limits.max_connections:
             transport.write(_TOO_MANY_CONNECTIONS)
@@ -93,13 +66,12 @@ class NightScanProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
-        self._lingering = True
+        self.is_lingering = True
         self.flow.resume_writing()
-        unanswered = [self._answering, *self._waiting]
-        self._waiting.clear()
-        self._answering = self._started = self._receiving = None
-        self._parser = None  # it holds this connection's methods, and this connection holds it
-        self._unparsed = b""
+        unanswered = [self._answering, *self.waiting]
+        self.waiting.clear()
+        self._answering = self._started = None
+        self._reader.close()
         for exchange in unanswered:
             if exchange is not None and not exchange.response_complete:
                 exchange.abandon()
@@ -109,14 +81,28 @@ class NightScanProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        if self._waiting:
+        if self.waiting:
             self.state.loop.call_soon(self._start_next)
+
+    def data_received(self, data: bytes) -> None:
+        self._pace.received_bytes += len(data)
+        if self.is_lingering or self._reader.is_deaf:
+            self._discard(len(data))
+        else:
+            self._reader.receive(data)
+
+    def _discard(self, size_bytes: int) -> None:
+        reader = self._reader
+        reader.discarded_bytes += size_bytes
+        if reader.discarded_bytes > self.state.limits.discard_bytes:
+            self.transport.abort()
 
     def linger(self) -> None:
         """Ends this connection once its peer has seen what was written: half-closes, then reads into nothing."""
-        if self._lingering or self.transport.is_closing():
+        if self.is_lingering or self.transport.is_closing():
             return
-        self._lingering, self._discarded_bytes, self._unparsed = True, 0, b""
+        self.is_lingering, self._reader.discarded_bytes = True, 0
+        self._reader.forget()
         self._pace.moved(self.state.loop.time())
         self.flow.read_on()
         if self.transport.can_write_eof():
@@ -124,161 +110,47 @@ class NightScanProtocol(asyncio.Protocol):
         else:
             self.transport.close()
 
+    # --- refusals ---------------------------------------------------------------------------------------------------
+
     def refuse(self, error: TransportRefusal) -> None:
         """Answers a request that no application will see; the last answer of this connection."""
-        if self._lingering or self.transport.is_closing():
+        if self.is_lingering or self.transport.is_closing():
             return
         exchange = self._answering
         if exchange is None or exchange.response_complete:
-            self.transport.write(last_answer(self._words_for(error)))
+            head, method = self._reader.head_so_far()
+            path = path_of(head)
+            words = self.state.wording.words_for(error, method if path else "", path, head.fields)
+            self.transport.write(last_answer(words))
         else:
             exchange.refuse(error)
         self.linger()
 
-    def _words_for(self, error: TransportRefusal) -> HttpResponse:
-        """Of a request whose head is not complete, or not accepted."""
-        head = self._head if self._in_headers else RequestHead()
-        path = path_of(head)
-        method = self._parser.get_method().decode("ascii") if path else ""
-        return self.state.wording.words_for(error, method, path, head.fields)
-
-    # --- bytes ------------------------------------------------------------------------------------------------------
-
-    def data_received(self, data: bytes) -> None:
-        self._pace.received_bytes += len(data)
-        if self._lingering or self._deaf:
-            self._discard(len(data))
-        elif self._unparsed:  # its turn will come
-            self._unparsed += data
-        else:
-            self._parse(data)
-
-    def _discard(self, size_bytes: int) -> None:
-        self._discarded_bytes += size_bytes
-        if self._discarded_bytes > self.state.limits.discard_bytes:
-            self.transport.abort()
-
-    def _parse(self, data: bytes) -> None:
-        """As much of `data` as may be parsed now; the rest is kept, and reading waits for it."""
-        position, size_bytes, slices, began_ns = 0, len(data), 0, 0
-        while position < size_bytes and not (self._deaf or self._lingering):
-            if len(self._waiting) >= self.state.limits.max_pipelined:
-                self._keep(data, position, Pause.PIPELINE)
-                return
-            if slices >= _QUICK_SLICES:
-                began_ns = began_ns or now_ns()
-                if now_ns() - began_ns > _TURN_NS:
-                    self._keep(data, position, Pause.PARSING)
-                    self.state.loop.call_soon(self._parse_on)
-                    return
-            end = self._slices.next_end(data, position)
-            if end - position <= _COPIED_BYTES:
-                self._feed(data[position:end])
-            else:
-                self._feed(memoryview(data)[position:end])
-            position, slices = end, slices + 1
-        if self._deaf:
-            self._discarded_bytes += size_bytes - position
-        self.move_on()
-
-    def _keep(self, data: bytes, position: int, reason: Pause) -> None:
-        self._unparsed = data[position:]
-        self.flow.pause_reading(reason)
-        self.move_on()
-
-    def _parse_on(self) -> None:
-        data, self._unparsed = self._unparsed, b""
-        self.flow.resume_reading(Pause.PIPELINE | Pause.PARSING)
-        if data and not self.is_leaving:
-            self._parse(data)
-
-    def _feed(self, piece: bytes | memoryview) -> None:
-        receiving = self._receiving
-        if not self._slices.allow(len(piece), 0 if receiving is None else receiving.received_bytes):
-            self._refuse_parsed(HeadersTooLarge())
-            return
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            self._decline_upgrade()
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._refuse_parsed(cause if isinstance(cause, HeadError) else HeadError())
-
-    def _refuse_parsed(self, error: TransportRefusal) -> None:
+    def refuse_parsed(self, error: TransportRefusal) -> None:
+        """See `ReadConnection`."""
         answering = self._answering
-        if answering is None or answering.response_complete or answering.more_body:
+        if answering is None or answering.response_complete or answering.more_body or isinstance(error, UpgradeRefused):
             self.refuse(error)
         else:  # nonsense behind a good request: that one still gets its answer, as the last one
             answering.keep_alive = False
-            self._deaf = True
-            self._discarded_bytes += 1
-            self._waiting.clear()
-
-    def _decline_upgrade(self) -> None:
-        # The parser stops here: bytes that follow are another protocol's, or a body it would not parse.
-        assert self._receiving is not None
-        self._receiving.keep_alive = False
-        self._deaf = True
-        self._discarded_bytes += 1
-        if self._receiving.declared_bytes or self._head.coding:
-            self.refuse(UpgradeRefused())
-
-    # --- parser callbacks -------------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._head = RequestHead()
-        self._in_headers = True
-        self._pace.begin_headers(self.state.loop.time())
-
-    def on_url(self, url: bytes) -> None:
-        self._head.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_headers:
-            head, name = self._head, name.lower()
-            head.fields.append((name, value))
-            if name in NOTES:
-                NOTES[name](head, value)
-        else:  # a trailer: no application of ours asks for one, and none may take it for a header that a proxy has set
-            self._trailer_fields += 1
-            if self._trailer_fields > self.state.limits.header_fields:
-                raise HeadersTooLarge()
-
-    def on_headers_complete(self) -> None:
-        self._trailer_fields = 0
-        if self._lingering:
-            return
-        head, parser = self._head, self._parser
-        version = parser.get_http_version()
-        head.check(version, self.state.limits)
-        exchange = Exchange(
-            self,
-            scope_of(head, parser.get_method(), version, self._peer, self.state),
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            declared_bytes=head.declared_bytes,
-            expects_continue=head.expects_continue,
-        )
-        self._in_headers = False
-        self._receiving = exchange
-        self._slices.begin_body(head.declared_bytes)
-        if not self._waiting and (self._answering is None or self._answering.response_complete):
-            self._answering = exchange
-        else:  # a pipelined request: one at a time
-            self._waiting.append(exchange)
-
-    def on_body(self, body: bytes) -> None:
-        if not self._lingering and self._receiving is not None:
-            self._receiving.add_body(body)
-
-    def on_message_complete(self) -> None:
-        self._slices.end_body()
-        if not self._lingering and self._receiving is not None:
-            self._receiving.end_body()
-            if not self._receiving.keep_alive:
-                self._deaf = True
+            self._reader.go_deaf()
+            self.waiting.clear()
 
     # --- exchanges --------------------------------------------------------------------------------------------------
+
+    def head_complete(self, head: RequestHead, *, keep_alive: bool) -> Exchange:
+        """See `ReadConnection`."""
+        exchange = Exchange(self, head, keep_alive=keep_alive)
+        if not self.waiting and (self._answering is None or self._answering.response_complete):
+            self._answering = exchange
+        else:  # a pipelined request: one at a time
+            self.waiting.append(exchange)
+        return exchange
+
+    @property
+    def is_full(self) -> bool:
+        """See `ReadConnection`."""
+        return len(self.waiting) >= self.state.limits.max_pipelined
 
     def move_on(self) -> None:
         """Starts or wakes what is being answered: never inside a callback of the parser, which is not done yet then."""
@@ -287,40 +159,40 @@ class NightScanProtocol(asyncio.Protocol):
             return
         if self._started is exchange:
             exchange.wake()
-        else:
-            self._started = exchange
-            exchange.attempt(self._start, exchange)
-
-    def _start(self, exchange: Exchange) -> None:
-        if self._lane is None or not self._lane.take(exchange):
-            self.state.spawn(exchange.run(self.state.app))
+            return
+        self._started = exchange
+        taken = False if self._lane is None else exchange.attempt(self._lane.take, exchange)
+        if taken is False:
+            self.state.spawn(AsgiCall(exchange).run(self.state.app))
 
     def _start_next(self) -> None:
         # A client that does not read its answers gets no more of them: they would only pile up in memory.
         if self.is_leaving or self.flow.write_paused:
             return
-        if self._waiting and (self._answering is None or self._answering.response_complete):
-            self._answering = self._waiting.popleft()
+        if self.waiting and (self._answering is None or self._answering.response_complete):
+            self._answering = self.waiting.popleft()
             self.move_on()
-        if self._unparsed:
-            self._parse_on()
+        if self._reader.has_more:
+            self._reader.read_on()
 
-    def response_completed(self, exchange: Exchange, status: int) -> None:
-        """Called by the exchange when its response is written: what happens to the connection now."""
+    def response_completed(self) -> None:
+        """See `ExchangeConnection`: what happens to the connection now."""
+        exchange, transport = self._answering, self.transport
+        assert exchange is not None
         self.state.total_requests += 1
         self._pace.moved(self.state.loop.time())
         if ACCESS_LOG.handlers:
-            _log_access(exchange, status)
-        if self.transport.is_closing() or self._lingering:
+            _log_access(exchange)
+        if self.is_lingering or transport.is_closing():
             return
         if not exchange.keep_alive:
-            if exchange.more_body or self._discarded_bytes:
+            if exchange.more_body or self._reader.discarded_bytes:
                 self.linger()
             else:
-                self.transport.close()
+                transport.close()
             return
         self.flow.resume_reading(Pause.UNFETCHED)
-        if self._waiting or self._unparsed:
+        if self.waiting or self._reader.has_more:
             # Not here: a thousand pipelined requests that are each refused at once would be a thousand calls deep.
             self.state.loop.call_soon(self._start_next)
 
@@ -329,24 +201,24 @@ class NightScanProtocol(asyncio.Protocol):
     @property
     def is_leaving(self) -> bool:
         """Whether all is said on this connection."""
-        return self._lingering or self.transport.is_closing()
+        return self.is_lingering or self.transport.is_closing()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing was begun on this connection that somebody waits for."""
         answering = self._answering
         busy = answering is not None and (answering.more_body or not answering.response_complete)
-        return not (busy or self._in_headers or self._waiting or self._unparsed)
+        return not (busy or self._reader.in_headers or self.waiting or self._reader.has_more)
 
     def sweep(self, now_s: float) -> None:
         """Ends this connection if its peer has paused too long. `now_s` is the loop's time."""
         pace, answering = self._pace, self._answering
         if pace.is_reading_too_slowly(self.transport, self.flow, now_s):
             self.transport.abort()
-        elif self._lingering or self.transport.is_closing():
+        elif self.is_lingering or self.transport.is_closing():
             if pace.is_lingering_too_long(self.transport, now_s):
                 self.transport.abort()
-        elif self._in_headers:
+        elif self._reader.in_headers:
             if pace.headers_take_too_long(now_s):
                 self.refuse(HeadersTooSlow())
         elif answering is None:
@@ -355,7 +227,7 @@ class NightScanProtocol(asyncio.Protocol):
         elif answering.more_body:
             if pace.is_sending_too_slowly(self.flow, now_s):
                 self._end_body_early(answering)
-        elif answering.response_complete and not self._waiting and pace.is_idle_too_long(now_s):
+        elif answering.response_complete and not self.waiting and pace.is_idle_too_long(now_s):
             self.transport.close()
 
     def _end_body_early(self, exchange: Exchange) -> None:
@@ -377,9 +249,10 @@ class NightScanProtocol(asyncio.Protocol):
             self.refuse(Leaving())
 
 
-def _log_access(exchange: Exchange, status: int) -> None:
-    scope = exchange.scope
-    client = scope["client"] or ("-", 0)
-    query = b"?" + scope["query_string"] if scope["query_string"] else b""
-    target = (scope["raw_path"] + query).decode("ascii", "backslashreplace")
-    ACCESS_LOG.info('%s:%d - "%s %s HTTP/%s" %d', *client, scope["method"], target, scope["http_version"], status)
+def _log_access(exchange: Exchange) -> None:
+    head = exchange.head
+    host, port = head.peer.client or ("-", 0)
+    if head.address != head.peer.address:
+        host, port = head.address, 0
+    target = (head.raw_path + (b"?" + head.query if head.query else b"")).decode("ascii", "backslashreplace")
+    ACCESS_LOG.info('%s:%d - "%s %s HTTP/%s" %d', host, port, head.method, target, head.version, exchange.status)

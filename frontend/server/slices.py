@@ -15,7 +15,7 @@ _OVERHEAD_PER_BYTE = 16  # of a chunked body; the smallest chunk that is one has
 
 
 class Slices:
-    """Of one connection. A slice is to be asked for, allowed, and fed."""
+    """Of one connection. A slice is to be asked for, and then fed."""
 
     __slots__ = ("_idle_bytes", "_in_body", "_left_bytes", "_limits", "_overhead_bytes", "_seen_bytes", "_tail")
 
@@ -40,11 +40,23 @@ class Slices:
         self._in_body = False
         self._left_bytes = self._idle_bytes = 0
 
-    def next_end(self, data: bytes, position: int) -> int:
-        """Where the slice that begins at `position` ends."""
-        if self._left_bytes:
-            end = position + self._left_bytes
-            return end if end < len(data) else len(data)
+    def next_end(self, data: bytes, position: int, received_bytes: int) -> int:
+        """Where the slice that begins at `position` ends; -1 if it must not be fed.
+
+        `received_bytes`: of the body that is being received, so far.
+        """
+        left_bytes = self._left_bytes
+        if left_bytes:
+            end = position + left_bytes
+            if end > len(data):
+                end = len(data)
+            self._left_bytes = left_bytes - (end - position)
+            return end
+        end = self._end_of_words(data, position)
+        return end if self._allows(end - position, received_bytes) else -1
+
+    def _end_of_words(self, data: bytes, position: int) -> int:
+        """At a blank line, or far enough."""
         tail = self._tail
         if tail:
             seam = (tail + data[position:position + 3]).find(_BLANK_LINE)
@@ -59,11 +71,7 @@ class Slices:
         self._tail = (tail + data[max(position, longest - 3):longest])[-3:]
         return longest
 
-    def allow(self, size_bytes: int, received_bytes: int) -> bool:
-        """Whether a slice of that size may be fed. `received_bytes`: of the body that is being received, so far."""
-        if self._left_bytes:
-            self._left_bytes -= size_bytes
-            return True
+    def _allows(self, size_bytes: int, received_bytes: int) -> bool:
         if self._in_body:
             new_bytes, self._seen_bytes = received_bytes - self._seen_bytes, received_bytes
             self._overhead_bytes += _OVERHEAD_PER_BYTE * new_bytes - size_bytes

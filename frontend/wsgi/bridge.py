@@ -24,7 +24,8 @@ from typing import Any
 from engine.clock import now_ns
 from engine.errors import ClientGone, InternalError
 from frontend.server.decoding_room import ROOM
-from frontend.server.exchange import Exchange, exchange_of
+from frontend.server.asgi_call import exchange_of
+from frontend.server.exchange import Exchange
 from frontend.server.thread_pool import ThreadPool
 from frontend.server.transport_state import Message, Receive, Send
 from frontend.wsgi.environ import ARRIVAL, build_environ
@@ -288,7 +289,7 @@ async def _await_disconnect(call: _Call, receive: Receive) -> None:
 def _connection_of(exchange: Exchange | None) -> socket.socket | None:
     """The client's socket, for a look by MSG_PEEK. A copy: a view that outlives its request must not hold a descriptor
     that by then belongs to another connection."""
-    original = None if exchange is None else exchange.connection
+    original = None if exchange is None else exchange.socket
     if original is None:
         return None
     try:

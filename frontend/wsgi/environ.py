@@ -11,7 +11,9 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from frontend.server.request_head import RESOLVED, address_of_scope, headers_of_scope
+from frontend.server.request_head import headers_of_fields
+from frontend.server.trusted_proxies import plain_address
+from frontend.wsgi.flask_head import RESOLVED
 
 ARRIVAL = "nightscan.arrival_ns"  # when the headers were there, by engine.clock: long before a view, after a slow body
 
@@ -23,7 +25,7 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
     raw_path = scope.get("raw_path") or scope["path"].encode()
     query = scope["query_string"].decode("latin-1")
     server_host, server_port = scope.get("server") or ("localhost", None)
-    _, client_port = scope.get("client") or ("", 0)
+    client_host, client_port = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": scope.get("root_path", ""),
@@ -33,7 +35,7 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
         "SERVER_NAME": server_host,
         "SERVER_PORT": str(server_port or 0),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": address_of_scope(scope),
+        "REMOTE_ADDR": plain_address(client_host),  # our server has looked already at what trusted proxies say
         "REMOTE_PORT": str(client_port),
         RESOLVED: True,
         "wsgi.version": (1, 0),
@@ -53,7 +55,7 @@ def build_environ(scope: dict[str, Any], stream: BinaryIO, connection: object | 
 
 def _header_variables(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in headers_of_scope(headers).items():
+    for name, value in headers_of_fields(headers).items():
         variable = name.upper().replace("-", "_")
         found[variable if variable in _NO_PREFIX else f"HTTP_{variable}"] = value
     return found

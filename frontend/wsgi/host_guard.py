@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response
 from engine.errors import InternalError
 from frontend.errors import optimized_error
 from frontend.server.message import HttpResponse
-from frontend.server.request_head import address_of_flask, headers_of_flask
+from frontend.wsgi.flask_head import address_of_flask, headers_of_flask
 
 # Gets method, path, headers (lower-case names) and client address. Returns None to let the request pass, or else a
 # response: `HttpResponse`, or anything that werkzeug knows as one.

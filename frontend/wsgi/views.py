@@ -19,13 +19,14 @@ from engine.client import EngineClient
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from frontend.attach import LONG_WAIT_S, SHORT_WAIT_S, current_client
-from frontend.predict.prediction import AwaitingRoom, Pending, PendingPrediction
+from frontend.predict.pending import Pending, PendingPrediction
+from frontend.predict.prediction import AwaitingRoom
 from frontend.predict.upload import label_of
 from frontend.routes.table import Handler
 from frontend.server.decoding_room import ROOM, RoomForThreads, room_of_process
 from frontend.server.message import HttpRequest, HttpResponse, Upload, body_limit_bytes
-from frontend.server.request_head import address_of_flask, headers_of_flask
 from frontend.wsgi.environ import ARRIVAL
+from frontend.wsgi.flask_head import address_of_flask, headers_of_flask
 
 _CHUNK_BYTES = 1024 * 1024
 # A refused upload is read to its end, so that the sender sees the refusal and not a reset connection; but not for ever.

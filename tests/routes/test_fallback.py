@@ -12,7 +12,8 @@ import pytest
 from engine.config import Settings
 from frontend.predict.context import RouteContext
 from frontend.predict.fallback import OriginalApi
-from frontend.predict.prediction import AwaitingRoom, PendingOriginal
+from frontend.predict.pending import PendingOriginal
+from frontend.predict.prediction import AwaitingRoom
 from frontend.routes.table import all_routes
 from frontend.server.message import HttpRequest, HttpResponse
 from frontend.wsgi.integration import original_of
@@ -106,7 +107,7 @@ def test_an_event_loop_is_not_blocked_by_it(original: OriginalServer) -> None:
     settings = Settings(original_api_url=original.url)
     api = OriginalApi(settings)
     begun = all_routes(RouteContext(settings, api)).routes["POST", "/predict"].begin(request_to("/predict"), None)
-    assert isinstance(begun, PendingOriginal) and not begun.at_once
+    assert isinstance(begun, PendingOriginal) and begun.finish_at_once() is None
     assert begun.finish().status == 200
     api.close()
 

@@ -17,7 +17,7 @@ from frontend.predict.answers import MAX_LISTED, rank
 from frontend.predict.context import RouteContext
 from frontend.predict.dialect import Prediction
 from frontend.predict.parameters import Parameters
-from frontend.predict.prediction import PredictionRoute
+from frontend.predict.answering import Answering
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
 
@@ -59,9 +59,9 @@ def test_an_answer_of_two_thousand_windows_is_that_of_each_window() -> None:
      (60, 100, 100, False)],
 )  # fmt: skip
 def test_an_event_loop_words_short_answers_only(windows: int, classes: int, top_k: int, on_the_loop: bool) -> None:
-    route = PredictionRoute(OptimizedDialect(SETTINGS), RouteContext(SETTINGS))
+    answering = Answering(OptimizedDialect(SETTINGS), RouteContext(SETTINGS))
     prediction, _ = prediction_of(windows, classes, Parameters(top_k=top_k))
-    assert route.is_quickly_worded(prediction) is on_the_loop
+    assert answering.is_quickly_worded(prediction) is on_the_loop
 
 
 def test_more_predictions_than_one_answer_lists_are_refused_before_they_are_computed() -> None:

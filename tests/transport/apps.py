@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from frontend.server.body import Body
 from frontend.server.exchange import Exchange
+from frontend.server.scope import scope_of
 from frontend.server.transport_state import Receive, Send
 from frontend.wsgi.bridge import Bridge
 
@@ -200,7 +201,7 @@ class Short:
 
 
 def _answer_shortly(exchange: Exchange, body: Body | None) -> None:
-    path = exchange.scope["path"]
+    path = exchange.head.path
     if path.startswith("/boom"):
         raise OSError("the lane is broken")
     if path.startswith("/later-boom"):
@@ -208,7 +209,7 @@ def _answer_shortly(exchange: Exchange, body: Body | None) -> None:
     elif body is None:
         exchange.respond(413, [("Content-Type", "text/plain")], b"too large")
     else:
-        client = exchange.scope["client"]
+        client = scope_of(exchange.head, exchange.connection.state)["client"]
         answer = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "client": client}
         exchange.respond(200, [("Content-Type", "application/json")], json.dumps(answer).encode())
 

@@ -42,7 +42,7 @@ class Keeping:
         raise ValueError("the application fails after its client has gone")
 
     def take(self, exchange: Exchange) -> bool:
-        if exchange.scope["path"] == "/app":
+        if exchange.head.path == "/app":
             return False
         exchange.collect(LIMIT_BYTES, functools.partial(self._answer, exchange))
         return True
@@ -50,7 +50,7 @@ class Keeping:
     def _answer(self, exchange: Exchange, body: Body | None) -> None:
         if body is None:
             exchange.respond(413, [], b"too large")
-        elif exchange.scope["path"] == "/now":
+        elif exchange.head.path == "/now":
             told = [exchange.arrived_ns, exchange.completed_ns]
             exchange.respond(200, [], json.dumps({"bytes": len(body), "ns": told}).encode())
         else:

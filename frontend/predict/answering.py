@@ -1,0 +1,91 @@
+"""The response half of a prediction route: answers and refusals in its dialect, and the original API in its place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from engine.client import EngineClient, ItemAnswer
+from engine.clock import NS_PER_S, now_ns
+from engine.errors import EngineError, NotReady
+from frontend.predict.answers import server_timing
+from frontend.predict.context import RouteContext
+from frontend.predict.dialect import Dialect, Prediction
+from frontend.server.message import HttpRequest, HttpResponse
+
+# What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
+QUICK_PROBABILITIES = 50_000  # to be ranked
+QUICK_LISTED = 2_000  # predictions to be worded
+
+_LOG = logging.getLogger(__name__)
+
+
+class Answering:
+    """Stateless but for its settings: any thread may call it."""
+
+    def __init__(self, dialect: Dialect, context: RouteContext) -> None:
+        self._dialect = dialect
+        self._context = context
+        self._is_logged = dialect.endpoint == "legacy"
+
+    def is_quickly_worded(self, prediction: Prediction) -> bool:
+        """Whether an event loop may format the answer."""
+        windows, classes = len(prediction.windows), prediction.description.classes
+        listed = windows * min(prediction.parameters.top_k, classes)
+        return windows * classes <= QUICK_PROBABILITIES and listed <= QUICK_LISTED
+
+    def answer(
+        self, prediction: Prediction, answers: Sequence[ItemAnswer], request: HttpRequest, client: EngineClient
+    ) -> HttpResponse:
+        """The 200, with its timing."""
+        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
+        response = self._dialect.success(prediction, answers, total_s)
+        if self._is_logged:
+            self._context.predict_log.write(response.body)
+        timing = server_timing(
+            decode_s=(prediction.decoded_ns - request.complete_ns) / NS_PER_S,
+            queue_s=max([answer.queue_s for answer in answers]),
+            compute_s=max([answer.compute_s for answer in answers]),
+            total_s=total_s,
+        )
+        response.headers.append(("Server-Timing", timing))
+        return self._seal(response, request, prediction.request_id, client)
+
+    def refuse(
+        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """The answer for `error`, with what time it took."""
+        response = self._dialect.failure(error, request_id)
+        if response.status == 500:
+            _LOG.error("request %s: %s", request_id, error, exc_info=error)
+        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
+        response.headers.append(("Server-Timing", server_timing(decode_s=0, queue_s=0, compute_s=0, total_s=total_s)))
+        return self._seal(response, request, request_id, client)
+
+    def falls_back(self, error: BaseException) -> bool:
+        """Whether the original API is to answer: the engine does not serve, and there is another.
+
+        Where optimized serving is switched off its own route says so, since the original answers in another form.
+        """
+        switched_off = self._dialect.endpoint == "optimized" and not self._context.settings.enabled
+        return isinstance(error, NotReady) and self._context.original is not None and not switched_off
+
+    def ask_original(
+        self, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """The original API's answer, or ours for `error` when it has none either. Blocks."""
+        assert self._context.original is not None
+        try:
+            response = self._context.original(request)
+        except Exception as failure:  # the original is somebody else's code: it may raise anything
+            return self.refuse(failure, request, request_id, client)
+        if response is None:
+            return self.refuse(error, request, request_id, client)
+        return self._seal(response, request, request_id, client)
+
+    def _seal(
+        self, response: HttpResponse, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        return self._context.complete(
+            response, request, request_id=request_id, endpoint=self._dialect.endpoint, client=client
+        )

@@ -1,0 +1,87 @@
+"""What a handler has begun and not finished: something to wait for, and the answer after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.client import EngineClient, Ticket
+from engine.errors import EngineError, NotReady
+from frontend.predict.answering import Answering
+from frontend.predict.dialect import Prediction
+from frontend.server.message import HttpRequest, HttpResponse
+
+
+class Pending(Protocol):
+    """A request that is under way. Whoever drops it without finishing must cancel it."""
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Calls back, in any thread, when there is nothing to wait for but what `finish` itself still has to ask."""
+
+    def finish_at_once(self) -> HttpResponse | None:
+        """The response; None, and nothing is done, where `finish` would wait or take long."""
+
+    def finish(self) -> HttpResponse:
+        """Waits in this thread, then formats."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+
+
+@dataclass(slots=True)
+class PendingPrediction(Prediction):
+    """Submitted: the engine has it."""
+
+    answering: Answering
+    request: HttpRequest
+    client: EngineClient
+    ticket: Ticket
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        self.ticket.add_done_callback(callback)
+
+    def finish_at_once(self) -> HttpResponse | None:
+        ticket = self.ticket
+        if ticket.error is None:
+            quick = ticket.done and self.answering.is_quickly_worded(self)
+        else:
+            quick = not isinstance(ticket.error, NotReady)  # the original API may have to be asked
+        return self.finish() if quick else None
+
+    def finish(self) -> HttpResponse:
+        try:
+            return self.answering.answer(self, self.ticket.wait(), self.request, self.client)
+        except Exception as error:  # whatever went wrong is the request's answer; the log has the traceback
+            return self._failed(error)
+
+    def cancel(self) -> None:
+        self.ticket.cancel()
+
+    def _failed(self, error: Exception) -> HttpResponse:
+        if isinstance(error, EngineError) and self.answering.falls_back(error):
+            return self.answering.ask_original(error, self.request, self.request_id, self.client)
+        return self.answering.refuse(error, self.request, self.request_id, self.client)
+
+
+@dataclass(slots=True)
+class PendingOriginal:
+    """Not submitted: the original API is asked in `finish`, where waiting is allowed."""
+
+    answering: Answering
+    request: HttpRequest
+    request_id: str
+    client: EngineClient | None
+    error: EngineError
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        callback(self)
+
+    def finish_at_once(self) -> HttpResponse | None:
+        return None
+
+    def finish(self) -> HttpResponse:
+        return self.answering.ask_original(self.error, self.request, self.request_id, self.client)
+
+    def cancel(self) -> None:
+        """Nothing is held."""
