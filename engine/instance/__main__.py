@@ -78,7 +78,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         attachment = stack.enter_context(Attachment.open(expect(control, "attach")))
         stack.callback(runner.close)
         with reported(control, "warmup"):
-            runner.use_mapping(attachment.segment.array)
+            runner.use_mapping(attachment.segment.array, may_lock=attachment.segment.keeps_pages)
             warmed = warm_up(runner, repeats=int(fields["warmup_requests"]))
         surroundings.restore(threads=threads)
         control.send({

@@ -28,10 +28,11 @@ class ModelRunner:
         self._module = loaded.module.to(self.device).eval().requires_grad_(False)
         self._staging: Staging = HostStaging(self.description.input_shape, max_batch)
 
-    def use_mapping(self, mapping: npt.NDArray[np.uint8]) -> None:
-        """On CUDA: stage from the segment's own pages from now on."""
+    def use_mapping(self, mapping: npt.NDArray[np.uint8], *, may_lock: bool) -> None:
+        """On CUDA: stage from the segment from now on, out of its own pages where they may be locked."""
         if self.device.type == "cuda":
-            self._staging = CudaStaging(self.description.input_shape, self.max_batch, self.device, mapping)
+            shape = self.description.input_shape
+            self._staging = CudaStaging(shape, self.max_batch, self.device, mapping, may_lock=may_lock)
 
     def try_channels_last(self) -> bool:
         """Lays the weights of convolutions out with their channels last; False, and no change, where that is no use.

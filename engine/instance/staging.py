@@ -59,18 +59,25 @@ class HostStaging:
 class CudaStaging:
     """For `cuda:N`: raw bytes go straight from the page-locked slot to the device; scaling happens there.
 
-    The mapping is page-locked once (`cudaHostRegister`). Where that is refused (a container without the right, a
-    driver that does not take memfd pages) one pinned buffer takes the payloads first: a host copy more, same result.
+    The mapping is page-locked once (`cudaHostRegister`) if its pages stay where they are (`Segment.keeps_pages`). If
+    not, or where it is refused (a container without the right, a driver that does not take memfd pages), one pinned
+    buffer takes the payloads first: a host copy more, same result.
     """
 
     def __init__(
-        self, input_shape: tuple[int, ...], max_batch: int, device: torch.device, mapping: npt.NDArray[np.uint8]
+        self,
+        input_shape: tuple[int, ...],
+        max_batch: int,
+        device: torch.device,
+        mapping: npt.NDArray[np.uint8],
+        *,
+        may_lock: bool,
     ) -> None:
         frames = int(np.prod(input_shape))
         self._input_shape = input_shape
         self._batch = torch.zeros((max_batch, frames), dtype=torch.float32, device=device)
         self._raw = torch.zeros((max_batch, frames), dtype=torch.int16, device=device)
-        self.registered = _page_lock(mapping)
+        self.registered = may_lock and _page_lock(mapping)
         pinned = torch.zeros((0 if self.registered else max_batch, 4 * frames), dtype=torch.uint8, device="cpu")
         self._pinned = None if self.registered else pinned.pin_memory()
         self._address = mapping.ctypes.data

@@ -15,7 +15,8 @@ from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS
 from engine.shm.words import WORD_BYTES
 
 MAGIC = int.from_bytes(b"NIGHTSCN", "little")
-HEADER_BYTES = 4096
+PAGE_BYTES = 4096  # of x86-64
+HEADER_BYTES = PAGE_BYTES
 REQUEST_ID_BYTES = 128
 ORDERED_WORDS = 256  # a name is forgotten when one 256 younger is ordered to die; its death is long over then
 ERROR_TEXT_BYTES = 512  # the reply area holds at least this much text of an error in place of probabilities
@@ -31,7 +32,7 @@ class Header:
     """Word numbers in the header."""
 
     MAGIC, VERSION, LANES, SLOTS, PAYLOAD_BYTES, REPLY_BYTES, INSTANCE_ROWS, TOTAL_BYTES = range(8)
-    CLOSING, NAME_COUNTER, HOLDER, FOLDING, FOLDS = range(8, 13)
+    CLOSING, NAME_COUNTER, HOLDER, FOLDING, FOLDS, KEEPS_PAGES = range(8, 14)
     FOLDED = 16  # totals of the instances that are gone, one word per instance counter
     FOLD_TARGET = 32  # what the totals become once FOLDING names the row that is being folded in
     CARRIED = 64  # what earlier versions counted, one word per lane counter and then per instance counter
@@ -55,11 +56,17 @@ class LaneWord:
 
 
 # The names of the fields are part of the version: a process with other counters must not attach.
-LAYOUT_VERSION = 2 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
+LAYOUT_VERSION = 3 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
 
 
 def _aligned(size_bytes: int) -> int:
     return -(-size_bytes // 64) * 64
+
+
+def _whole_pages(start: int, size: int) -> tuple[int, int]:
+    """Start and size of the pages that lie in these bytes entirely."""
+    first, end = -(-start // PAGE_BYTES) * PAGE_BYTES, (start + size) // PAGE_BYTES * PAGE_BYTES
+    return first, max(0, end - first)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,22 @@ class Geometry:
     def total_bytes(self) -> int:
         """Size of the segment, in whole pages."""
         end = self.payloads_at + self.payload_stride_bytes * self.slot_count
-        return -(-end // HEADER_BYTES) * HEADER_BYTES
+        return -(-end // PAGE_BYTES) * PAGE_BYTES
+
+    def lane_pages(self, lane: int) -> tuple[tuple[int, int], ...]:
+        """Start and size, in bytes, of the whole pages that hold payloads or replies of `lane` and nothing else."""
+        spans = (
+            (self.replies_at, self.reply_stride_bytes * self.slots),
+            (self.payloads_at, self.payload_stride_bytes * self.slots),
+        )
+        return tuple(_whole_pages(start + size * lane, size) for start, size in spans)
+
+    def common_pages(self) -> list[tuple[int, int]]:
+        """The same of everything else: header, rows, tables, request ids, and pages that two lanes share."""
+        own = sorted(pages for lane in range(self.lanes) for pages in self.lane_pages(lane))
+        starts = [0, *(start + size for start, size in own)]
+        ends = [*(start for start, _ in own), self.total_bytes]
+        return [(start, end - start) for start, end in zip(starts, ends, strict=True) if end > start]
 
     def instance_row_at(self, row: int) -> int:
         return HEADER_BYTES + WORD_BYTES * InstanceWord.WORDS * row

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 
-def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that can be allocated now without swapping and within every control group of this process."""
+def available_bytes(proc: Path | None = None, cgroups: Path | None = None) -> int:
+    """Bytes that can be allocated now without swapping and within every control group of this process.
+
+    `proc`, `cgroups`: where the kernel says so, on this machine PROC and CGROUPS.
+    """
+    proc, cgroups = proc or PROC, cgroups or CGROUPS
     found = [_machine_bytes(proc)]
     for line in _read(proc / "self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

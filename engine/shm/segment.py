@@ -1,7 +1,9 @@
 """One segment: an anonymous memory file that every process of one deployment version maps.
 
-No name in any file system, so nothing can be left behind, whoever is killed. All its pages are allocated at creation
-and the file is sealed against resizing: a store into a mapped segment never ends in SIGBUS.
+No name in any file system, so nothing can be left behind, whoever is killed. The file is sealed against resizing, what
+all lanes share is allocated at creation and the pages of a lane before it is handed out, with a refusal that can be
+told: a store into a mapped segment never ends in SIGBUS, nor in the kernel's choice of a process to kill. When a lane
+has come back its pages go back too, unless `keeps_pages`.
 
 Whoever keeps an array or a view of the mapping keeps the mapping: `close` leaves it to them and closes the descriptor.
 """
@@ -9,6 +11,7 @@ Whoever keeps an array or a view of the mapping keeps the mapping: `close` leave
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -33,6 +36,7 @@ from engine.shm.memory import available_bytes
 from engine.shm.words import WORD_BYTES, bits_view, word_view
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_CANNOT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a kernel, or what stands in for one, without holes in files
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +90,26 @@ class Segment:
         self._closed = False
 
     @classmethod
-    def create(cls, geometry: Geometry) -> Segment:
+    def create(cls, geometry: Geometry, *, keeps_pages: bool = False) -> Segment:
         """A new segment: all slots FREE with generation 0, no instance, no owner of a lane.
 
-        Raises OutOfMemory, with the figures, if the machine or the control group has less left than it takes.
+        `keeps_pages`: all lanes have their pages from the beginning and for good, see there.
+        Raises OutOfMemory, with the figures, if the machine or the control group has less left than all lanes take.
         """
-        _check_memory(geometry)
-        fd = os.memfd_create("nightscan-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.posix_fallocate(fd, 0, geometry.total_bytes)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            segment = cls(fd, geometry)
-        except OSError as error:
-            os.close(fd)
-            raise OutOfMemory(f"the shared segment needs {_megabytes(geometry.total_bytes)}: {error}") from error
-        segment._write_header()
+        _check_memory("the shared segment", geometry.total_bytes, geometry, geometry.lanes)
+        with contextlib.ExitStack() as undo:
+            fd = os.memfd_create("nightscan-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            undo.callback(os.close, fd)
+            try:
+                os.ftruncate(fd, geometry.total_bytes)
+                for start, size in [(0, geometry.total_bytes)] if keeps_pages else geometry.common_pages():
+                    os.posix_fallocate(fd, start, size)
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+                segment = cls(fd, geometry)
+            except OSError as error:
+                raise OutOfMemory(f"the shared segment needs {_megabytes(geometry.total_bytes)}: {error}") from error
+            undo.pop_all()
+        segment._write_header(keeps_pages)
         return segment
 
     @classmethod
@@ -115,8 +124,9 @@ class Segment:
             undo.pop_all()
         return segment
 
-    def _write_header(self) -> None:
+    def _write_header(self, keeps_pages: bool) -> None:
         geometry = self.geometry
+        self.header[Header.KEEPS_PAGES] = keeps_pages
         self.header[Header.VERSION] = LAYOUT_VERSION
         self.header[Header.LANES] = geometry.lanes
         self.header[Header.SLOTS] = geometry.slots
@@ -152,6 +162,51 @@ class Segment:
         return int(self.header[Header.HOLDER])
 
     @property
+    def keeps_pages(self) -> bool:
+        """Whether the pages of lanes stay where they are, so that they may be page-locked.
+
+        A device reads the page that was locked. Were that page given back, the same address would get another one, and
+        the device would go on reading what the previous owner of the lane had written.
+        """
+        return bool(self.header[Header.KEEPS_PAGES])
+
+    def allocate_lane(self, lane: int) -> None:
+        """Makes sure that `lane` has its pages. For the supervisor, before it is handed out; may be repeated.
+
+        Raises OutOfMemory, with the figures; then it has none.
+        """
+        if self.keeps_pages:
+            return
+        missing_bytes = sum(size for _, size in self.geometry.lane_pages(lane))
+        _check_memory(f"lane {lane} of a shared segment", missing_bytes, self.geometry, 1)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.free_lane, lane)
+            for start, size in self.geometry.lane_pages(lane):
+                if size:
+                    try:
+                        os.posix_fallocate(self.fd, start, size)
+                    except OSError as error:
+                        needed = _megabytes(missing_bytes)
+                        raise OutOfMemory(f"lane {lane} of a shared segment needs {needed}: {error}") from error
+            undo.pop_all()
+
+    def free_lane(self, lane: int) -> None:
+        """Gives the pages of `lane` back to the machine. For the supervisor, while nobody owns it; may be repeated.
+
+        All slots of the lane must be FREE and nobody may own it: what is in the pages is lost, for everybody who maps
+        them. Where the kernel cannot do that they stay, at no other cost than their memory.
+        """
+        if self.keeps_pages:
+            return
+        for start, size in self.geometry.lane_pages(lane):
+            if size:
+                try:
+                    self._mapping.madvise(mmap.MADV_REMOVE, start, size)
+                except OSError as error:
+                    if error.errno not in _CANNOT:
+                        raise
+
+    @property
     def array(self) -> NDArray[np.uint8]:
         """The whole mapping, `[total_bytes]` uint8, writable; for page-locking. It keeps the mapping alive."""
         return np.frombuffer(self._mapping, dtype=np.uint8)
@@ -182,13 +237,12 @@ class Segment:
         os.close(self.fd)
 
 
-def _check_memory(geometry: Geometry) -> None:
+def _check_memory(what: str, needed_bytes: int, geometry: Geometry, lanes: int) -> None:
     available = available_bytes()
-    if geometry.total_bytes > available:
+    if needed_bytes > available:
         raise OutOfMemory(
-            f"the shared segment needs {_megabytes(geometry.total_bytes)} ({geometry.lanes} lanes of {geometry.slots} "
-            f"slots of {_megabytes(geometry.payload_bytes)}), {_megabytes(available)} are available: "
-            f"lower lane_slots or workers"
+            f"{what} needs {_megabytes(needed_bytes)} ({lanes} lanes of {geometry.slots} slots of "
+            f"{_megabytes(geometry.payload_bytes)}), {_megabytes(available)} are available: lower lane_slots or workers"
         )
 
 

@@ -173,10 +173,13 @@ class Steward:
         return LaneRow(row[LaneWord.PID], row[LaneWord.START_TICKS], row[LaneWord.EPOCH])
 
     def assign(self, lane: int, pid: int, start_ticks: int) -> None:
-        """Makes a process the owner of `lane`; pid 0 for nobody. Raises InternalError unless all its slots are FREE."""
-        counts = self._counts(lane)
-        if counts.free != counts.total:
-            raise InternalError(f"lane {lane} cannot change hands: {counts}")
+        """Makes a process the owner of `lane`, which has its pages from here on.
+
+        Raises InternalError unless all its slots are FREE, OutOfMemory if there is no memory for them; then it is as it
+        was.
+        """
+        self._check_free(lane)
+        self.segment.allocate_lane(lane)
         row = self.segment.lane_row(lane)
         row[LaneWord.PID] = 0  # killed after this store, the lane is nobody's
         row[LaneWord.START_TICKS] = start_ticks
@@ -185,6 +188,24 @@ class Steward:
         row[LaneWord.EPOCH] += 1
         reach("assign.half")
         row[LaneWord.PID] = pid
+
+    def vacate(self, lane: int) -> None:
+        """`lane` is nobody's, and its pages go back. Of an owner that is dead and swept, or has let go of it.
+
+        Raises InternalError unless all its slots are FREE.
+        """
+        self._check_free(lane)
+        row = self.segment.lane_row(lane)
+        row[LaneWord.WAITING] = 0
+        # Before the pages: killed in between, the lane is nobody's and a successor gives them back.
+        row[LaneWord.PID] = 0
+        reach("vacate.half")
+        self.segment.free_lane(lane)
+
+    def _check_free(self, lane: int) -> None:
+        counts = self._counts(lane)
+        if counts.free != counts.total:
+            raise InternalError(f"lane {lane} cannot change hands: {counts}")
 
     def sweep(self, lane: int, dead_name: Callable[[int], bool]) -> int:
         """Frees what a dead owner left in `lane`; how many slots are still left, to be swept again later.

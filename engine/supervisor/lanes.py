@@ -1,5 +1,7 @@
 """Who has which lane of one segment: handing out, and taking back from the dead.
 
+A lane has its pages while somebody has it: a free one costs no memory, and one without memory is not handed out.
+
 A lane changes hands only when all its slots are FREE. What a living instance still has leased out of a dead
 frontend's lane is waited for, never taken: the instance stores into it, and no check on its side replaces the wait.
 """
@@ -12,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.errors import InternalError, ProtocolError
+from engine.errors import InternalError, OutOfMemory, ProtocolError
 from engine.launch.identity import Identity
 from engine.launch.locks import StepLock
 from engine.shm.bell import Bell
@@ -22,6 +24,7 @@ from engine.supervisor.frontend import Frontend
 from engine.supervisor.loop import Loop, Timer
 
 _BELT_S = 1.0  # another look at lanes that wait, should a hint be lost or the lease have been busy
+_MEMORY_S = 1.0  # another try where there was no memory for a lane; nobody says when there is
 
 _MOST_NAMED = 20  # owners; whoever reads it wants to know which programs they are
 
@@ -48,6 +51,8 @@ class LaneTable:
         self._is_dead_name = is_dead_name
         self._on_free = on_free
         self._belt: Timer | None = None
+        self._short = ""  # why the last lane that was wanted could not be had for want of memory
+        self._try_again: Timer | None = None
         self._free: deque[int] = deque(range(lanes))
         self._swept: set[int] = set()
         self.owners: dict[int, Frontend] = {}
@@ -56,12 +61,22 @@ class LaneTable:
     # --- handing out ------------------------------------------------------------------------------------------------
 
     def assign(self, frontend: Frontend) -> int | None:
-        """Makes `frontend` the owner of a free lane; None when there is no lane, or one without a bell."""
+        """Makes `frontend` the owner of a free lane; None when there is none, or none with a bell and with memory.
+
+        `on_free` is called again where there was no memory.
+        """
         lane = next((lane for lane in self._free if self.bells[lane] is not None), None)
         if lane is None:
             return None
-        with self._lock.held():
-            self._steward.assign(lane, frontend.identity.pid, frontend.identity.start_ticks)
+        try:
+            with self._lock.held():
+                self._steward.assign(lane, frontend.identity.pid, frontend.identity.start_ticks)
+        except OutOfMemory as error:
+            self._short = str(error)
+            if self._try_again is None:
+                self._try_again = self._loop.call_after(_MEMORY_S, self._memory_look)
+            return None
+        self._short = ""
         self._free.remove(lane)
         self.owners[lane] = frontend
         return lane
@@ -101,10 +116,12 @@ class LaneTable:
                 self.reclaim(lane)
 
     def _keep_unless_free(self, lane: int) -> None:
-        """A lane without an owner whose hand-over was cut short may still be in the middle of its sweep."""
+        """A lane without an owner whose hand-over was cut short: in the middle of its sweep, or with its pages."""
         if self._steward.sweep(lane, self._is_dead_name):
             self._free.remove(lane)
             self.reclaim(lane)
+        else:
+            self._steward.vacate(lane)
 
     # --- taking back ------------------------------------------------------------------------------------------------
 
@@ -132,6 +149,8 @@ class LaneTable:
     def _sweep(self, lane: int) -> None:
         with self._lock.held():
             left = self._steward.sweep(lane, self._is_dead_name)
+            if not left:
+                self._steward.vacate(lane)
         if not left:
             self._swept_clean(lane)
 
@@ -142,7 +161,7 @@ class LaneTable:
             return
         try:
             with self._lock.held():
-                self._steward.assign(lane, 0, 0)
+                self._steward.vacate(lane)
         except InternalError as error:
             _log.error("pid %d let go of lane %d too early: %s", frontend.identity.pid, lane, error)
             return
@@ -154,8 +173,9 @@ class LaneTable:
         for lane in sorted(self._swept):
             self._unwatch(lane)
             self._loop.guard.over((self, lane))
-        if self._belt is not None:
-            self._belt.cancel()
+        for timer in (self._belt, self._try_again):
+            if timer is not None:
+                timer.cancel()
         self._lock.close()
 
     def _swept_clean(self, lane: int) -> None:
@@ -178,6 +198,10 @@ class LaneTable:
         self._belt = None
         self.look_again()
 
+    def _memory_look(self) -> None:
+        self._try_again = None
+        self._on_free()
+
     # --- what there is ----------------------------------------------------------------------------------------------
 
     @property
@@ -190,8 +214,12 @@ class LaneTable:
         """Lanes of the dead in which the living still work."""
         return len(self._swept)
 
-    def all_taken(self) -> str:
-        """Who has all the lanes, in words for whoever wants one more."""
+    def refusal(self) -> str:
+        """Why there is no lane for one more, in words; empty where there is one that cannot be had yet, but soon."""
+        return self._short if self._free else self._all_taken()
+
+    def _all_taken(self) -> str:
+        """Who has all the lanes."""
         pids = sorted({owner.identity.pid for owner in self.owners.values()})
         named = ", ".join(map(str, pids[:_MOST_NAMED])) + (", ..." if len(pids) > _MOST_NAMED else "")
         swept = f", {self.being_swept} of the dead are still in use" if self._swept else ""

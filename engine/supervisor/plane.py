@@ -62,9 +62,17 @@ class Plane:
 
     @classmethod
     def create(
-        cls, loop: Loop, options: SupervisorOptions, hooks: PlaneHooks, description: ModelDescription
+        cls,
+        loop: Loop,
+        options: SupervisorOptions,
+        hooks: PlaneHooks,
+        description: ModelDescription,
+        devices: Sequence[str],
     ) -> Plane:
-        """A new segment that fits the model. Raises OutOfMemory, InternalError, OSError; then nothing of it is left."""
+        """A new segment that fits the model, for instances on `devices`.
+
+        Raises OutOfMemory, InternalError, OSError; then nothing of it is left.
+        """
         geometry = Geometry(
             lanes=options.lanes,
             slots=options.slots,
@@ -72,7 +80,8 @@ class Plane:
             reply_bytes=FLOAT32_BYTES * description.classes,
         )
         with contextlib.ExitStack() as undo:
-            segment = Segment.create(geometry)
+            # An instance on CUDA page-locks the lanes, and what is locked must stay.
+            segment = Segment.create(geometry, keeps_pages=any(device.startswith("cuda") for device in devices))
             undo.callback(segment.close)
             doorbell = Bell.create()
             undo.callback(doorbell.close)

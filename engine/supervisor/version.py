@@ -184,12 +184,12 @@ class Version:
 
     def _tell_waiting(self, plane: Plane) -> None:
         """Whoever is one too many is told so at once, and once. Lanes that are there but cannot be had yet soon can."""
-        if plane.lanes.free:
+        reason = plane.lanes.refusal()
+        if not reason:
             return
         for frontend in self._queue:
             if frontend not in self._told_to_wait:
                 self._told_to_wait.add(frontend)
-                reason = plane.lanes.all_taken()
                 _log.warning("pid %d waits for a lane of %s: %s", frontend.identity.pid, self.plan.deployment, reason)
                 frontend.send({"type": "waiting", **self._label(), "reason": reason})
 
@@ -312,7 +312,8 @@ class Version:
         """Makes the plane; a version that cannot have one fails."""
         hooks = PlaneHooks(self._is_dead_name, self._serve_queue)
         try:
-            self.plane = Plane.create(self._context.loop, self._context.options, hooks, description)
+            devices = self.plan.options.devices
+            self.plane = Plane.create(self._context.loop, self._context.options, hooks, description, devices)
         except EngineError as error:
             self.fail(str(error))
             return False

@@ -27,7 +27,7 @@ def runner() -> ModelRunner:
 
 @pytest.mark.parametrize("int16", [True, False])
 def test_same_answers_from_slots_as_on_the_cpu(bench: Bench, runner: ModelRunner, int16: bool) -> None:
-    runner.use_mapping(bench.segment.array)
+    runner.use_mapping(bench.segment.array, may_lock=True)
     try:
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, (3, FRAMES - 100))
         for row in noise:
@@ -44,7 +44,7 @@ def test_same_answers_from_slots_as_on_the_cpu(bench: Bench, runner: ModelRunner
 
 
 def test_the_mapping_is_page_locked(bench: Bench, runner: ModelRunner) -> None:
-    runner.use_mapping(bench.segment.array)
+    runner.use_mapping(bench.segment.array, may_lock=True)
     try:
         assert isinstance(runner._staging, CudaStaging) and runner._staging.registered
     finally:

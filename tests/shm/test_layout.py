@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InternalError
-from engine.shm.layout import HEADER_BYTES, REQUEST_ID_BYTES, SLOT_FIELDS, Geometry, InstanceWord, LaneWord
+from engine.shm.layout import HEADER_BYTES, PAGE_BYTES, REQUEST_ID_BYTES, SLOT_FIELDS, Geometry, InstanceWord, LaneWord
 
 geometries = st.builds(
     Geometry,
@@ -41,6 +41,21 @@ def test_areas_are_aligned_and_do_not_overlap(geometry: Geometry) -> None:
     last_start, last_size = spans[-1]
     assert last_start + last_size <= geometry.total_bytes
     assert geometry.total_bytes % HEADER_BYTES == 0
+
+
+@given(geometries)
+def test_pages_of_a_lane_hold_nothing_of_anybody_else(geometry: Geometry) -> None:
+    lanes = [pages for lane in range(geometry.lanes) for pages in geometry.lane_pages(lane)]
+    spans = sorted([*((start, size) for start, size in lanes if size), *geometry.common_pages()])
+    assert [start for start, _ in spans] == [0, *(start + size for start, size in spans[:-1])]  # each byte once
+    assert sum(size for _, size in spans) == geometry.total_bytes
+    assert all(start % PAGE_BYTES == size % PAGE_BYTES == 0 for start, size in spans)
+    slots = [(index, at) for index in range(geometry.slot_count) for at in (geometry.payload_at, geometry.reply_at)]
+    for lane in range(geometry.lanes):
+        foreign = [at(index) for index, at in slots if index // geometry.slots != lane]
+        for start, size in geometry.lane_pages(lane):
+            assert not any(start <= at < start + size for at in foreign)
+            assert start >= geometry.replies_at or not size
 
 
 @pytest.mark.parametrize("field", ["lanes", "slots", "payload_bytes", "reply_bytes", "instance_rows"])

@@ -36,7 +36,7 @@ class Segments(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(lanes=LANES, slots=2)
+        self.rig = Rig(lanes=LANES, slots=2, payload_bytes=8192)  # pages of their own, which come and go
         self.owners: dict[int, LaneOwner] = {lane: self.rig.owner(lane) for lane in range(LANES)}
         self.notices: dict[int, list[int]] = {lane: [] for lane in range(LANES)}
         self.instances = [Instance(self.rig.taker()), Instance(self.rig.taker())]
@@ -130,6 +130,7 @@ class Segments(RuleBasedStateMachine):
     @rule(lane=lanes)
     def sweep(self, lane: int) -> None:
         if lane not in self.owners and self.rig.steward.sweep(lane, self.dead_names.__contains__) == 0:
+            self.rig.steward.vacate(lane)
             self.owners[lane] = self.rig.owner(lane)
 
     @rule()

@@ -53,12 +53,89 @@ def test_another_process_sees_the_same_bytes() -> None:
     segment.close()
 
 
+def allocated_bytes(segment: Segment) -> int:
+    return os.fstat(segment.fd).st_blocks * 512
+
+
 def test_all_pages_are_there_and_cannot_be_taken_away() -> None:
-    segment = Segment.create(GEOMETRY)
-    assert os.fstat(segment.fd).st_blocks * 512 >= GEOMETRY.total_bytes
+    segment = Segment.create(GEOMETRY, keeps_pages=True)
+    assert allocated_bytes(segment) == GEOMETRY.total_bytes
+    segment.free_lane(0)
+    segment.allocate_lane(0)
+    assert allocated_bytes(segment) == GEOMETRY.total_bytes
     for size in (GEOMETRY.total_bytes - 4096, GEOMETRY.total_bytes + 4096):
         with pytest.raises(PermissionError):
             os.ftruncate(segment.fd, size)
+    segment.close()
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        GEOMETRY,  # no lane has a page of its own
+        Geometry(lanes=3, slots=5, payload_bytes=100_000, reply_bytes=12, instance_rows=4),
+        Geometry(lanes=5, slots=3, payload_bytes=1000, reply_bytes=5000, instance_rows=4),
+    ],
+)
+def test_a_lane_costs_memory_while_somebody_has_it(geometry: Geometry) -> None:
+    segment = Segment.create(geometry)
+    common = sum(size for _, size in geometry.common_pages())
+    lane = sum(size for _, size in geometry.lane_pages(1))
+    for _ in range(2):
+        assert allocated_bytes(segment) == common
+        for _ in range(2):
+            segment.allocate_lane(1)
+            assert allocated_bytes(segment) == common + lane
+        for index in range(geometry.slots, 2 * geometry.slots):  # its own bytes, to the last, need no more pages
+            segment.array[geometry.payload_at(index) :][: geometry.payload_bytes] = 1
+            segment.array[geometry.reply_at(index) :][: geometry.reply_bytes] = 1
+        assert allocated_bytes(segment) == common + lane
+        for _ in range(2):
+            segment.free_lane(1)
+            assert allocated_bytes(segment) == common
+    segment.close()
+
+
+def test_a_lane_that_goes_takes_nothing_of_its_neighbours_with_it() -> None:
+    geometry = Geometry(lanes=3, slots=3, payload_bytes=5000, reply_bytes=3000, instance_rows=4)
+    segment = Segment.create(geometry)
+    for lane in range(3):
+        segment.allocate_lane(lane)
+    segment.array[geometry.table_at("word") :] = 7
+    segment.free_lane(1)
+    own = [range(start, start + size) for start, size in geometry.lane_pages(1)]
+    assert all(own)
+    kept = np.full(geometry.total_bytes, True)
+    for pages in own:
+        kept[pages.start : pages.stop] = False
+    values = segment.array
+    assert (values[kept][geometry.table_at("word") :] == 7).all() and not values[~kept].any()
+    segment.close()
+
+
+def test_a_lane_without_memory_is_refused_with_the_figures() -> None:
+    """The file has room for it, the machine has not."""
+    geometry = Geometry(lanes=2, slots=1000, payload_bytes=1 << 33, reply_bytes=4)
+    fd = os.memfd_create("large", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, geometry.total_bytes)
+    segment = Segment(fd, geometry)
+    with pytest.raises(OutOfMemory, match=r"lane 1 of a shared segment needs 8\d{6}\.\d MB .*MB are available"):
+        segment.allocate_lane(1)
+    assert allocated_bytes(segment) == 4096  # its header, which was read
+    segment.close()
+
+
+def test_a_lane_that_the_kernel_refuses_has_no_page() -> None:
+    """The file ends within the payloads of the lane, and is sealed against growing."""
+    geometry = Geometry(lanes=1, slots=4, payload_bytes=8192, reply_bytes=8192)
+    fd = os.memfd_create("short", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, geometry.total_bytes)
+    segment = Segment(fd, geometry)
+    os.ftruncate(fd, geometry.payload_at(1))
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    with pytest.raises(OutOfMemory, match="lane 0 of a shared segment needs 0.1 MB: .*not permitted"):
+        segment.allocate_lane(0)
+    assert allocated_bytes(segment) == 4096  # its header, which was read
     segment.close()
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import InternalError, OutOfMemory
+from engine.shm import memory
 from engine.shm.board import InstanceBoard, instance_totals
 from engine.shm.lane import LaneOwner, LaneStatistics
 from engine.shm.layout import Header
@@ -161,6 +166,56 @@ def test_the_next_owner_starts_where_the_last_one_ended(rig: Rig) -> None:
     assert generation_of(rig.segment.tables.word[0]) == 2 and rig.steward.owner_of(0).epoch == 2
 
 
+@pytest.fixture
+def roomy() -> Iterator[Rig]:
+    """Lanes with pages of their own."""
+    made = Rig(payload_bytes=8192)
+    yield made
+    made.close()
+
+
+def blocks(rig: Rig) -> int:
+    return os.fstat(rig.segment.fd).st_blocks
+
+
+def test_pages_come_with_the_owner_and_go_with_the_last_slot(roomy: Rig) -> None:
+    empty, taker = blocks(roomy), roomy.taker()
+    lane = roomy.owner(0, pid=5)
+    full = blocks(roomy)
+    assert (full - empty) * 512 == sum(size for _, size in roomy.segment.geometry.lane_pages(0)) > 0
+    lane.try_submit(request(1), None)
+    late = taker.take(take_all)
+    assert roomy.steward.sweep(0, dead) == 1
+    with pytest.raises(InternalError, match="cannot change hands"):
+        roomy.steward.vacate(0)
+    assert blocks(roomy) == full
+    assert late[0].payload.any()
+    reply_to(taker, late)
+    assert roomy.steward.sweep(0, dead) == 0
+    for _ in range(2):
+        roomy.steward.vacate(0)
+        assert blocks(roomy) == empty and roomy.steward.owner_of(0).pid == 0
+    second = roomy.owner(0, pid=6)
+    assert blocks(roomy) == full
+    second.try_submit(request(2), None)
+    reply_to(taker, taker.take(take_all))
+    assert values(second.harvest()) == [2]
+
+
+def test_a_lane_for_which_there_is_no_memory_is_not_handed_out(
+    roomy: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable: 4 kB\n")
+    empty = blocks(roomy)
+    with monkeypatch.context() as made_up:
+        made_up.setattr(memory, "PROC", tmp_path)
+        with pytest.raises(OutOfMemory, match="lane 1 of a shared segment needs 0.0 MB .* 0.0 MB are available"):
+            roomy.steward.assign(1, 7, 7)
+    assert roomy.steward.owner_of(1) == LaneRow(0, 0, 0) and blocks(roomy) == empty
+    roomy.steward.assign(1, 7, 7)
+    assert roomy.steward.owner_of(1) == LaneRow(7, 7, 1)
+
+
 def test_counts_add_up_or_raise(rig: Rig) -> None:
     rig.segment.tables.word[1] = pack(0, 0, READY)
     rig.segment.tables.word[6] = pack(0, LIVING, LEASED)
@@ -202,6 +257,15 @@ def test_killed_between_the_stores_of_an_owner_the_lane_is_nobodys(rig: Rig) -> 
     assert rig.steward.owner_of(0).pid == 0
     rig.steward.assign(0, 30, 30)
     assert rig.steward.owner_of(0) == LaneRow(30, 30, 3)
+
+
+def test_killed_before_the_pages_go_a_successor_gives_them_back(roomy: Rig) -> None:
+    empty = blocks(roomy)
+    roomy.owner(0)
+    killed_steward(roomy, "steward.vacate(0)", "vacate.half")
+    assert roomy.steward.owner_of(0).pid == 0 and blocks(roomy) > empty
+    roomy.successor().vacate(0)
+    assert blocks(roomy) == empty
 
 
 def test_killed_in_a_sweep_the_successor_sweeps_again(rig: Rig) -> None:

@@ -238,7 +238,7 @@ class Arena:
         if self.steward.sweep(lane, self.evidence.dead_names.__contains__) == 0:
             self.orphaned.discard(lane)
             self.poller.unregister(self.reply_bells[lane].fileno())
-            self.steward.assign(lane, 0, 0)
+            self.steward.vacate(lane)
             self.outcome.lanes_handed_over += 1
 
     def check_progress(self) -> None:

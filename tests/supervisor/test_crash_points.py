@@ -33,7 +33,7 @@ POINTS = [
     *("name.half", "name.half:2", "attach.named", "attach.named:2", "name.half:3"),
     *("ready.told", "ready.told:2", "ready.go", "ready.go:2", "ready.go:3"),
     *("assign.half", "assign.half:2", "lane.assigned", "lane.assigned:2"),
-    *("sweep.slot", "sweep.slot:5", "fold.targets", "fold.totals"),
+    *("vacate.half", "sweep.slot", "sweep.slot:5", "fold.targets", "fold.totals"),
     *("deploy.written", "deploy.written:2", "serve.written", "serve.written:2", "close.set"),
 ]
 

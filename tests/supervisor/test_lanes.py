@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from engine.client import EngineClient
 from engine.errors import NotReady
 from tests.supervisor.engine_process import EngineProcess, ask, deploy, serving, wait_serving
 from tests.support.wait import wait_for
+
+PLENTY = "MemAvailable: 1000000000 kB\n"
 
 
 def test_a_client_beyond_the_lanes_is_told_who_has_them(engine: EngineProcess) -> None:
@@ -30,6 +35,50 @@ def test_a_client_beyond_the_lanes_is_told_who_has_them(engine: EngineProcess) -
         last.close()
         with engine.client() as another:
             assert ask(another, 1.0)[2] == 1.0
+
+
+def test_a_client_for_which_there_is_no_memory_is_told_and_tried_again(runtime_dir: Path, tmp_path: Path) -> None:
+    """Nobody learns by SIGBUS: its error and the log give the figures; it gets a lane once there is memory."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(PLENTY)
+    with EngineProcess(runtime_dir, variables={"NS_TEST_PROC": str(tmp_path)}) as engine, engine.client() as first:
+        wait_serving(first)
+        meminfo.write_text("MemAvailable: 0 kB\n")
+        told = r"lane \d of a shared segment needs .* 0\.0 MB are available"
+        with pytest.raises(NotReady, match=told), engine.client(wait_s=1.0):
+            pass
+        assert ask(first, 1.0)[2] == 1.0
+        with ThreadPoolExecutor(1) as pool:
+            attach = functools.partial(EngineClient.attach, runtime_dir=str(runtime_dir), settings=engine.settings)
+            attaching = pool.submit(attach, wait_s=60)
+            wait_for(lambda: serving(first)["lanes"]["waiting"] == 1, "another one to wait")
+            meminfo.write_text(PLENTY)
+            second = attaching.result()
+        assert ask(second, 2.0)[2] == 2.0
+        second.close()
+
+
+@pytest.mark.parametrize("unattended", [False, True], ids=["with its supervisor", "with nobody there"])
+def test_the_memory_of_a_lane_goes_with_its_owner(engine: EngineProcess, unattended: bool) -> None:
+    """As status tells it, whether a frontend leaves or is killed, and whoever is supervisor then."""
+
+    def allocated_bytes(free: int) -> int:
+        wait_for(lambda: serving(client).get("lanes", {}).get("free") == free, f"{free} lanes to be free")
+        return int(serving(client)["segment_bytes"])
+
+    with engine.client(wait_s=60) as client:
+        wait_serving(client)
+        alone = allocated_bytes(5)
+        with engine.client(), engine.frontend() as frontend:
+            assert allocated_bytes(3) > alone
+            if unattended:
+                engine.kill_supervisor()
+            frontend.kill()
+            frontend.wait()
+            if unattended:
+                engine.start()
+            assert allocated_bytes(4) > alone
+        assert allocated_bytes(5) == alone
 
 
 def test_a_request_of_a_client_without_a_lane_says_why(runtime_dir: Path) -> None:

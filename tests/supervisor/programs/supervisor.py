@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
+from engine.shm import memory
 from engine.supervisor.main import main
 
 if __name__ == "__main__":
+    memory.PROC = Path(os.environ.get("NS_TEST_PROC", memory.PROC))  # a machine with other memory
     command = [sys.executable, "-m", "tests.supervisor.programs.instance"]
     sys.exit(main(sys.argv[1:], instance_command=command, cores=int(os.environ["NS_TEST_CORES"])))
