@@ -14,7 +14,7 @@ from tests.model.machine import Rules
 def main() -> int:
     """Exit status 0 when all was as it should be."""
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("--large", action="store_true", help="the large machines too: some minutes, half a GB")
+    parser.add_argument("--large", action="store_true", help="the large machines too: a quarter of an hour, some GB")
     parser.add_argument("--drop", choices=[*DROPS, "all"], help="explore without this rule and print the interleaving")
     parser.add_argument("--most-states", type=int, default=10**9, help="give up a machine beyond this many states")
     arguments = parser.parse_args()

@@ -32,14 +32,16 @@ class Result:
         return "\n".join([*lines, *(f"  {number:3} {text}" for number, text in enumerate(self.trace, 1))])
 
 
-def successors(m: Machine, s: State) -> Iterator[Step]:
+def successors(m: Machine, s: State) -> list[Step]:
     """Everything that may happen next."""
+    found: list[Step] = []
     for lane in range(m.bounds.frontends):
-        yield from frontend.steps(m, s, lane)
+        found += frontend.steps(m, s, lane)
     for index in range(m.bounds.instances):
-        yield from instance.steps(m, s, index)
-    yield from supervisor.steps(m, s)
-    yield from faults.steps(m, s)
+        found += instance.steps(m, s, index)
+    found += supervisor.steps(m, s)
+    found += faults.steps(m, s)
+    return found
 
 
 def explore(
@@ -58,13 +60,14 @@ def explore(
     with _without_collector():
         while queue and not found and len(came_from) < most_states:
             state = queue.popleft()
-            steps = list(successors(machine, state))
+            steps = successors(machine, state)
             visit(state, steps)
             found = next((step.text for step in steps if step.kind is Kind.VIOLATION), "")
             found = found or at_rest(machine, state, steps)
             for step in steps:
-                if step.state not in came_from:
-                    came_from[step.state] = state
+                known = len(came_from)
+                came_from.setdefault(step.state, state)  # a state is long: hashed once, not once to ask and once to add
+                if len(came_from) > known:
                     queue.append(step.state)
     return Result(
         bounds=bounds,

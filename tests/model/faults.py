@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.model.changes import replaced, set_frontend
+from tests.model.changes import changed, replaced, set_frontend
 from tests.model.machine import Machine
-from tests.model.state import LEASED, Fate, State, Supervisor
+from tests.model.state import LEASED, Fate, Flight, Instance, State, Supervisor
 from tests.model.steps import Step, may
 
 
 def without_instance(s: State, index: int, *, by_order: bool = False) -> State:
     """The instance is gone, by a kill or by leaving: its pidfd becomes readable to every frontend."""
     gone = s.instances[index]
-    deaths = list(s.deaths)
-    for slot_index, _ in gone.taken:
-        slot = s.slots[slot_index]
-        ordered = by_order or gone.name in s.ordered
-        if slot.state == LEASED and slot.name == gone.name and slot.started == gone.name and not ordered:
-            deaths[slot.payload] += 1
-    corpse = gone._replace(alive=False, at="dead", taken=(), work=(), cursor=0, left=False, checked=False)
-    dead = s._replace(deaths=tuple(deaths), instances=replaced(s.instances, index, corpse))
+    deaths, beside = list(s.deaths), list(s.beside)
+    if not by_order and gone.name not in s.ordered:
+        launched = _on_the_device(s, gone)
+        for request in launched:
+            deaths[request] += 1
+            beside[request] = next((other for other in launched if other != request), 0)
+    corpse = Instance(False, "dead", gone.name)
+    dead = changed(s, deaths=tuple(deaths), beside=tuple(beside), instances=replaced(s.instances, index, corpse))
     return announced(dead, gone.name)
+
+
+def _on_the_device(s: State, gone: Instance) -> list[int]:
+    """Requests whose launch has begun, and that are not replied to yet."""
+    batches = (*gone.flights, Flight(gone.taken, gone.work))
+    launched = ((slot, request) for batch in batches for (slot, _), request in zip(batch.taken, batch.work))
+    words = ((s.slots[slot], request) for slot, request in launched if request > 0)
+    return [request for slot, request in words if slot.state == LEASED and slot.name == gone.name]
 
 
 def announced(s: State, name: int) -> State:
@@ -39,13 +47,13 @@ def steps(m: Machine, s: State) -> Iterator[Step]:
     if s.budget.frontend_kills:
         yield from _frontend_kills(m, s)
     if s.budget.supervisor_kills and s.supervisor.at != "idle":  # idle, it has nothing to lose
-        left = s.budget._replace(supervisor_kills=s.budget.supervisor_kills - 1)
+        left = changed(s.budget, supervisor_kills=s.budget.supervisor_kills - 1)
         dead = kernel_releases(s, m.supervisor_number)
-        yield may("the supervisor is killed, another starts", dead._replace(supervisor=Supervisor(), budget=left))
+        yield may("the supervisor is killed, another starts", changed(dead, supervisor=Supervisor(), budget=left))
 
 
 def _instance_kills(m: Machine, s: State) -> Iterator[Step]:
-    left = s._replace(budget=s.budget._replace(instance_kills=s.budget.instance_kills - 1))
+    left = changed(s, budget=changed(s.budget, instance_kills=s.budget.instance_kills - 1))
     for index, instance in enumerate(s.instances):
         if not instance.alive:
             continue
@@ -57,7 +65,7 @@ def _instance_kills(m: Machine, s: State) -> Iterator[Step]:
 
 
 def _frontend_kills(m: Machine, s: State) -> Iterator[Step]:
-    left = s._replace(budget=s.budget._replace(frontend_kills=s.budget.frontend_kills - 1))
+    left = changed(s, budget=changed(s.budget, frontend_kills=s.budget.frontend_kills - 1))
     for lane, frontend in enumerate(s.frontends):
         if frontend.alive:
             corpse = m.new_frontend(0, frontend.sent)._replace(alive=False, at="dead")
@@ -66,9 +74,9 @@ def _frontend_kills(m: Machine, s: State) -> Iterator[Step]:
                 Fate.ORPHANED if fate == Fate.OUTSTANDING and request in frontend.tickets else fate
                 for request, fate in enumerate(s.fates)
             )
-            yield may(f"F{lane} is killed", dead._replace(fates=fates, frontends=replaced(s.frontends, lane, corpse)))
+            yield may(f"F{lane} is killed", changed(dead, fates=fates, frontends=replaced(s.frontends, lane, corpse)))
 
 
 def kernel_releases(s: State, process: int) -> State:
     """A dead holder's lock is free."""
-    return s._replace(lease=0) if s.lease == process else s
+    return changed(s, lease=0) if s.lease == process else s

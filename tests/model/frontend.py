@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.model.changes import free_slot, replaced, set_fate, set_frontend, set_slot
+from tests.model.changes import changed, free_slot, replaced, set_fate, set_frontend, set_slot
 from tests.model.machine import Machine
 from tests.model.state import LEASED, READY, REPLIED, STATE_NAMES, WRITING, Fate, Slot, State, Withdrawal
 from tests.model.steps import Step, may, must, violation
@@ -18,8 +18,8 @@ Place = Callable[[Machine, State, int], Steps]
 
 def steps(m: Machine, s: State, lane: int) -> Steps:
     """Everything the frontend of this lane may do next."""
-    if s.frontends[lane].alive:
-        yield from PLACES[s.frontends[lane].at](m, s, lane)
+    me = s.frontends[lane]
+    return PLACES[me.at](m, s, lane) if me.alive else iter(())
 
 
 # --- idle: whatever event comes first ------------------------------------------------------------------------------
@@ -27,10 +27,13 @@ def steps(m: Machine, s: State, lane: int) -> Steps:
 
 def idle(m: Machine, s: State, lane: int) -> Steps:
     me = s.frontends[lane]
+    if me.due:
+        rung = set_frontend(changed(s, doorbell=True), lane, due=False)
+        yield must(f"F{lane} rings the doorbell, at the end of its turn", rung)
     if me.unsent and 0 in me.tickets:
         yield _claim(m, s, lane)
     if s.reply_bells[lane]:
-        drained = s._replace(reply_bells=replaced(s.reply_bells, lane, False))
+        drained = changed(s, reply_bells=replaced(s.reply_bells, lane, False))
         looking = _walk(m, set_frontend(drained, lane, at="look"), lane, 0)
         yield must(f"F{lane} drains its reply bell", looking)
     if me.notices:
@@ -50,9 +53,9 @@ def _claim(m: Machine, s: State, lane: int) -> Step:
     index = m.lane_slots(lane)[position]
     slot = Slot(state=WRITING, generation=s.slots[index].generation, payload=request)
     claimed = set_frontend(
-        set_fate(s._replace(slots=replaced(s.slots, index, slot)), request, Fate.OUTSTANDING),
+        set_fate(changed(s, slots=replaced(s.slots, index, slot)), request, Fate.OUTSTANDING),
         lane,
-        at="closing?" if m.bounds.undeploy else "publish",
+        at="closing?" if m.bounds.undeploy else "publish" if m.rules.ready_before_ring else "ring_early",
         cursor=position,
         tickets=replaced(me.tickets, position, request),
         unsent=me.unsent - 1,
@@ -67,7 +70,7 @@ def _cancels(m: Machine, s: State, lane: int) -> Steps:
     for position, request in enumerate(me.tickets):
         if s.budget.cancels and request and not me.withdrawals[position]:
             abandoned = replaced(me.withdrawals, position, Withdrawal.TRY)
-            left = s._replace(budget=s.budget._replace(cancels=s.budget.cancels - 1))
+            left = changed(s, budget=changed(s.budget, cancels=s.budget.cancels - 1))
             flagged = set_slot(set_frontend(left, lane, withdrawals=abandoned), m.lane_slots(lane)[position], cancel=1)
             yield may(f"F{lane} request {request} is cancelled", set_fate(flagged, request, Fate.CANCELLED))
 
@@ -83,7 +86,7 @@ def _withdrawals(m: Machine, s: State, lane: int) -> Steps:
             later = replaced(me.withdrawals, position, Withdrawal.LATER)
             yield must(f"F{lane} finds the lease busy", set_frontend(s, lane, withdrawals=later))
         else:
-            held = s._replace(lease=m.frontend_number(lane))
+            held = changed(s, lease=m.frontend_number(lane))
             yield must(f"F{lane} takes the lease", set_frontend(held, lane, at="withdraw_look", cursor=position))
 
 
@@ -108,11 +111,25 @@ def turn_away(m: Machine, s: State, lane: int) -> Steps:
 
 def publish(m: Machine, s: State, lane: int) -> Steps:
     index = m.lane_slots(lane)[s.frontends[lane].cursor]
-    yield must(f"F{lane} slot {index} := READY", set_frontend(set_slot(s, index, state=READY), lane, at="ring"))
+    ready = set_slot(s, index, state=READY)
+    rings = m.rules.ring_at_turn_end and m.rules.ready_before_ring
+    yield must(f"F{lane} slot {index} := READY", _rings(m, ready, lane) if rings else _after_event(ready, lane))
+
+
+def _rings(m: Machine, s: State, lane: int) -> State:
+    """At once; or the bell is only due, and whatever else this turn of the event loop brings comes before it."""
+    if m.bounds.turn_bell:
+        return _after_event(set_frontend(s, lane, due=True), lane)
+    return set_frontend(s, lane, at="ring", cursor=0, dead_name=0)
 
 
 def ring(m: Machine, s: State, lane: int) -> Steps:
-    yield must(f"F{lane} rings the doorbell", _after_event(s._replace(doorbell=True), lane))
+    yield must(f"F{lane} rings the doorbell", _after_event(changed(s, doorbell=True), lane))
+
+
+def ring_early(m: Machine, s: State, lane: int) -> Steps:
+    """Only where the doorbell is rung for what is still WRITING."""
+    yield must(f"F{lane} rings the doorbell", set_frontend(changed(s, doorbell=True), lane, at="publish"))
 
 
 # --- replies ----------------------------------------------------------------------------------------------------------
@@ -139,7 +156,7 @@ def _walk(m: Machine, s: State, lane: int, cursor: int) -> State:
     if position is not None:
         return set_frontend(s, lane, cursor=position)
     rings = me.at == "death" and m.rules.ring_on_death and any(me.tickets)
-    return set_frontend(s, lane, at="ring", cursor=0, dead_name=0) if rings else _after_event(s, lane)
+    return _rings(m, s, lane) if rings else _after_event(s, lane)
 
 
 def _deliver(m: Machine, s: State, lane: int, position: int) -> Step:
@@ -195,7 +212,7 @@ def withdraw_release(m: Machine, s: State, lane: int) -> Steps:
     me = s.frontends[lane]
     if me.withdrawals[me.cursor]:
         s = set_frontend(s, lane, withdrawals=replaced(me.withdrawals, me.cursor, Withdrawal.LEASED))
-    released = s._replace(lease=0) if m.rules.withdraw_under_lease else s
+    released = changed(s, lease=0) if m.rules.withdraw_under_lease else s
     yield must(f"F{lane} releases the lease", set_frontend(released, lane, at="idle", cursor=0))
 
 
@@ -226,7 +243,11 @@ def _redispatch(m: Machine, s: State, lane: int, position: int) -> Step:
     if suspect and slot.attempt:
         if s.deaths[request] < 2:
             return violation(f"F{lane} convicts request {request}, started in {s.deaths[request]} deaths", s)
+        if s.beside[request]:
+            return violation(f"F{lane} convicts request {request}, which died beside request {s.beside[request]}", s)
         return must(f"F{lane} convicts request {request}", _end(m, s, lane, position, Fate.CONVICTED))
+    if s.deaths[request] > 1:
+        return violation(f"F{lane} offers request {request} again after {s.deaths[request]} deaths of it", s)
     if suspect:
         s = set_slot(s, index, isolate=1, attempt=1)
     told = f"F{lane} slot {index} := READY again" + (", isolated" if suspect else "")
@@ -238,14 +259,14 @@ def _redispatch(m: Machine, s: State, lane: int, position: int) -> Step:
 
 def refuse_lease(m: Machine, s: State, lane: int) -> Steps:
     if not s.lease:
-        held = s._replace(lease=m.frontend_number(lane))
+        held = changed(s, lease=m.frontend_number(lane))
         yield must(f"F{lane} takes the lease to refuse", set_frontend(held, lane, at="refuse"))
 
 
 def refuse(m: Machine, s: State, lane: int) -> Steps:
     me = s.frontends[lane]
     if me.cursor == m.bounds.slots:
-        yield must(f"F{lane} has refused all, releases", _after_event(s._replace(lease=0), lane))
+        yield must(f"F{lane} has refused all, releases", _after_event(changed(s, lease=0), lane))
         return
     index, moved = m.lane_slots(lane)[me.cursor], set_frontend(s, lane, cursor=me.cursor + 1)
     if me.tickets[me.cursor] and s.slots[index].state == READY:
@@ -261,6 +282,7 @@ PLACES: dict[str, Place] = {
     "turn_away": turn_away,
     "publish": publish,
     "ring": ring,
+    "ring_early": ring_early,
     "look": look,
     "withdraw_look": withdraw_look,
     "withdraw": withdraw,

@@ -15,6 +15,7 @@ class Bounds:
     instances: int = 2
     slots: int = 2  # per lane
     batch: int = 2
+    in_flight: int = 1  # batches of one instance between staging and reply
     requests: int = 2  # per frontend
     successor_requests: int = 1  # of a frontend that inherits a lane
     instance_kills: int = 0
@@ -23,6 +24,7 @@ class Bounds:
     cancels: int = 0
     orders: int = 0  # instances that the supervisor kills
     undeploy: bool = False
+    turn_bell: bool = False  # frontends ring when a turn of their event loop ends, not at once
 
     @property
     def lane_requests(self) -> int:
@@ -42,10 +44,15 @@ class Rules:
     sweep_under_lease: bool = True
     one_word: bool = True
     fresh_names: bool = True
+    ready_before_ring: bool = True
+    ring_at_turn_end: bool = True
     ring_on_death: bool = True
     wait_for_lease: bool = True
     drain_before_look: bool = True
+    drain_before_peek: bool = True
+    drain_to_look: bool = True
     ring_when_left: bool = True
+    finish_before_sleep: bool = True
     area_before_word: bool = True
     word_before_bell: bool = True
     harvest_on_death: bool = True
@@ -54,7 +61,11 @@ class Rules:
     count_started_only: bool = True
     ordered_is_innocent: bool = True
     order_before_kill: bool = True
+    start_at_launch: bool = True
+    start_before_call: bool = True
     isolated_alone: bool = True
+    isolated_after_others: bool = True
+    others_after_isolated: bool = True
     refuse_when_closing: bool = True
     generation_check: bool = False  # not a rule: a substitute for hand_over_when_free that does not suffice
 
@@ -84,7 +95,7 @@ class Machine:
 
     def new_instance(self, name: int) -> Instance:
         """It looks before it sleeps for the first time."""
-        return Instance(True, "lease", name)
+        return Instance(True, "peek", name)
 
     def initial(self) -> State:
         """Everybody alive, every slot free, nobody asleep yet."""
@@ -104,5 +115,6 @@ class Machine:
             supervisor=Supervisor(),
             fates=(Fate.UNBORN,) * requests,
             deaths=(0,) * requests,
+            beside=(0,) * requests,
             budget=Budget(b.instance_kills, b.frontend_kills, b.supervisor_kills, b.cancels, b.orders),
         )

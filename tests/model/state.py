@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 FREE, WRITING, READY, LEASED, REPLIED = range(5)
 STATE_NAMES = ("FREE", "WRITING", "READY", "LEASED", "REPLIED")
+DROPPED = -1  # a reply that says "not computed"
 
 
 class Fate(IntEnum):
@@ -57,19 +58,29 @@ class Frontend(NamedTuple):
     withdrawals: tuple[int, ...]
     unsent: int  # requests still to come from its callers
     sent: int  # counts over all owners of the lane, so that request numbers are unique
+    due: bool = False  # the doorbell is to be rung when this turn of the event loop ends
     notices: frozenset[int] = frozenset()  # names whose pidfd is readable and not yet dealt with
     cursor: int = 0
     dead_name: int = 0
 
 
+class Flight(NamedTuple):
+    """A batch between staging and reply."""
+
+    taken: tuple[tuple[int, int], ...]  # slot and the generation seen when it was chosen
+    work: tuple[int, ...] = ()  # request number of each taken slot from its launch on; DROPPED: not to be computed
+    launched: bool = False
+
+
 class Instance(NamedTuple):
-    """A worker that takes batches."""
+    """A worker that takes batches. The fields of `Flight` are here for the batch that is taken or replied to now."""
 
     alive: bool
     at: str
     name: int
-    taken: tuple[tuple[int, int], ...] = ()  # slot and the generation seen when it was chosen
-    work: tuple[int, ...] = ()  # request number per taken slot, DROPPED, or 0 when not read yet
+    flights: tuple[Flight, ...] = ()  # in the order of their replies; only the last may be not launched yet
+    taken: tuple[tuple[int, int], ...] = ()
+    work: tuple[int, ...] = ()
     cursor: int = 0
     left: bool = False  # READY work was seen and not taken
     checked: bool = False  # generation re-read just before the next store
@@ -108,8 +119,6 @@ class State(NamedTuple):
     instances: tuple[Instance, ...]
     supervisor: Supervisor
     fates: tuple[int, ...]  # by request number
-    deaths: tuple[int, ...]  # by request number: instances that died of themselves with it started
+    deaths: tuple[int, ...]  # by request number: instances that died of themselves with it on the device
+    beside: tuple[int, ...]  # by request number: another that was on the device in the latest of these deaths
     budget: Budget
-
-
-DROPPED = -1  # a reply that says "not computed"

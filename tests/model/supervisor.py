@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.model.changes import free_slot, living_names, replaced
+from tests.model.changes import changed, free_slot, living_names, replaced
 from tests.model.faults import kernel_releases, without_instance
 from tests.model.machine import Machine
 from tests.model.state import FREE, LEASED, STATE_NAMES, Slot, State, Supervisor
@@ -15,7 +15,7 @@ Steps = Iterator[Step]
 
 def steps(m: Machine, s: State) -> Steps:
     """Everything the supervisor may do next."""
-    yield from PLACES[s.supervisor.at](m, s)
+    return PLACES[s.supervisor.at](m, s)
 
 
 def idle(m: Machine, s: State) -> Steps:
@@ -23,7 +23,8 @@ def idle(m: Machine, s: State) -> Steps:
         yield from _undeploys(s)
     if not s.closing:
         yield from _restarts(m, s)
-    yield from _orders(m, s)
+    if s.budget.orders:
+        yield from _orders(m, s)
     for lane, frontend in enumerate(s.frontends):
         if not frontend.alive:
             yield from _lane_of_the_dead(m, s, lane)
@@ -31,11 +32,11 @@ def idle(m: Machine, s: State) -> Steps:
 
 def _undeploys(s: State) -> Steps:
     if not s.closing:
-        yield may("the supervisor sets closing", s._replace(closing=True))
+        yield may("the supervisor sets closing", changed(s, closing=True))
     elif not s.detaching:
         outstanding = any(any(frontend.tickets) for frontend in s.frontends if frontend.alive)
         text = "the deadline of closing passes" if outstanding else "nothing is outstanding"
-        yield Step(Kind.MAY if outstanding else Kind.MUST, text + ": instances detach", s._replace(detaching=True))
+        yield Step(Kind.MAY if outstanding else Kind.MUST, text + ": instances detach", changed(s, detaching=True))
 
 
 def _restarts(m: Machine, s: State) -> Steps:
@@ -45,17 +46,17 @@ def _restarts(m: Machine, s: State) -> Steps:
         if not instance.alive:
             names = s.names + 1 if m.rules.fresh_names else s.names
             name = names if m.rules.fresh_names else instance.name
-            born = s._replace(names=names, instances=replaced(s.instances, index, m.new_instance(name)))
+            born = changed(s, names=names, instances=replaced(s.instances, index, m.new_instance(name)))
             yield Step(Kind.MAY if somebody else Kind.MUST, f"I{index} is restarted as {name}", born)
 
 
 def _orders(m: Machine, s: State) -> Steps:
     """Two steps, the order and the kill; the supervisor may die in between."""
     for index, instance in enumerate(s.instances):
-        if s.budget.orders and instance.alive:
-            left = s._replace(budget=s.budget._replace(orders=s.budget.orders - 1))
+        if instance.alive:
+            left = changed(s, budget=changed(s.budget, orders=s.budget.orders - 1))
             if m.rules.order_before_kill:
-                written = left._replace(ordered=s.ordered | {instance.name}, supervisor=Supervisor("kill", index))
+                written = changed(left, ordered=s.ordered | {instance.name}, supervisor=Supervisor("kill", index))
                 yield may(f"the supervisor writes: the death of {instance.name} is ordered", written)
             else:
                 yield may(f"the supervisor kills {instance.name}", _killed(m, left, index))
@@ -63,7 +64,7 @@ def _orders(m: Machine, s: State) -> Steps:
 
 def kill(m: Machine, s: State) -> Steps:
     """The one whose death it has just ordered, which may be dead by now."""
-    index, done = s.supervisor.lane, s._replace(supervisor=Supervisor())
+    index, done = s.supervisor.lane, changed(s, supervisor=Supervisor())
     if s.instances[index].alive and s.instances[index].name in s.ordered:
         done = _killed(m, done, index)
     yield must(f"the supervisor kills I{index}", done)
@@ -79,9 +80,9 @@ def _lane_of_the_dead(m: Machine, s: State, lane: int) -> Steps:
         if not s.closing:
             heir = m.new_frontend(m.bounds.successor_requests, s.frontends[lane].sent)
             told = f"lane {lane} is handed to a new frontend"
-            yield must(told, s._replace(frontends=replaced(s.frontends, lane, heir)))
+            yield must(told, changed(s, frontends=replaced(s.frontends, lane, heir)))
     elif any(_sweepable(m, s, slot) for slot in slots):
-        yield must(f"lane {lane} is to be swept", s._replace(supervisor=Supervisor("lease", lane)))
+        yield must(f"lane {lane} is to be swept", changed(s, supervisor=Supervisor("lease", lane)))
 
 
 def _sweepable(m: Machine, s: State, slot: Slot) -> bool:
@@ -92,9 +93,9 @@ def _sweepable(m: Machine, s: State, slot: Slot) -> bool:
 
 def lease(m: Machine, s: State) -> Steps:
     if not m.rules.sweep_under_lease:
-        yield must("the supervisor sweeps at once", s._replace(supervisor=s.supervisor._replace(at="sweep")))
+        yield must("the supervisor sweeps at once", changed(s, supervisor=changed(s.supervisor, at="sweep")))
     elif not s.lease:
-        held = s._replace(lease=m.supervisor_number, supervisor=s.supervisor._replace(at="sweep"))
+        held = changed(s, lease=m.supervisor_number, supervisor=changed(s.supervisor, at="sweep"))
         yield must("the supervisor takes the lease", held)
 
 
@@ -102,11 +103,11 @@ def sweep(m: Machine, s: State) -> Steps:
     """One slot a step."""
     me = s.supervisor
     if me.cursor == m.bounds.slots:
-        released = s._replace(lease=0) if m.rules.sweep_under_lease else s
-        yield must("the supervisor releases the lease", released._replace(supervisor=Supervisor()))
+        released = changed(s, lease=0) if m.rules.sweep_under_lease else s
+        yield must("the supervisor releases the lease", changed(released, supervisor=Supervisor()))
         return
     index = m.lane_slots(me.lane)[me.cursor]
-    slot, moved = s.slots[index], s._replace(supervisor=me._replace(cursor=me.cursor + 1))
+    slot, moved = s.slots[index], changed(s, supervisor=changed(me, cursor=me.cursor + 1))
     if _sweepable(m, s, slot):
         yield must(f"the supervisor frees slot {index}, {STATE_NAMES[slot.state]}", free_slot(moved, index))
     else:
