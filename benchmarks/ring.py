@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ from numpy.typing import NDArray
 from engine.clock import NS_PER_S, now_ns
 from engine.core.batching import Candidate
 from engine.shm.bell import Bell
-from engine.shm.lane import LaneOwner, Outcome, SlotRequest
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
 from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.steward import Steward
 from engine.shm.taker import SlotResult, Taker
@@ -70,6 +73,18 @@ def serve_ring(fds: list[int]) -> None:
             doorbell.drain()
 
 
+@dataclass(slots=True)
+class Asker:
+    """A request as a slot's header has it."""
+
+    arrival_ns: int
+    turn_ns: int
+    deadline_ns: int
+    request_id: str = "benchmark"
+    caller_hash: int = 0
+    level: int = 0
+
+
 class Ring:
     """A segment with one owner per lane in this process."""
 
@@ -89,10 +104,12 @@ class Ring:
         """Submits `count` requests, spread over the lanes, and waits for all their replies."""
         arrival_ns = now_ns()
         data = payload if payload.size else np.ones(1, dtype=np.int16)  # a slot takes at least one byte
-        request = SlotRequest(data, True, 1.0, "benchmark", 0, 0, arrival_ns, arrival_ns + NS_PER_S)
+        asker = Asker(arrival_ns=arrival_ns, turn_ns=arrival_ns, deadline_ns=arrival_ns + NS_PER_S)
         owners = list(self.owners.values())
         for k in range(count):
-            assert owners[k % len(owners)].try_submit(request, None) is not None
+            item = Item(data)
+            item.ticket = asker
+            assert owners[k % len(owners)].offer(item)
         while count:
             for fd, _ in self.poller.poll():
                 count -= len(self.owners[fd].harvest())
@@ -102,6 +119,8 @@ class Ring:
 
     def close(self) -> None:
         self.poller.close()
+        for owner in self.owners.values():
+            owner.close()
         self.lease.close()
         for bell in (self.doorbell, *self.bells):
             bell.close()

@@ -31,19 +31,19 @@ def _parse(value: str) -> _Armed | None:
     return _Armed(point, int(nth or 1))
 
 
-_armed = _parse(os.environ.get(VARIABLE, ""))
+armed = _parse(os.environ.get(VARIABLE, ""))
 
 
 def arm(value: str) -> None:
     """Sets the crash point of this process, "" for none. Raises ConfigError for a value that is malformed."""
-    global _armed
-    _armed = _parse(value)
+    global armed
+    armed = _parse(value)
 
 
 def reach(point: str) -> None:
     """Says that the process is at `point`; does not return if this is where it is to die."""
-    if _armed is not None:
-        _step(_armed, point)
+    if armed is not None:
+        _step(armed, point)
 
 
 def _step(armed: _Armed, point: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.client import EngineClient, Item, ItemAnswer, ModelDescription
+from engine.client import EngineClient, Item, ModelDescription
 from engine.clock import Deadline
 from engine.errors import (
     BrokenError,
@@ -135,9 +135,11 @@ class StandInEngine:
         self.requests.append(StandInRequest(deployment_id, request_id, level, windows))
         error = self._error
         if error is None:
-            return AnsweredTicket([self._computed(window, len(windows)) for window in windows], None, deadline.at_ns)
+            for item, window in zip(items, windows, strict=True):
+                self._compute(item, window, len(windows))
+            return AnsweredTicket(items, None, deadline.at_ns)
         if isinstance(error, (BrokenError, DeadlineExceeded)):
-            return AnsweredTicket([], error, deadline.at_ns)
+            return AnsweredTicket(items, error, deadline.at_ns)
         raise error
 
     def description(self, deployment_id: str) -> ModelDescription:
@@ -181,10 +183,10 @@ class StandInEngine:
         window[: len(payload)] = payload * np.float32(scale)
         return window
 
-    def _computed(self, window: Window, batch_size: int) -> ItemAnswer:
-        probabilities = self._checked(self._answer(window))
-        error = None if np.isfinite(probabilities).all() else NonFiniteOutput()
-        return ItemAnswer(probabilities, batch_size=batch_size, error=error)
+    def _compute(self, item: Item, window: Window, batch_size: int) -> None:
+        item.probabilities = self._checked(self._answer(window))
+        item.batch_size = batch_size
+        item.error = None if np.isfinite(item.probabilities).all() else NonFiniteOutput()
 
     def _checked(self, answer: Probabilities) -> NDArray[np.float32]:
         probabilities = np.asarray(answer, np.float32)
@@ -199,22 +201,17 @@ class AnsweredTicket:
 
     done = True
 
-    def __init__(self, answers: list[ItemAnswer], error: EngineError | None, deadline_ns: int) -> None:
+    def __init__(self, items: Sequence[Item], error: EngineError | None, deadline_ns: int) -> None:
+        self.items = items
         self.error = error
         self.deadline_ns = deadline_ns
-        self._answers = answers
 
-    def wait(self) -> list[ItemAnswer]:
+    def wait(self) -> Sequence[Item]:
         """Raises the request's error, or else the first one of an item."""
-        for error in (self.error, *(answer.error for answer in self._answers)):
+        for error in (self.error, *(item.error for item in self.items)):
             if error is not None:
                 raise error
-        return self._answers
-
-    result = wait
-
-    async def wait_async(self) -> list[ItemAnswer]:
-        return self.wait()
+        return self.items
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Calls back at once."""

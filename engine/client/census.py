@@ -24,29 +24,25 @@ class Census:
     def __init__(self, segment: Segment) -> None:
         self._states = np.frombuffer(segment.tables.word, np.uint8)[::WORD_BYTES]  # the low byte of a word
         self._lanes = [segment.lane_row(lane) for lane in range(segment.geometry.lanes)]
-        self._count = 0
+        self.count = 0
         self._counted_ns = -FAR_FACTOR * FRESH_NS
+        self.fresh_until_ns = 0  # far from the bound, `count` need not be taken anew before
 
     def waiting(self, now_ns: int, bound: int) -> int:
         """Requests that wait; near `bound` exact to what has been added in the last millisecond elsewhere."""
-        fresh = self.fresh(now_ns, bound)
-        return self.count_anew(now_ns) if fresh is None else fresh
-
-    def fresh(self, now_ns: int, bound: int) -> int | None:
-        """The same without a look at the segment, which may be gone; None where a count is due."""
-        fresh_ns = FRESH_NS if 2 * self._count >= bound else FAR_FACTOR * FRESH_NS
-        return self._count if now_ns - self._counted_ns < fresh_ns else None
+        fresh_ns = FRESH_NS if 2 * self.count >= bound else FAR_FACTOR * FRESH_NS
+        return self.count if now_ns - self._counted_ns < fresh_ns else self.count_anew(now_ns)
 
     def count_anew(self, now_ns: int) -> int:
         """Requests that wait just now."""
         ready = int(np.count_nonzero(self._states == READY))
-        self._count = ready + sum(lane[LaneWord.WAITING] for lane in self._lanes)
-        self._counted_ns = now_ns
-        return self._count
+        self.count = ready + sum(lane[LaneWord.WAITING] for lane in self._lanes)
+        self._counted_ns, self.fresh_until_ns = now_ns, now_ns + FAR_FACTOR * FRESH_NS
+        return self.count
 
     def added(self) -> None:
         """This process has let one more request in."""
-        self._count += 1
+        self.count += 1
 
     def close(self) -> None:
         """Lets go of the segment."""

@@ -26,10 +26,10 @@ class CounterBook:
 
     def count(self, *counts: tuple[str, int]) -> None:
         """Adds to counters of this process's lane, or keeps it for the next lane. KeyError for unknown names."""
-        while (attachment := self._versions.active()) is not None:
-            if attachment.count(*counts):
+        while (attachment := self._versions.active) is not None:
+            if attachment.board.add_all(counts):
                 return
-            if self._versions.active() is attachment:
+            if self._versions.active is attachment:
                 break
         with self._lock:
             for name, n in spread(counts):
@@ -40,18 +40,18 @@ class CounterBook:
     def adopt(self, attachment: Attachment) -> None:
         """What was kept is counted in a new lane."""
         with self._lock:
-            if attachment.count_sums(self._kept):
+            if attachment.board.add_sums(self._kept.items()):
                 self._kept.clear()
 
     def let_go(self, attachment: Attachment) -> None:
         """Takes a version out. What it has counted is remembered; nothing more is counted in it by this process."""
         with self._lock:
-            attachment.stop_counting()
+            attachment.board.close()
             seen = self._look()
             leaver = next((k for k, (each, _) in enumerate(seen) if each is attachment), None)
             if leaver is not None:
                 self._gone = after_leaving([counted.part for _, counted in seen], leaver, self._gone)
-            self._versions.attachments.pop(attachment.version, None)
+            self._versions.remove(attachment)
 
     def let_go_in_child(self) -> None:
         """In a forked child: whoever held the lock does not exist here."""
@@ -60,7 +60,7 @@ class CounterBook:
     def read(self) -> Counters:
         """Everything that was counted until now."""
         with self._lock:
-            seen, active = self._look(), self._versions.active()
+            seen, active = self._look(), self._versions.active
             lanes, instances = named(total([counted.part for _, counted in seen], self._gone))
             for name, n in self._kept.items():
                 lanes[name] += n

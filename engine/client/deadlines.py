@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class DeadlineWheel(Generic[T]):
-    """Items by the moment they are due. An item is added once and leaves by `remove` or by `due`."""
+    """Items by the moment they are due. An item is added once, and leaves by `due` unless it has left its bucket."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,18 +25,18 @@ class DeadlineWheel(Generic[T]):
         self._order: list[int] = []  # heap of the keys of _buckets
         self._sweep_at = _SWEEP_FROM
 
-    def add(self, item: T, at_ns: int) -> None:
-        """Adds `item`, due at the end of the bucket of `at_ns`."""
-        bucket = at_ns >> BUCKET_BITS
+    def add(self, item: T, at_ns: int) -> set[T]:
+        """Adds `item`, due at the end of the bucket of `at_ns`. Returns the bucket: `discard` takes the item out."""
+        number = at_ns >> BUCKET_BITS
         with self._lock:
-            members = self._buckets.get(bucket)
-            if members is not None:
-                members.add(item)
-                return
-            self._buckets[bucket] = {item}
-            heapq.heappush(self._order, bucket)
-            if len(self._buckets) >= self._sweep_at:
-                self._sweep()
+            bucket = self._buckets.get(number)
+            if bucket is None:
+                if len(self._buckets) >= self._sweep_at:
+                    self._sweep()
+                bucket = self._buckets[number] = set()
+                heapq.heappush(self._order, number)
+            bucket.add(item)
+            return bucket
 
     def _sweep(self) -> None:
         """Drops emptied buckets, which stay until they come first: with hours to go they would be a million sets.
@@ -46,13 +46,6 @@ class DeadlineWheel(Generic[T]):
         self._buckets = {bucket: members for bucket, members in self._buckets.items() if members}
         self._order = sorted(self._buckets)
         self._sweep_at = max(_SWEEP_FROM, 2 * len(self._buckets))
-
-    def remove(self, item: T, at_ns: int) -> None:
-        """Takes out `item`, added with the same `at_ns`; no matter when it has left already."""
-        with self._lock:
-            members = self._buckets.get(at_ns >> BUCKET_BITS)
-            if members is not None:
-                members.discard(item)
 
     def due(self, now_ns: int) -> list[T]:
         """Every item whose bucket has ended, removed."""
@@ -64,8 +57,10 @@ class DeadlineWheel(Generic[T]):
 
     def drain(self) -> list[T]:
         """Every item, removed."""
+        found: list[T] = []
         with self._lock:
-            found = [item for members in self._buckets.values() for item in members]
+            for bucket in self._buckets.values():
+                found += bucket  # in one step: other threads take out what is answered meanwhile
             self._buckets.clear()
             self._order.clear()
         return found

@@ -14,29 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from engine.client.attachment import Attachment
 from engine.client.line import SharedLine
-from engine.client.ticket import NO_PROBABILITIES, Flight, ItemAnswer, Ticket
+from engine.client.ticket import Ticket
 from engine.client.versions import Versions
-from engine.clock import NS_PER_S, now_ns
-from engine.core.admission import slot_window
-from engine.errors import (
-    DeadlineExceeded,
-    EngineClosed,
-    EngineError,
-    InvalidField,
-    ModelCrashed,
-    ModelFailed,
-    NonFiniteOutput,
-)
-from engine.shm.records import Outcome, SlotReply
-
-_ERRORS: dict[Outcome, type[EngineError]] = {
-    Outcome.EXPIRED: DeadlineExceeded,
-    Outcome.CANCELLED: DeadlineExceeded,  # only ever of a ticket that is done already, or of a lane taken for dead
-    Outcome.NON_FINITE: NonFiniteOutput,
-    Outcome.CRASHED: ModelCrashed,
-}
+from engine.clock import now_ns
+from engine.errors import EngineClosed, InvalidField
+from engine.shm.item import Item
+from engine.shm.records import Outcome
 
 
 class Dispatcher:
@@ -95,13 +79,12 @@ class Dispatcher:
             self.pump()
 
     def forget(self, ticket: Ticket) -> None:
-        """The ticket is done: it leaves the line, and its slots come home by themselves."""
-        held_slots = bool(ticket.in_flight)
-        if held_slots:
-            for flight in ticket.in_flight:
-                flight.attachment.abandon(flight)
-            ticket.in_flight.clear()  # they lead to the segment, and would keep it mapped as long as the ticket lives
-        if self._line.length and (held_slots or ticket.has_unsent_items):
+        """The ticket is done, unanswered: it leaves the line, and its slots come home by themselves."""
+        for item in ticket.items:
+            lane = item.lane
+            if lane is not None:
+                lane.abandon(item)
+        if self._line.length:
             self._line.settle(ticket)
             self.pump()
 
@@ -122,69 +105,52 @@ class Dispatcher:
 
     def _send_from(self, ticket: Ticket) -> bool:
         """True when all of `ticket` that may be in flight is; False when there is no slot for its next item."""
-        while (attachment := self._versions.active()) is not None:
-            flight = ticket.take_off(attachment, slot_window(attachment.slots))
-            if flight is None:
+        while (attachment := self._versions.active) is not None:
+            item = ticket.take_off(attachment.window)
+            if item is None:
                 return True
-            if self._has_sent(flight, attachment):
-                if len(ticket.answers) == 1:  # nearly every request: no second look
-                    return True
-            else:
-                ticket.turn_back(flight)
-                if not attachment.closing:
-                    return False
-        return not ticket.unsent
-
-    def _has_sent(self, flight: Flight, attachment: Attachment) -> bool:
-        """False when there is no slot, or the version has begun to close (and is then marked so)."""
-        ticket = flight.ticket
-        items = ticket.items
-        if not items:
-            return True  # done meanwhile: `take_off` will give no more
-        item = items[flight.index]
-        if not attachment.fits(item.payload.nbytes):
-            ticket.fail(InvalidField("the model was replaced by one of another input shape", field="audio_data"))
-            return True
-        try:
-            if not attachment.try_submit(flight, item):
+            try:
+                has_slot = attachment.owner.offer(item)
+            except EngineClosed:
+                self._versions.stop_taking(attachment)
+                ticket.turn_back(item)
+                continue
+            except InvalidField:  # it was checked, but for another version
+                text = "the model was replaced by one of another input shape"
+                ticket.fail(InvalidField(text, field="audio_data"))
+                return True
+            if not has_slot:
+                ticket.turn_back(item)
                 return False
-        except EngineClosed:
-            attachment.closing = True
-            return False
-        if ticket.done:  # between `take_off` and now: whoever finished it could not see the slot
-            attachment.abandon(flight)
-        return True
+            if ticket.done:  # between `take_off` and now: whoever finished it could not see the slot
+                attachment.owner.abandon(item)
+            elif not ticket.to_send:  # nearly every request: no second look
+                return True
+        return not ticket.to_send or ticket.done
 
     # --- out, in the reactor's thread -------------------------------------------------------------------------------
 
-    def deliver(self, replies: Iterable[SlotReply]) -> None:
-        """Files every reply with its ticket, then gives the freed slots to those who wait."""
-        for reply in replies:
-            flight = reply.ticket.owner
-            if isinstance(flight, Flight) and not flight.ticket.done:
-                self._file(flight, reply)
+    def deliver(self, home: Iterable[Item]) -> None:
+        """Files every item that has come home with its ticket, then gives the freed slots to those who wait."""
+        now = now_ns()
+        for item in home:
+            ticket = item.ticket
+            if not isinstance(ticket, Ticket):
+                continue  # nobody waits for it any more
+            if item.outcome is Outcome.REFUSED:
+                self._give_back(item, ticket)
+                continue
+            ticket.land(item, now)
+            if ticket.to_send and not ticket.done:
+                self._line.settle(ticket, turn_ns=now)
         if self._line.length:
             self.pump()
 
-    def _file(self, flight: Flight, reply: SlotReply) -> None:
-        ticket = flight.ticket
-        if reply.outcome is not Outcome.REFUSED:
-            ticket.land(flight, _answer(ticket.arrival_ns, reply))
-            if ticket.unsent:
-                self._line.settle(ticket, turn_ns=now_ns())
-        elif self._versions.is_going:
+    def _give_back(self, item: Item, ticket: Ticket) -> None:
+        """`item` was refused uncomputed: it is for the version that follows, if one does."""
+        if self._versions.is_going:
             ticket.fail(self._versions.refusal())
-        else:  # given back uncomputed, for the version that follows
-            ticket.turn_back(flight)
-            self._line.settle(ticket)
-
-
-def _answer(arrival_ns: int, reply: SlotReply) -> ItemAnswer:
-    started_ns = reply.started_ns or reply.taken_ns or reply.done_ns or arrival_ns
-    return ItemAnswer(
-        probabilities=NO_PROBABILITIES if reply.probabilities is None else reply.probabilities,
-        batch_size=reply.batch_size,
-        queue_s=max(0, started_ns - arrival_ns) / NS_PER_S,
-        compute_s=max(0, reply.done_ns - started_ns) / NS_PER_S,
-        error=None if reply.outcome is Outcome.OK else _ERRORS.get(reply.outcome, ModelFailed)(reply.error),
-    )
+            return
+        item.outcome, item.error = Outcome.OK, None
+        ticket.turn_back(item)
+        self._line.settle(ticket)

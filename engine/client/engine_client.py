@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -18,12 +17,12 @@ from typing import Any
 
 from engine.client.attachment import Attachment
 from engine.client.deadlines import BUCKET_BITS, DeadlineWheel
-from engine.client.deployment import Deployment
+from engine.client.deployment_client import DeploymentClient
 from engine.client.questions import Questions
 from engine.client.reactor import LoopReactor, Reactor, ThreadReactor
 from engine.client.roster import Roster
 from engine.client.tally import known_counter
-from engine.client.ticket import Item, Ticket
+from engine.client.ticket import Ticket
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
 from engine.control.link import ControlLink
@@ -41,6 +40,7 @@ from engine.errors import (
 )
 from engine.observe.counters import Counters
 from engine.shm.forked import not_for_children
+from engine.shm.item import Item
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 
 TICK_NS = NS_PER_S  # the belt against lost hints
@@ -69,7 +69,7 @@ class EngineClient:
         self._tries = 0  # to reconnect, in a row
         self._armed_ns = 0  # when the deadline timer fires; 0: it does not
         self._lifecycle = threading.Lock()  # around changing the reactor and closing
-        self._pid = os.getpid()
+        self._is_inherited = False  # this is a forked child, and everything here its parent's
         self.closed = False
         not_for_children(self)
 
@@ -125,7 +125,7 @@ class EngineClient:
 
     def close(self) -> None:
         """Fails what is under way with EngineClosed and gives the lanes back. Idempotent; nothing in a forked child."""
-        if os.getpid() != self._pid:
+        if self._is_inherited:
             return
         with self._lifecycle:
             if self.closed:
@@ -144,7 +144,7 @@ class EngineClient:
 
     def let_go_in_child(self) -> None:
         """In a forked child: lanes, connection and threads are the parent's, who notices nothing."""
-        self.closed = True
+        self.closed = self._is_inherited = True
         self._lifecycle = threading.Lock()
         self._ensuring = None
         self._reactor.let_go_in_child()
@@ -216,7 +216,10 @@ class EngineClient:
         """
         if self.closed:
             self._check_open()
-        deployment = self._find(deployment_id)
+        try:
+            deployment = self._roster.deployments[deployment_id]
+        except (KeyError, TypeError):
+            deployment = self._find(deployment_id)  # says what is wrong
         ticket = deployment.submit(
             items, request_id=request_id, level=level, deadline=deadline, caller_hash=caller_hash
         )
@@ -245,12 +248,12 @@ class EngineClient:
     def ready(self, deployment_id: str) -> bool:
         """Whether a request would be taken now; False for unknown ones."""
         deployment = self._roster.deployments.get(deployment_id)
-        return deployment is not None and not self.closed and deployment.versions.is_serving
+        return deployment is not None and not self.closed and deployment.versions.ready is not None
 
     def attachment(self, deployment_id: str) -> Attachment | None:
         """The version that serves, for those who look into its segment; None when there is none."""
         deployment = self._roster.deployments.get(deployment_id)
-        return None if deployment is None else deployment.versions.active()
+        return None if deployment is None else deployment.versions.active
 
     def known_deployments(self) -> list[str]:
         """Every deployment that the supervisor has ever spoken of: what is gone has still counted."""
@@ -268,7 +271,7 @@ class EngineClient:
             deployment.count((known_counter(name), n))
 
     def _check_ours(self) -> None:
-        if os.getpid() != self._pid:
+        if self._is_inherited:
             raise InheritedByFork()
 
     def _check_open(self) -> None:
@@ -276,7 +279,7 @@ class EngineClient:
         if self.closed:
             raise EngineClosed("this client is closed")
 
-    def _find(self, deployment_id: object) -> Deployment:
+    def _find(self, deployment_id: object) -> DeploymentClient:
         self._check_ours()
         if not isinstance(deployment_id, str):
             kind = type(deployment_id).__name__

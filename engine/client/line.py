@@ -15,7 +15,7 @@ from engine.client.attachment import Attachment
 from engine.client.ticket import Ticket
 from engine.client.versions import Versions
 from engine.clock import now_ns
-from engine.core.admission import WaitingLine, slot_window
+from engine.core.admission import WaitingLine
 
 
 class SharedLine:
@@ -58,8 +58,8 @@ class SharedLine:
         self._told = None
 
     def _window(self) -> int:
-        attachment = self._versions.active()
-        return sys.maxsize if attachment is None else slot_window(attachment.slots)
+        attachment = self._versions.active
+        return sys.maxsize if attachment is None else attachment.window
 
     def __enter__(self) -> WaitingLine[Ticket]:
         self._lock.acquire()
@@ -76,9 +76,9 @@ class SharedLine:
     def _publish(self) -> None:
         """Caller holds the lock, or an older length could be published after a newer one."""
         self.length = len(self._line)
-        active, told = self._versions.active(), self._told
+        active, told = self._versions.active, self._told
         if told is not None and told is not active:
-            told.tell_waiting(0)
+            told.owner.tell_waiting(0)
         if active is not None:
-            active.tell_waiting(self.length)
+            active.owner.tell_waiting(self.length)
         self._told = active

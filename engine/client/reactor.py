@@ -200,7 +200,7 @@ class LoopReactor(Reactor):
             self.loop.call_soon_threadsafe(_guarded, callback)
 
     def soon(self, callback: Callback) -> bool:
-        if self._closing or not self.in_own_thread() or not self.loop.is_running():
+        if self._closing or threading.get_ident() != self._thread_id or not self.loop.is_running():
             return False
         self.loop.call_soon(callback)
         return True

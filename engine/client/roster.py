@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.client.attachment import Attachment
 from engine.client.deadlines import DeadlineWheel
-from engine.client.deployment import Deployment
+from engine.client.deployment_client import DeploymentClient
 from engine.client.reactor import Reactor
 from engine.client.ticket import Ticket
 from engine.clock import NS_PER_MS, now_ns
@@ -31,7 +31,7 @@ class Roster:
     """Keeps itself up to date by `handle`. `reactor` is set by the client, which moves the watches when it changes."""
 
     def __init__(self, settings: Settings, *, reactor: Reactor, wheel: DeadlineWheel[Ticket]) -> None:
-        self.deployments: dict[str, Deployment] = {}
+        self.deployments: dict[str, DeploymentClient] = {}
         self.welcomed = False  # the first burst of messages is complete
         self.reactor = reactor
         self.tell: Callable[[Message], None] = lambda message: None  # to the supervisor; set by the client
@@ -121,7 +121,8 @@ class Roster:
             self._tell_idle(str(message["deployment"]), int(message["version"]))
             return
         deployment, attachment = found
-        attachment.closing = attachment.told_closing = True
+        attachment.recalled = True
+        deployment.versions.stop_taking(attachment)
         deployment.dispatcher.deliver(attachment.refuse_unserved())
         deployment.dispatcher.look()
         self._drop_if_idle(deployment, attachment)
@@ -131,12 +132,12 @@ class Roster:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def _on_bell(self, deployment: Deployment, attachment: Attachment) -> None:
-        deployment.dispatcher.deliver(attachment.harvest())
-        if attachment.closing:
+    def _on_bell(self, deployment: DeploymentClient, attachment: Attachment) -> None:
+        deployment.dispatcher.deliver(attachment.owner.harvest())
+        if attachment.recalled:
             self._drop_if_idle(deployment, attachment)
 
-    def _on_death(self, deployment: Deployment, attachment: Attachment, name: int) -> None:
+    def _on_death(self, deployment: DeploymentClient, attachment: Attachment, name: int) -> None:
         self.reactor.unwatch(attachment.pidfd_of(name))
         deployment.dispatcher.deliver(attachment.instance_down(name))
         self._drop_if_idle(deployment, attachment)
@@ -144,7 +145,7 @@ class Roster:
     def look_everywhere(self) -> None:
         """The belt: what a lost hint would have shown, and what has to be looked at from time to time."""
         for deployment, attachment in self._pairs():
-            deployment.dispatcher.deliver(attachment.harvest())
+            deployment.dispatcher.deliver(attachment.owner.harvest())
             deployment.dispatcher.deliver(attachment.refuse_unserved())
             self._drop_if_idle(deployment, attachment)
         now = now_ns()
@@ -152,7 +153,7 @@ class Roster:
             deployment.dispatcher.look()
             deployment.measure_drain(now)
 
-    def _drop_if_idle(self, deployment: Deployment, attachment: Attachment) -> None:
+    def _drop_if_idle(self, deployment: DeploymentClient, attachment: Attachment) -> None:
         if not attachment.droppable:
             return
         self.forget(deployment, attachment)
@@ -169,12 +170,12 @@ class Roster:
 
     # --- for the client ---------------------------------------------------------------------------------------------
 
-    def deployment(self, deployment_id: str) -> Deployment:
+    def deployment(self, deployment_id: str) -> DeploymentClient:
         """The deployment of this name, made when it is new."""
         found = self.deployments.get(deployment_id)
         if found is None:
             settings = self._settings
-            found = Deployment(
+            found = DeploymentClient(
                 deployment_id,
                 queue_size=settings.request_queue_size,
                 aging_ns=settings.aging_ms * NS_PER_MS,
@@ -195,7 +196,7 @@ class Roster:
             for name, pidfd in attachment.names.items():
                 self.reactor.watch(pidfd, partial(self._on_death, deployment, attachment, name))
 
-    def forget(self, deployment: Deployment, attachment: Attachment) -> None:
+    def forget(self, deployment: DeploymentClient, attachment: Attachment) -> None:
         """Lets go of one version."""
         self.reactor.unwatch(attachment.reply_bell.fileno())
         for pidfd in attachment.names.values():
@@ -228,12 +229,12 @@ class Roster:
         """Slots of this process that are not home."""
         return sum(attachment.outstanding for _, attachment in self._pairs())
 
-    def _pairs(self) -> Iterator[tuple[Deployment, Attachment]]:
+    def _pairs(self) -> Iterator[tuple[DeploymentClient, Attachment]]:
         for deployment in tuple(self.deployments.values()):
             for attachment in tuple(deployment.versions.attachments.values()):
                 yield deployment, attachment
 
-    def _find(self, message: Message) -> tuple[Deployment, Attachment] | None:
+    def _find(self, message: Message) -> tuple[DeploymentClient, Attachment] | None:
         deployment = self.deployment(message["deployment"])
         attachment = deployment.versions.attachments.get(int(message["version"]))
         return None if attachment is None else (deployment, attachment)

@@ -18,7 +18,7 @@ def counts_of(ticket: Ticket) -> Counts:
     """The counters that a ticket moves, once, when it is done."""
     error = ticket.error
     if error is None:  # of its items the first one counts, as for `Ticket.wait`
-        error = next((answer.error for answer in ticket.answers if answer is not None and answer.error), None)
+        error = next((item.error for item in ticket.items if item.error), None)
     if error is None:
         return (("requests", 1), ("succeeded", 1), ("latency_ns", ticket.done_ns - ticket.arrival_ns))
     if isinstance(error, DeadlineExceeded):

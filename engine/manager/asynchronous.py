@@ -113,7 +113,7 @@ class OptimizedModelServingManager:
         self._drive()
         ticket, description = self.core.submit(asked, audio_data)
         try:
-            answer = (await ticket.wait_async())[0]
+            answer = (await ticket)[0]
         except EngineError as error:
             return failed(error, request_id=asked.request_id, timeout=timeout)
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.client import Item, ItemAnswer, ModelDescription
+from engine.client import Item, ModelDescription
 from engine.errors import (
     CallerError,
     DeadlineExceeded,
@@ -64,13 +64,13 @@ def _numbers(audio_data: object, *, int16: bool) -> NDArray[Any]:
         raise InvalidField(f"audio_data is no array of numbers: {error}", field="audio_data") from error
 
 
-def success(answer: ItemAnswer, description: ModelDescription, *, request_id: str, latency_s: float) -> Result:
+def success(item: Item, description: ModelDescription, *, request_id: str, latency_s: float) -> Result:
     """The published answer, with labels."""
-    order = np.argsort(-answer.probabilities, kind="stable")[:TOP_K].tolist()
+    order = np.argsort(-item.probabilities, kind="stable")[:TOP_K].tolist()
     top = [
         {
             "class_index": index,
-            "probability": float(answer.probabilities[index]),
+            "probability": float(item.probabilities[index]),
             "label": description.labels[index],
         }
         for index in order
@@ -82,7 +82,7 @@ def success(answer: ItemAnswer, description: ModelDescription, *, request_id: st
         "confidence": top[0]["probability"],
         "inference_method": "batch",
         "request_id": request_id,
-        "batch_size": answer.batch_size,
+        "batch_size": item.batch_size,
         "latency": latency_s,
         "cache_hit": False,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from engine.shm.segment import Segment
 from engine.shm.words import READY, WORD_BYTES
 
 _LANE_WORD = {name: LaneWord.COUNTERS + k for k, name in enumerate(LANE_COUNTERS)}
+_REQUESTS, _SUCCEEDED, _LATENCY = (_LANE_WORD[name] for name in ("requests", "succeeded", "latency_ns"))
 _INSTANCE_WORD = {name: InstanceWord.COUNTERS + k for k, name in enumerate(INSTANCE_COUNTERS)}
 _BOUNDS_NS = tuple(round(bound_s * NS_PER_S) for bound_s in LATENCY_BOUNDS_S)
 _LATENCY_WORDS = tuple(_LANE_WORD[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1))
@@ -31,34 +32,51 @@ COUNTED = len(LANE_COUNTERS) + len(INSTANCE_COUNTERS)  # figures of a Part: lane
 
 
 class LaneBoard:
-    """The counters of one lane, for the process that owns it. Thread-safe."""
+    """The counters of one lane, for the process that owns it, until it is closed. Thread-safe."""
 
     def __init__(self, segment: Segment, lane: int) -> None:
         self._words = segment.lane_row(lane)
         self._lock = threading.Lock()  # an increment is a load and a store, and frontends have threads
+        self._closed = False
 
-    def add(self, name: str, n: int = 1) -> None:
-        """Adds to a counter of LANE_COUNTERS; KeyError for any other name."""
-        word = _LANE_WORD[name]
-        with self._lock:
-            self._words[word] = (self._words[word] + n) & _WORD_MASK
+    def add(self, name: str, n: int = 1) -> bool:
+        """Adds to a counter of LANE_COUNTERS; KeyError for any other name. False, and nothing added, once closed."""
+        return self.add_all(((name, n),))
 
-    def add_all(self, counts: Sequence[tuple[str, int]]) -> None:
+    def add_all(self, counts: Iterable[tuple[str, int]]) -> bool:
         """`add` for several; the `latency_ns` of one request counts into its bucket of the histogram too."""
+        return self.add_sums(spread(counts))
+
+    def add_sums(self, sums: Iterable[tuple[str, int]]) -> bool:
+        """`add` for what was summed elsewhere, the buckets of the histogram with it (see `spread`)."""
         words = self._words
         with self._lock:
-            for name, n in counts:
-                word = _LANE_WORD[name]
-                words[word] = (words[word] + n) & _WORD_MASK
-                if name == "latency_ns":
-                    words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)]] += 1
+            if not self._closed:
+                for name, n in sums:
+                    word = _LANE_WORD[name]
+                    words[word] = (words[word] + n) & _WORD_MASK
+            return not self._closed
 
-    def add_sums(self, sums: Mapping[str, int]) -> None:
-        """Adds what was summed elsewhere, the buckets of the histogram with it (see `spread`)."""
+    def add_answered(self, latency_ns: int) -> bool:
+        """`add` for all that a request moves which was answered."""
+        words = self._words
         with self._lock:
-            for name, n in sums.items():
-                word = _LANE_WORD[name]
-                self._words[word] = (self._words[word] + n) & _WORD_MASK
+            if not self._closed:
+                words[_REQUESTS] = (words[_REQUESTS] + 1) & _WORD_MASK
+                words[_SUCCEEDED] = (words[_SUCCEEDED] + 1) & _WORD_MASK
+                words[_LATENCY] = (words[_LATENCY] + latency_ns) & _WORD_MASK
+                words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, latency_ns)]] += 1
+            return not self._closed
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        with self._lock:
+            self._closed = True
+
+    def let_go_in_child(self) -> None:
+        """In a forked child: whoever held the lock does not exist here."""
+        self._lock = threading.Lock()
+        self._closed = True
 
 
 def spread(counts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:

@@ -1,13 +1,13 @@
-"""What goes into a slot and what comes out of it, as plain values of one process."""
+"""What the words of slots stand for, as plain values of one process."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from engine.errors import InternalError
+from engine.shm.words import REPLIED, state_of
 
 
 class Outcome(IntEnum):
@@ -26,45 +26,6 @@ KIND_INT16 = 0
 KIND_FLOAT32 = 1
 
 
-class SlotRequest(NamedTuple):
-    """One item, ready to be copied into a slot."""
-
-    payload: memoryview | NDArray[Any]  # contiguous, of int16 or float32 in native byte order
-    int16: bool
-    gain: float  # the instance multiplies by it: int16 by gain / 32768
-    request_id: str  # at most 128 bytes of it travel
-    caller_hash: int  # 64 bits
-    level: int  # -1 bulk, 0 normal, 1 interactive
-    arrival_ns: int
-    deadline_ns: int
-
-
-class SlotTicket:
-    """A submitted item, until its reply is harvested. Opaque but for `owner`, which the submitter may use freely."""
-
-    __slots__ = ("index", "generation", "owner", "abandoned")
-
-    def __init__(self, index: int, generation: int, owner: object) -> None:
-        self.index = index
-        self.generation = generation
-        self.owner = owner
-        self.abandoned = False  # set by LaneOwner.abandon alone
-
-
-@dataclass(slots=True)
-class SlotReply:
-    """What became of one ticket. The moments are 0 where the work never got that far."""
-
-    ticket: SlotTicket
-    outcome: Outcome
-    probabilities: NDArray[np.float32] | None  # [classes], a copy; only for OK
-    error: str = ""
-    batch_size: int = 0
-    taken_ns: int = 0  # leased by an instance
-    started_ns: int = 0  # put on the device
-    done_ns: int = 0  # reply written
-
-
 @dataclass(frozen=True, slots=True)
 class LaneStatistics:
     """How many slots are in which state; the sum is the number of slots, always."""
@@ -78,3 +39,13 @@ class LaneStatistics:
     @property
     def total(self) -> int:
         return self.free + self.writing + self.ready + self.leased + self.replied
+
+    @classmethod
+    def of(cls, words: Iterable[int]) -> LaneStatistics:
+        """How many of these slot words are in which state. Raises InternalError for a state that does not exist."""
+        counts = [0, 0, 0, 0, 0]
+        for word in words:
+            if state_of(word) > REPLIED:
+                raise InternalError(f"slot word {word:#x} has no valid state")
+            counts[state_of(word)] += 1
+        return cls(*counts)

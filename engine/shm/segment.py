@@ -143,7 +143,7 @@ class Segment:
 
     def set_closing(self) -> None:
         """For the supervisor alone. There is no way back."""
-        # Partner: the look at `closing` in LaneOwner.try_submit, under its lock and before READY. A frontend that
+        # Partner: the look at `closing` in LaneOwner.offer, under its lock and before READY. A frontend that
         # missed this store reports its slot as outstanding, and the segment waits for it.
         self.header[Header.CLOSING] = 1
 

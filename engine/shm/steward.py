@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from engine.crash_points import reach
 from engine.errors import InternalError, OutOfMemory
 from engine.observe.metrics import INSTANCE_COUNTERS
-from engine.shm.lane import count_states
 from engine.shm.layout import ORDERED_WORDS, Header, InstanceWord, LaneWord
 from engine.shm.lease import Lease
 from engine.shm.records import LaneStatistics
@@ -241,11 +240,11 @@ class Steward:
 
     def _counts(self, lane: int) -> LaneStatistics:
         words = self.segment.tables.word
-        return count_states([words[index] for index in self._slots(lane)])
+        return LaneStatistics.of(words[index] for index in self._slots(lane))
 
     def counts(self) -> LaneStatistics:
         """Slots of all lanes by state. Raises InternalError if they do not add up to the slots there are."""
-        return count_states(self.segment.tables.word.tolist())
+        return LaneStatistics.of(self.segment.tables.word.tolist())
 
     def close(self) -> None:
         """Closes the lease handle. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from engine.client import EngineClient, ItemAnswer
+from engine.client import EngineClient, Item
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import EngineError, NotReady
 from frontend.predict.answers import server_timing
@@ -35,7 +35,7 @@ class Answering:
         return windows * classes <= QUICK_PROBABILITIES and listed <= QUICK_LISTED
 
     def answer(
-        self, prediction: Prediction, answers: Sequence[ItemAnswer], request: HttpRequest, client: EngineClient
+        self, prediction: Prediction, answers: Sequence[Item], request: HttpRequest, client: EngineClient
     ) -> HttpResponse:
         """The 200, with its timing."""
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.client import ItemAnswer
+from engine.client import Item
 from engine.config import Settings
 from engine.errors import BodyTooLarge
 from engine.spec import ModelDescription
@@ -50,7 +50,7 @@ class Dialect(Protocol):
     def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
         """Raises InvalidField where the answer would be too long to be given."""
 
-    def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
+    def success(self, prediction: Prediction, answers: Sequence[Item], latency_s: float) -> HttpResponse:
         """The 200."""
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from engine.client import ItemAnswer
+from engine.client import Item
 from engine.config import Settings
 from engine.errors import InvalidField
 from engine.spec import ModelDescription
@@ -46,7 +46,7 @@ class OptimizedDialect:
                 field="top_k",
             )
 
-    def success(self, prediction: Prediction, answers: Sequence[ItemAnswer], latency_s: float) -> HttpResponse:
+    def success(self, prediction: Prediction, answers: Sequence[Item], latency_s: float) -> HttpResponse:
         parameters, description = prediction.parameters, prediction.description
         wording = self._wording_of(description)
         top_k, minimum = parameters.top_k, parameters.min_confidence

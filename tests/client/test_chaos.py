@@ -58,7 +58,7 @@ class Caller:
 
     def judge(self, ticket: Ticket, numbers: list[float], treatment: str) -> None:
         try:
-            assert first(ticket.result()) == numbers
+            assert first(ticket.wait()) == numbers
             self.ends["answered"] += 1
         except EngineError as error:
             assert isinstance(error, ALLOWED[treatment]), (treatment, error)
@@ -75,7 +75,7 @@ class Caller:
     async def run_async(self) -> None:
         for ticket, numbers, treatment in self.submissions():
             try:
-                await ticket.wait_async()
+                await ticket
             except EngineError:
                 pass
             self.judge(ticket, numbers, treatment)

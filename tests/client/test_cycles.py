@@ -23,7 +23,7 @@ Attach = Callable[..., EngineClient]
 REQUESTS = 10_000
 AT_ONCE = 50
 OURS = {
-    "Ticket", "Flight", "SlotTicket", "SlotReply", "SlotRequest", "ItemAnswer", "Item", "_Waker", "Future",
+    "Ticket", "Item", "_Waker", "Future",
     "ClientGone", "DeadlineExceeded", "ModelFailed", "QueueFull", "traceback", "frame",
 }  # fmt: skip
 
@@ -67,7 +67,7 @@ class Load:
 
     def ended(self, ticket: Ticket) -> None:
         try:
-            ticket.result()
+            ticket.wait()
             self.ends["answered"] += 1
         except EngineError as error:
             self.ends[type(error).__name__] += 1
@@ -83,7 +83,7 @@ class Load:
     async def in_loop(self) -> None:
         for ticket in list(self.submitted()):
             try:
-                await ticket.wait_async()
+                await ticket
             except EngineError:
                 pass
             self.ended(ticket)

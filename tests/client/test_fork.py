@@ -197,8 +197,8 @@ def test_locks_that_others_held_at_the_fork_stop_nobody(stage: Stage, attach: At
     held, done = threading.Event(), threading.Event()
     locks: list[AbstractContextManager[Any]] = [
         client._lifecycle, client._wheel._lock, client._questions._lock, deployment.counters._lock, ticket._lock,
-        deployment.dispatcher._pump_lock, deployment.dispatcher._line._lock, attachment._owner._lock,
-        attachment._users_lock, attachment._lease,
+        deployment.dispatcher._pump_lock, deployment.dispatcher._line._lock, attachment.owner._lock,
+        attachment.board._lock, deployment.versions._lock, attachment._lease,
     ]  # fmt: skip
 
     def hold() -> None:

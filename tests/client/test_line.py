@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from engine.client import EngineClient, Ticket
-from engine.client.attachment import Attachment
-from engine.client.ticket import Flight, Item
 from engine.clock import NS_PER_S, Deadline
 from engine.core.admission import slot_window
 from engine.errors import DeploymentFailed, EngineClosed, EngineError
 from engine.shm.board import queue_length
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
 from engine.shm.layout import LaneWord
 from engine.shm.words import FREE, state_of
 from tests.client.hand import Hand
@@ -41,10 +41,10 @@ def without_belt(monkeypatch: pytest.MonkeyPatch) -> None:
 def at_refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """Does something just after a request has found no slot, and before it can act on that: as if preempted there."""
     refusals, wanted, todo = [0], [0], [lambda: None]
-    try_submit = Attachment.try_submit
+    offer = LaneOwner.offer
 
-    def then_do(self: Attachment, flight: Flight, one: Item) -> bool:
-        sent = try_submit(self, flight, one)
+    def then_do(self: LaneOwner, one: Item) -> bool:
+        sent = offer(self, one)
         if not sent:
             refusals[0] += 1
             if refusals[0] == wanted[0]:
@@ -54,7 +54,7 @@ def at_refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], N
     def arrange(number: int, action: Callable[[], None]) -> None:
         refusals[0], wanted[0], todo[0] = 0, number, action
 
-    monkeypatch.setattr(Attachment, "try_submit", then_do)
+    monkeypatch.setattr(LaneOwner, "offer", then_do)
     return arrange
 
 
@@ -206,9 +206,9 @@ def test_a_cancelled_request_gives_its_slot_to_the_next_in_line(stage: Stage, at
     client = attach()
     tickets = [submit(client, item(float(k))) for k in range(3)]
     tickets[0].cancel()
-    assert len(tickets[1].in_flight) == 1 and version.steward.counts().ready == 1
+    assert tickets[1].in_flight == 1 and version.steward.counts().ready == 1
     tickets[1].expire()
-    assert len(tickets[2].in_flight) == 1 and gauge(version) == 0
+    assert tickets[2].in_flight == 1 and gauge(version) == 0
 
 
 @pytest.mark.usefixtures("without_belt")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import uvloop
 
-from engine.client import EngineClient, Item, ItemAnswer, Ticket
+from engine.client import EngineClient, Item, Ticket
 from engine.clock import Deadline
 from engine.errors import (
     ClientGone,
@@ -38,7 +38,7 @@ def submit(client: EngineClient, *items: Item, within_s: float = PATIENCE_S, lev
     return client.submit("echo", items, request_id="r", deadline=Deadline.after_s(within_s), level=level)
 
 
-def first(answers: list[ItemAnswer]) -> list[float]:
+def first(answers: Sequence[Item]) -> list[float]:
     return [float(answer.probabilities[0]) for answer in answers]
 
 
@@ -92,7 +92,7 @@ def test_an_event_loop_drives_and_threads_may_still_submit(
     client = attach()
 
     async def one(number: float) -> None:
-        assert first(await submit(client, item(number)).wait_async()) == [number]
+        assert first(await submit(client, item(number))) == [number]
 
     async def program() -> None:
         client.use_event_loop(asyncio.get_running_loop())
@@ -110,8 +110,8 @@ def test_a_loop_awaits_what_a_thread_drives(stage: Stage, attach: Attach) -> Non
     stage.start_instance(stage.deploy())
     client = attach()
 
-    async def program() -> list[ItemAnswer]:
-        return await submit(client, item(3)).wait_async()
+    async def program() -> Sequence[Item]:
+        return await submit(client, item(3))
 
     assert first(asyncio.run(program())) == [3]
 
@@ -126,7 +126,7 @@ def test_a_deadline_is_answered_on_time_while_the_instance_is_busy(
 
     async def program() -> None:
         client.use_event_loop(asyncio.get_running_loop())
-        await submit(client, item(1), within_s=0.05).wait_async()
+        await submit(client, item(1), within_s=0.05)
 
     with pytest.raises(DeadlineExceeded):
         if on_loop:
@@ -166,7 +166,7 @@ def test_an_item_that_fails_fails_alone(stage: Stage, attach: Attach) -> None:
     ticket = submit(attach(), item(1), item(BROKEN), item(2))
     with pytest.raises(ModelFailed, match="this item is broken"):
         ticket.wait()
-    errors = [answer.error for answer in ticket.answers if answer is not None]
+    errors = [each.error for each in ticket.items]
     assert [error is None for error in errors] == [True, False, True]
 
 
@@ -199,7 +199,7 @@ def test_a_long_recording_leaves_slots_for_others(stage: Stage, attach: Attach) 
     instance = stage.start_instance(version, gated=True, max_batch=1)
     client = attach()
     long = submit(client, *(item(float(k)) for k in range(20)))
-    assert len(long.in_flight) == 6
+    assert long.in_flight == 6
     short = submit(client, item(99))
     instance.let_pass(7)
     assert first(short.wait()) == [99]

@@ -14,7 +14,8 @@ from engine.instance.loading import load
 from engine.instance.runner import ModelRunner
 from engine.messages import process_start_ticks
 from engine.shm.bell import Bell
-from engine.shm.lane import LaneOwner, SlotReply, SlotRequest
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
 from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
@@ -22,6 +23,7 @@ from engine.shm.steward import Steward
 from engine.shm.taker import TakenSlot, Taker
 from engine.spec import ModelSource, ModelSpec
 from engine.testing.models import CLASSES, Loudness
+from tests.shm.rig import Asker, item_of
 
 FRAMES = Loudness.input_shape[0]
 MAX_BATCH = 4
@@ -41,25 +43,16 @@ class Bench:
     taker: Taker
 
     def submit(self, samples: np.ndarray, *, gain: float = 1.0, deadline_s: float = 60.0) -> None:
-        request = SlotRequest(
-            payload=samples,
-            int16=samples.dtype == np.int16,
-            gain=gain,
-            request_id="r",
-            caller_hash=0,
-            level=0,
-            arrival_ns=now_ns(),
-            deadline_ns=now_ns() + int(deadline_s * NS_PER_S),
-        )
-        assert self.owner.try_submit(request, samples) is not None
+        asker = Asker("r", deadline_ns=now_ns() + int(deadline_s * NS_PER_S))
+        assert self.owner.offer(item_of(samples, asker, gain=gain))
 
     def take_all(self) -> list[TakenSlot]:
         return self.taker.take(lambda found: [candidate.slot for candidate in found])
 
-    def replies(self) -> list[SlotReply]:
+    def replies(self) -> list[Item]:
         """In the order of submission."""
         found = self.owner.harvest()
-        return sorted(found, key=lambda reply: reply.ticket.index)
+        return sorted(found, key=lambda item: item.slot)
 
 
 @pytest.fixture
@@ -73,6 +66,7 @@ def bench() -> Iterator[Bench]:
         Taker(segment, name, lease, doorbell, [reply_bell]),
     )
     yield kept
+    kept.owner.close()
     del kept.owner, kept.taker  # their arrays keep the mapping, and pytest keeps `kept` a while longer
     for held in (doorbell, reply_bell, lease, steward, segment):
         held.close()

@@ -46,7 +46,7 @@ def test_each_item_gets_its_own_answer(bench: Bench) -> None:
     counts = processor(bench, "loudness")[0].process(bench.take_all())
     assert (counts.computed, counts.failed) == (4, 0)
     for samples, reply in zip(sounds, bench.replies()):
-        assert reply.outcome is Outcome.OK and reply.batch_size == 4 and reply.probabilities is not None
+        assert reply.outcome is Outcome.OK and reply.batch_size == 4
         np.testing.assert_allclose(reply.probabilities, expected(samples), atol=1e-5)
     assert bench.owner.statistics().free == 8
 
@@ -64,7 +64,7 @@ def test_only_the_culprit_gets_the_error(bench: Bench, culprit: int) -> None:
 def test_a_model_error_says_what_it_was(bench: Bench) -> None:
     bench.submit(sound(0, first=FAIL))
     processor(bench, "troubled")[0].process(bench.take_all())
-    assert bench.replies()[0].error == "ValueError: an item asked to fail"
+    assert str(bench.replies()[0].error) == "ValueError: an item asked to fail"
 
 
 def test_an_answer_that_is_not_finite_is_an_error_of_its_item(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_a_model_that_exits_fails_its_item_and_not_the_instance(bench: Bench) ->
     processor(bench, "troubled")[0].process(bench.take_all())
     replies = bench.replies()
     assert [reply.outcome for reply in replies] == [Outcome.OK, Outcome.MODEL_FAILED]
-    assert replies[1].error == "SystemExit: an item asked to exit"
+    assert str(replies[1].error) == "SystemExit: an item asked to exit"
 
 
 @pytest.mark.parametrize("culprit", range(4))

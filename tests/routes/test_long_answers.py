@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.client import ItemAnswer
+from engine.client import Item
 from engine.config import Settings
 from engine.errors import InvalidField
 from engine.spec import ModelDescription
@@ -32,13 +32,16 @@ def description_of(classes: int) -> ModelDescription:
     )  # fmt: skip
 
 
-def prediction_of(windows: int, classes: int, parameters: Parameters) -> tuple[Prediction, list[ItemAnswer]]:
+def prediction_of(windows: int, classes: int, parameters: Parameters) -> tuple[Prediction, list[Item]]:
     samples = np.ones(8, np.int16)
     cut = [Window(number, float(number), number + 1.0, samples, 1.0) for number in range(windows)]
     recording = Recording(samples.reshape(8, 1), 8, 1, "WAV")
     chances = np.random.default_rng(3).random((windows, classes), np.float32)
     made = Prediction("r1", "night.wav", parameters, description_of(classes), recording, cut, 0)
-    return made, [ItemAnswer(row, 1) for row in chances]
+    answers = [Item(samples) for _ in cut]
+    for answer, row in zip(answers, chances, strict=True):
+        answer.probabilities, answer.batch_size = row, 1
+    return made, answers
 
 
 def test_an_answer_of_two_thousand_windows_is_that_of_each_window() -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,8 @@ from engine.clock import NS_PER_S, now_ns
 from engine.core.batching import Candidate
 from engine.crash_points import VARIABLE
 from engine.shm.bell import Bell
-from engine.shm.lane import LaneOwner, SlotReply, SlotRequest
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
 from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
@@ -38,18 +41,34 @@ def take_first(candidates: list[Candidate]) -> list[int]:
     return [candidates[0].slot]
 
 
-def request(value: int = 1, *, words: int = 8, level: int = 0, deadline_ns: int | None = None) -> SlotRequest:
-    """A request whose payload is `value`, `words` times."""
-    return SlotRequest(
-        payload=np.full(words, value, dtype=np.int16),
-        int16=True,
-        gain=0.5,
-        request_id=f"request-{value}",
-        caller_hash=7,
-        level=level,
-        arrival_ns=now_ns(),
-        deadline_ns=now_ns() + 60 * NS_PER_S if deadline_ns is None else deadline_ns,
-    )
+@dataclass(eq=False)
+class Asker:
+    """A request as a slot's header has it."""
+
+    request_id: str = "request"
+    caller_hash: int = 7
+    level: int = 0
+    arrival_ns: int = field(default_factory=now_ns)
+    turn_ns: int = field(default_factory=now_ns)
+    deadline_ns: int = field(default_factory=lambda: now_ns() + 60 * NS_PER_S)
+
+
+def item_of(payload: NDArray[Any], asker: Asker, *, gain: float = 1.0) -> Item:
+    """An item that `asker` waits for."""
+    item = Item(payload, gain)
+    item.ticket = asker
+    return item
+
+
+def request(value: int = 1, *, words: int = 8, **header: int) -> Item:
+    """An item whose payload is `value`, `words` times; `header`: fields of its `Asker`."""
+    asker = Asker(f"request-{value}", **header)
+    return item_of(np.full(words, value, dtype=np.int16), asker, gain=0.5)
+
+
+def offered(lane: LaneOwner, item: Item) -> Item | None:
+    """`item`, offered; None if there is no slot for it."""
+    return item if lane.offer(item) else None
 
 
 def answer(slot: TakenSlot) -> NDArray[np.float32]:
@@ -63,12 +82,12 @@ def reply_to(taker: Taker, slots: list[TakenSlot]) -> None:
     taker.reply([SlotResult(slot, Outcome.OK, answer(slot), batch_size=len(slots)) for slot in slots])
 
 
-def values(replies: list[SlotReply]) -> list[int]:
-    """The first samples that came back, in the order of the replies. All must be OK."""
+def values(home: list[Item]) -> list[int]:
+    """The first samples that came back, in the order of the items. All must be OK."""
     found = []
-    for reply in replies:
-        assert reply.outcome is Outcome.OK and reply.probabilities is not None, reply
-        found.append(int(reply.probabilities[0]))
+    for item in home:
+        assert item.outcome is Outcome.OK and item.error is None, item.error
+        found.append(int(item.probabilities[0]))
     return found
 
 
@@ -82,6 +101,7 @@ class Rig:
         self.reply_bells = [Bell.create() for _ in range(lanes)]
         self.leases: list[Lease] = []
         self.successors: list[Steward] = []
+        self.owners: list[LaneOwner] = []
 
     def lease(self) -> Lease:
         """A handle of its own, as another process would have."""
@@ -91,7 +111,8 @@ class Rig:
     def owner(self, lane: int = 0, *, pid: int = 1000) -> LaneOwner:
         """A frontend that the lane is handed to."""
         self.steward.assign(lane, pid + lane, 1)
-        return LaneOwner(self.segment, lane, self.lease(), self.doorbell, self.reply_bells[lane])
+        self.owners.append(LaneOwner(self.segment, lane, self.lease(), self.doorbell, self.reply_bells[lane]))
+        return self.owners[-1]
 
     def taker(self, *, pid: int = 2000) -> Taker:
         """An instance with a new name, allowed to take."""
@@ -105,6 +126,8 @@ class Rig:
         return self.successors[-1]
 
     def close(self) -> None:
+        for owner in self.owners:
+            owner.close()
         for steward in (*self.successors, self.steward):
             steward.close()
         for lease in self.leases:

@@ -22,7 +22,7 @@ from engine.shm.board import (
     spread,
 )
 from engine.shm.layout import Header
-from tests.shm.rig import Rig, request, take_first
+from tests.shm.rig import Rig, offered, request, take_first
 
 
 def test_lanes_are_summed_whoever_owned_them(rig: Rig) -> None:
@@ -85,8 +85,8 @@ def test_instances_keep_their_own_row_and_leave_their_counts(rig: Rig) -> None:
 def test_the_queue_is_what_is_ready_and_what_waits_in_frontends(rig: Rig) -> None:
     lanes = [rig.owner(0), rig.owner(1)]
     for lane in lanes:
-        lane.try_submit(request(), None)
-        lane.waiting_gauge = 5
+        offered(lane, request())
+        lane.tell_waiting(5)
     assert queue_length(rig.segment) == 12
     rig.taker().take(take_first)
     assert queue_length(rig.segment) == 11
@@ -119,7 +119,7 @@ def test_what_is_kept_falls_into_the_bucket_of_each_and_not_of_the_sum(rig: Rig)
     for _ in range(3):
         for name, n in spread([("requests", 1), ("latency_ns", 400_000)]):
             sums[name] += n
-    LaneBoard(rig.segment, 0).add_sums(sums)
+    LaneBoard(rig.segment, 0).add_sums(sums.items())
     totals = lane_totals(rig.segment)
     assert (totals["requests"], totals["latency_ns"], totals[latency_counter(0)]) == (3, 1_200_000, 3)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import InternalError
-from engine.shm.lane import LaneOwner, LaneStatistics, Outcome, SlotTicket
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
+from engine.shm.records import LaneStatistics, Outcome
 from engine.shm.taker import Taker
-from tests.shm.rig import Rig, reply_to, request, take_all, take_first, values
+from tests.shm.rig import Rig, offered, reply_to, request, take_all, take_first, values
 
 
-def submit(lane: LaneOwner, value: int = 1) -> SlotTicket:
-    ticket = lane.try_submit(request(value), None)
+def submit(lane: LaneOwner, value: int = 1) -> Item:
+    ticket = offered(lane, request(value))
     assert ticket is not None
     return ticket
 
@@ -57,7 +59,7 @@ def test_the_second_death_with_started_work_is_a_verdict(rig: Rig) -> None:
     ticket = submit(lane)
     assert lane.instance_died(die_with(rig, started=True).name, alive=1) == []
     (reply,) = lane.instance_died(die_with(rig, started=True).name, alive=1)
-    assert reply.outcome is Outcome.CRASHED and reply.ticket is ticket
+    assert reply.outcome is Outcome.CRASHED and reply is ticket
     assert lane.statistics() == LaneStatistics(free=4)
 
 
@@ -147,10 +149,9 @@ def test_in_a_closing_segment_the_last_death_refuses_what_is_left(rig: Rig) -> N
         lane.abandon(abandoned)
     replies = lane.instance_died(dead.name, alive=0)
     assert [reply.outcome for reply in replies] == [Outcome.REFUSED] * 2
-    assert waiting in [reply.ticket for reply in replies]
+    assert waiting in replies and abandoned not in replies
     assert lane.statistics() == LaneStatistics(free=4)
-    lane.retry_withdrawals()
-    assert lane.statistics() == LaneStatistics(free=4)
+    assert lane.harvest() == [] and lane.statistics() == LaneStatistics(free=4)
 
 
 def test_while_one_instance_is_left_a_closing_segment_refuses_nothing(rig: Rig) -> None:

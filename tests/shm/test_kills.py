@@ -7,19 +7,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from engine import crash_points
-from engine.clock import NS_PER_S, now_ns
 from engine.crash_points import VARIABLE
 from engine.errors import ConfigError
-from engine.shm.lane import LaneOwner, LaneStatistics, Outcome, SlotReply, SlotRequest, SlotTicket
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
+from engine.shm.records import LaneStatistics, Outcome
 from engine.shm.taker import SlotResult
-from tests.shm.rig import ROOT, Rig, take_all, wait_readable
+from tests.shm.rig import ROOT, Asker, Rig, item_of, take_all, wait_readable
 from tests.stress import wire
 from tests.stress.ledger import Ledger
 
@@ -74,25 +77,17 @@ def producer(rig: Rig, crash_point: str, *, names: dict[int, int]) -> Iterator[i
     os.close(ledger_fd)
 
 
-def submit(lane: LaneOwner, number: int) -> SlotTicket | None:
-    """A sealed request whose ticket carries the answer it must get."""
-    payload, checksum = wire.seal(0, number, b"night" * (number % 300))
-    request = SlotRequest(
-        payload=memoryview(payload),
-        int16=True,
-        gain=1.0,
-        request_id=str(number),
-        caller_hash=0,
-        level=0,
-        arrival_ns=now_ns(),
-        deadline_ns=now_ns() + 60 * NS_PER_S,
-    )
-    return lane.try_submit(request, wire.answer_to(checksum, len(payload)))
+def submit(lane: LaneOwner, number: int) -> Item | None:
+    """A sealed request whose payload says what its answer must be; None if there is no slot."""
+    sealed, _ = wire.seal(0, number, b"night" * (number % 300))
+    item = item_of(np.frombuffer(sealed, np.uint8), Asker(str(number)))
+    return item if lane.offer(item) else None
 
 
-def is_right(reply: SlotReply) -> bool:
-    assert reply.probabilities is not None, reply
-    return tuple(reply.probabilities.tolist()) == reply.ticket.owner
+def is_right(item: Item) -> bool:
+    checksum = wire.checksum_if_whole(item.payload)
+    assert item.error is None and checksum is not None, item.error
+    return tuple(item.probabilities.tolist()) == wire.answer_to(checksum, item.payload.size)
 
 
 @pytest.mark.parametrize(
@@ -182,18 +177,18 @@ def test_threads_of_one_frontend_share_a_lane(rig: Rig) -> None:
 
     def send(first: int) -> None:
         for number in range(first, first + 600):
-            while (ticket := submit(lane, number)) is None:
-                lane.retry_withdrawals()
+            while (item := submit(lane, number)) is None:
+                time.sleep(0)
             if number % 3 == 0:
-                lane.abandon(ticket)
-                if ticket.abandoned:
+                lane.abandon(item)
+                if item.ticket is None:
                     abandoned.add(number)
 
     def receive() -> None:
         while not (done.is_set() and lane.outstanding == 0):
-            for reply in lane.harvest():
-                assert is_right(reply)
-                ended[reply.ticket.generation << 8 | reply.ticket.index] += 1
+            for item in lane.harvest():
+                assert is_right(item)
+                ended[item.generation << 8 | item.slot] += 1
 
     threads = [threading.Thread(target=send, args=(first,)) for first in (0, 600)]
     harvester = threading.Thread(target=receive)
@@ -201,9 +196,9 @@ def test_threads_of_one_frontend_share_a_lane(rig: Rig) -> None:
         for thread in (*threads, harvester):
             thread.start()
         wait_readable(pidfd)
-        for reply in lane.instance_died(name, alive=1):
-            assert is_right(reply)
-            ended[reply.ticket.generation << 8 | reply.ticket.index] += 1
+        for item in lane.instance_died(name, alive=1):
+            assert is_right(item)
+            ended[item.generation << 8 | item.slot] += 1
         for thread in threads:
             thread.join()
         done.set()

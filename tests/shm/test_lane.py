@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import EngineClosed, InternalError, InvalidField
+from engine.clock import NS_PER_S, now_ns
+from engine.errors import EngineClosed, InternalError, InvalidField, ModelFailed
 from engine.shm.bell import Bell
-from engine.shm.lane import LaneOwner, LaneStatistics, Outcome
+from engine.shm.lane import LaneOwner
+from engine.shm.layout import LaneWord
+from engine.shm.records import LaneStatistics, Outcome
 from engine.shm.taker import SlotResult, Taker
 from engine.shm.words import FREE, LEASED, READY, WRITING, generation_of, pack, state_of
-from tests.shm.rig import Rig, reply_to, request, take_all, take_first, values
+from tests.shm.rig import Rig, offered, reply_to, request, take_all, take_first, values
 
 
 class LateBell(Bell):
@@ -35,8 +38,8 @@ def rang(rig: Rig) -> bool:
 
 def test_a_request_comes_back_with_its_answer_and_its_moments(rig: Rig) -> None:
     lane, taker = rig.owner(1), rig.taker()
-    ticket = lane.try_submit(request(5, words=10), "the owner's")
-    assert ticket is not None and rang(rig)
+    began_ns, item = now_ns(), request(5, words=10)
+    assert offered(lane, item) and rang(rig)
     assert lane.statistics() == LaneStatistics(free=3, ready=1)
     slots = taker.take(take_all)
     assert lane.statistics() == LaneStatistics(free=3, leased=1)
@@ -44,11 +47,11 @@ def test_a_request_comes_back_with_its_answer_and_its_moments(rig: Rig) -> None:
     reply_to(taker, slots)
     assert lane.statistics() == LaneStatistics(free=3, replied=1)
     assert select.select([rig.reply_bells[1]], [], [], 0)[0]
-    (reply,) = lane.harvest()
-    assert reply.ticket is ticket and reply.ticket.owner == "the owner's"
-    assert reply.outcome is Outcome.OK and reply.batch_size == 1
-    assert reply.probabilities is not None and reply.probabilities.tolist() == [5, 10, 0.5]
-    assert 0 < reply.taken_ns <= reply.started_ns <= reply.done_ns
+    assert item.lane is lane and lane.harvest() == [item] and lane.harvest() == []
+    assert item.outcome is Outcome.OK and item.error is None and item.batch_size == 1
+    assert item.probabilities.tolist() == [5, 10, 0.5]
+    assert item.queue_s > 0 and item.compute_s > 0
+    assert item.queue_s + item.compute_s <= (now_ns() - began_ns) / NS_PER_S
     assert lane.statistics() == LaneStatistics(free=4) and lane.outstanding == 0
     assert not rig.reply_bells[1].drain()
 
@@ -57,7 +60,7 @@ def test_an_answer_is_a_copy(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
     kept = []
     for value in range(9):  # more than there are slots
-        lane.try_submit(request(value), None)
+        offered(lane, request(value))
         reply_to(taker, taker.take(take_all))
         kept += lane.harvest()
     assert values(kept) == list(range(9))
@@ -65,21 +68,21 @@ def test_an_answer_is_a_copy(rig: Rig) -> None:
 
 def test_a_full_lane_takes_nothing_and_says_so(rig: Rig) -> None:
     lane = rig.owner()
-    tickets = [lane.try_submit(request(value), None) for value in range(4)]
+    tickets = [offered(lane, request(value)) for value in range(4)]
     assert all(tickets) and lane.free == 0
-    assert lane.try_submit(request(), None) is None
+    assert offered(lane, request()) is None
     assert lane.outstanding == 4
     lane.abandon(tickets[2])  # type: ignore[arg-type]
-    assert lane.try_submit(request(), None) is not None
+    assert offered(lane, request()) is not None
 
 
 def test_slots_are_claimed_in_turn_and_busy_ones_skipped(rig: Rig) -> None:
     lane, taker = rig.owner(1), rig.taker()
-    first = lane.try_submit(request(), None)
+    first = offered(lane, request())
     assert first is not None
     for value in range(8):
-        lane.try_submit(request(value), None)
-        slots = taker.take(lambda found: [c.slot for c in found if c.slot != first.index])
+        offered(lane, request(value))
+        slots = taker.take(lambda found: [c.slot for c in found if c.slot != first.slot])
         assert [slot.index for slot in slots] == [5 + value % 3]
         reply_to(taker, slots)
         lane.harvest()
@@ -95,17 +98,18 @@ def test_slots_are_claimed_in_turn_and_busy_ones_skipped(rig: Rig) -> None:
 )
 def test_a_payload_that_does_not_fit_takes_no_slot(rig: Rig, payload: NDArray[np.int16], text: str) -> None:
     lane = rig.owner()
-    spoilt = request()._replace(payload=payload)
+    spoilt = request()
+    spoilt.payload = payload
     with pytest.raises(InvalidField, match=text):
-        lane.try_submit(spoilt, None)
+        offered(lane, spoilt)
     assert lane.free == 4
 
 
 def test_a_request_that_cannot_be_written_gives_its_slot_back(rig: Rig) -> None:
     lane = rig.owner()
-    spoilt = request()._replace(deadline_ns=-1)
+    spoilt = request(deadline_ns=-1)
     with pytest.raises(ValueError, match="invalid value"):
-        lane.try_submit(spoilt, None)
+        offered(lane, spoilt)
     assert lane.statistics() == LaneStatistics(free=4) and lane.free == 4
 
 
@@ -113,7 +117,7 @@ def test_a_closing_segment_takes_nothing(rig: Rig) -> None:
     lane = rig.owner()
     rig.segment.set_closing()
     with pytest.raises(EngineClosed):
-        lane.try_submit(request(), None)
+        offered(lane, request())
     assert lane.statistics() == LaneStatistics(free=4)
 
 
@@ -129,7 +133,7 @@ def test_closing_while_a_payload_is_copied_refuses_it(rig: Rig, monkeypatch: pyt
 
     monkeypatch.setattr(LaneOwner, "_fill", fill_then_close)
     with pytest.raises(EngineClosed):
-        lane.try_submit(request(), None)
+        offered(lane, request())
     assert lane.statistics() == LaneStatistics(free=4) and lane.outstanding == 0
     assert not rang(rig)
 
@@ -143,7 +147,7 @@ def test_a_lane_with_slots_in_use_has_no_owner(rig: Rig) -> None:
 
 def test_a_reply_to_another_generation_is_our_bug(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
-    lane.try_submit(request(), None)
+    offered(lane, request())
     reply_to(taker, taker.take(take_all))
     rig.segment.tables.word[0] += 1 << 32
     with pytest.raises(InternalError, match="answers generation 0"):
@@ -156,7 +160,7 @@ def test_the_generation_wraps(rig: Rig) -> None:
         rig.segment.tables.word[index] = pack(last, 0, FREE)
     lane, taker = rig.owner(), rig.taker()
     for value in range(8):
-        lane.try_submit(request(value), None)
+        offered(lane, request(value))
         slots = taker.take(take_all)
         assert slots[0].generation == (last if value < 4 else 0)
         reply_to(taker, slots)
@@ -166,11 +170,12 @@ def test_the_generation_wraps(rig: Rig) -> None:
 
 def test_an_error_comes_back_as_text(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
-    lane.try_submit(request(), None)
+    offered(lane, request())
     (slot,) = taker.take(take_all)
     taker.reply([SlotResult(slot, Outcome.MODEL_FAILED, None, error="index out of range: é")])
-    (reply,) = lane.harvest()
-    assert (reply.outcome, reply.error, reply.probabilities) == (Outcome.MODEL_FAILED, "index out of range: é", None)
+    (item,) = lane.harvest()
+    assert item.outcome is Outcome.MODEL_FAILED and item.probabilities.size == 0
+    assert type(item.error) is ModelFailed and str(item.error) == "index out of range: é"
 
 
 def test_a_reply_between_look_and_drain_is_not_lost(rig: Rig) -> None:
@@ -178,7 +183,7 @@ def test_a_reply_between_look_and_drain_is_not_lost(rig: Rig) -> None:
     rig.steward.assign(0, 1, 1)
     bell = LateBell(rig.reply_bells[0].fileno(), rig.taker())
     lane = LaneOwner(rig.segment, 0, rig.lease(), rig.doorbell, bell)
-    lane.try_submit(request(4), None)
+    offered(lane, request(4))
     assert values(lane.harvest()) == [4]
 
 
@@ -187,36 +192,36 @@ def test_a_reply_between_look_and_drain_is_not_lost(rig: Rig) -> None:
 
 def test_abandoned_before_it_was_taken_the_slot_is_free_at_once(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
-    ticket = lane.try_submit(request(), None)
+    ticket = offered(lane, request())
     assert ticket is not None
     lane.abandon(ticket)
     lane.abandon(ticket)
-    assert ticket.abandoned and lane.statistics() == LaneStatistics(free=4)
+    assert ticket.ticket is None and lane.statistics() == LaneStatistics(free=4)
     assert taker.take(take_all) == []
 
 
 def test_abandoned_while_the_lease_is_busy_it_is_tried_again(rig: Rig) -> None:
     lane, other = rig.owner(), rig.lease()
-    ticket = lane.try_submit(request(), None)
+    ticket = offered(lane, request())
     assert ticket is not None
     with other:
         lane.abandon(ticket)
-        lane.retry_withdrawals()
+        assert lane.harvest() == []
         # Freeing it here would corrupt the request of an instance that is just taking it.
-        assert lane.statistics().ready == 1 and lane.withdrawals_pending
-    lane.retry_withdrawals()
-    assert lane.statistics() == LaneStatistics(free=4) and not lane.withdrawals_pending
+        assert lane.statistics().ready == 1
+    assert lane.harvest() == []
+    assert lane.statistics() == LaneStatistics(free=4)
 
 
 def test_abandoned_while_leased_the_slot_returns_by_its_reply_and_nobody_hears_of_it(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
-    ticket = lane.try_submit(request(), None)
+    ticket = offered(lane, request())
     (slot,) = taker.take(take_all)
     assert ticket is not None
     seen = [slot.cancelled]
     lane.abandon(ticket)
     seen.append(slot.cancelled)
-    assert seen == [False, True] and not lane.withdrawals_pending
+    assert seen == [False, True]
     assert lane.statistics().leased == 1
     taker.reply([SlotResult(slot, Outcome.CANCELLED, None)])
     assert lane.harvest() == []
@@ -225,13 +230,13 @@ def test_abandoned_while_leased_the_slot_returns_by_its_reply_and_nobody_hears_o
 
 def test_taken_between_the_cancellation_and_the_retry(rig: Rig) -> None:
     lane, taker, other = rig.owner(), rig.taker(), rig.lease()
-    ticket = lane.try_submit(request(), None)
+    ticket = offered(lane, request())
     assert ticket is not None
     with other:
         lane.abandon(ticket)
     slots = taker.take(take_first)
     assert slots[0].cancelled
-    lane.retry_withdrawals()
+    assert lane.harvest() == []
     assert state_of(rig.segment.tables.word[0]) == LEASED
     reply_to(taker, slots)
     assert lane.harvest() == []
@@ -239,19 +244,21 @@ def test_taken_between_the_cancellation_and_the_retry(rig: Rig) -> None:
 
 def test_abandoning_what_was_answered_changes_nothing(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
-    ticket = lane.try_submit(request(1), None)
+    ticket = offered(lane, request(1))
     reply_to(taker, taker.take(take_all))
     lane.harvest()
     for value in range(4):
-        lane.try_submit(request(value), None)  # the slot of the old ticket is among these
+        offered(lane, request(value))  # the slot of the old ticket is among these
     assert ticket is not None
     lane.abandon(ticket)
-    assert not ticket.abandoned
+    assert ticket.ticket is not None
     assert [state_of(word) for word in rig.segment.tables.word[:4].tolist()] == [READY] * 4
 
 
 def test_the_gauge_of_those_that_wait_is_seen_by_all(rig: Rig) -> None:
     lane = rig.owner(1)
-    lane.waiting_gauge = 17
-    assert lane.waiting_gauge == 17
-    assert rig.owner(0).waiting_gauge == 0
+    lane.tell_waiting(17)
+    assert [rig.segment.lane_row(k)[LaneWord.WAITING] for k in (0, 1)] == [0, 17]
+    lane.close()
+    lane.tell_waiting(18)
+    assert rig.segment.lane_row(1)[LaneWord.WAITING] == 0

@@ -9,7 +9,7 @@ import sys
 import threading
 
 from engine.shm.lease import Lease
-from tests.shm.rig import Rig, python_child, request, says, wait_readable
+from tests.shm.rig import Rig, offered, python_child, request, says, wait_readable
 
 HOLDER = """
 import sys
@@ -77,7 +77,7 @@ def test_the_kernel_releases_the_lease_of_the_killed(rig: Rig) -> None:
 def test_a_stopped_holder_blocks_nobody_who_must_not_wait(rig: Rig) -> None:
     """Takers wait for it; the supervisor and the frontends go on, until it is killed."""
     lane = rig.owner()
-    ticket = lane.try_submit(request(), None)
+    ticket = offered(lane, request())
     assert ticket is not None
     with python_child(HOLDER, [rig.segment.fd]) as child:
         assert says(child) == "held"
@@ -88,7 +88,7 @@ def test_a_stopped_holder_blocks_nobody_who_must_not_wait(rig: Rig) -> None:
         child.kill()
         wait_readable(pidfd)
         os.close(pidfd)
-        lane.retry_withdrawals()
+        lane.harvest()
     assert lane.statistics().free == 4
 
 

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.shm.lane import LaneOwner, Outcome, SlotReply, SlotTicket
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
+from engine.shm.records import Outcome
 from engine.shm.taker import TakenSlot, Taker
 from engine.shm.words import LEASED, lessee_of, state_of
 from tests.shm.rig import Rig, reply_to, request
@@ -41,7 +43,7 @@ class Segments(RuleBasedStateMachine):
         self.notices: dict[int, list[int]] = {lane: [] for lane in range(LANES)}
         self.instances = [Instance(self.rig.taker()), Instance(self.rig.taker())]
         self.dead_names: set[int] = set()
-        self.waiting: dict[int, tuple[int, SlotTicket]] = {}  # value -> lane, ticket
+        self.waiting: dict[int, tuple[int, Item]] = {}  # value -> lane, item
         self.next_value = 1
         self.other_lease = self.rig.lease()
         self.lease_is_busy = False
@@ -52,10 +54,11 @@ class Segments(RuleBasedStateMachine):
     def submit(self, lane: int) -> None:
         if lane in self.owners:
             value, self.next_value = self.next_value, self.next_value + 1
-            ticket = self.owners[lane].try_submit(request(value), value)
-            assert ticket is not None or self.owners[lane].outstanding == 2
-            if ticket is not None:
-                self.waiting[value] = (lane, ticket)
+            item = request(value)
+            if self.owners[lane].offer(item):
+                self.waiting[value] = (lane, item)
+            else:
+                assert self.owners[lane].outstanding == 2
 
     @rule(lane=lanes)
     def harvest(self, lane: int) -> None:
@@ -66,13 +69,8 @@ class Segments(RuleBasedStateMachine):
     def abandon(self, pick: int) -> None:
         if self.waiting:
             value = sorted(self.waiting)[pick % len(self.waiting)]
-            lane, ticket = self.waiting.pop(value)
-            self.owners[lane].abandon(ticket)
-
-    @rule(lane=lanes)
-    def retry(self, lane: int) -> None:
-        if lane in self.owners:
-            self.owners[lane].retry_withdrawals()
+            lane, item = self.waiting.pop(value)
+            self.owners[lane].abandon(item)
 
     @rule(lane=lanes)
     def hear_of_deaths(self, lane: int) -> None:
@@ -80,16 +78,15 @@ class Segments(RuleBasedStateMachine):
             name = self.notices[lane].pop(0)
             self.deliver(self.owners[lane].instance_died(name, alive=2))
 
-    def deliver(self, replies: list[SlotReply]) -> None:
-        for reply in replies:
-            value = reply.ticket.owner
-            assert isinstance(value, int)
-            _, ticket = self.waiting.pop(value)  # a KeyError is an answer nobody waits for, or the second one
-            assert reply.ticket is ticket
-            if reply.outcome is Outcome.OK:
-                assert reply.probabilities is not None and reply.probabilities[0] == value
+    def deliver(self, home: list[Item]) -> None:
+        for item in home:
+            value = int(item.payload[0])
+            _, waiting = self.waiting.pop(value)  # a KeyError is an answer nobody waits for, or the second one
+            assert item is waiting
+            if item.outcome is Outcome.OK:
+                assert item.probabilities[0] == value
             else:
-                assert reply.outcome is Outcome.CRASHED
+                assert item.outcome is Outcome.CRASHED
 
     # --- instances --------------------------------------------------------------------------------------------------
 
@@ -170,7 +167,6 @@ class Segments(RuleBasedStateMachine):
                 self.sweep(lane)
                 while self.notices[lane]:
                     self.hear_of_deaths(lane)
-                self.retry(lane)
                 self.harvest(lane)
         assert not self.waiting
         assert self.rig.steward.counts().free == 2 * LANES

@@ -12,11 +12,12 @@ from engine.clock import NS_PER_S, now_ns
 from engine.errors import InternalError, OutOfMemory
 from engine.shm import memory
 from engine.shm.board import InstanceBoard, instance_totals
-from engine.shm.lane import LaneOwner, LaneStatistics
+from engine.shm.lane import LaneOwner
+from engine.shm.records import LaneStatistics
 from engine.shm.layout import Header
 from engine.shm.steward import InstanceRow, LaneRow
 from engine.shm.words import FREE, LEASED, MAX_NAME, READY, REPLIED, WRITING, generation_of, pack, state_of
-from tests.shm.rig import Rig, python_child, reply_to, request, take_all, values
+from tests.shm.rig import Rig, offered, python_child, reply_to, request, take_all, values
 
 DEAD, LIVING = 5, 6
 
@@ -78,7 +79,7 @@ def test_the_latest_deadline_is_that_of_work_somebody_waits_for(rig: Rig) -> Non
     lane, taker = rig.owner(), rig.taker()
     assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=now_ns()) is None
     due_ns = [now_ns() + second * NS_PER_S for second in (50, 70, 90)]
-    tickets = [lane.try_submit(request(deadline_ns=due), None) for due in due_ns]
+    tickets = [offered(lane, request(deadline_ns=due)) for due in due_ns]
     slots = taker.take(take_all)
     late_ns = now_ns()
     assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) == due_ns[2]
@@ -151,7 +152,7 @@ def test_the_next_owner_starts_where_the_last_one_ended(rig: Rig) -> None:
     """Generations continue; the late reply to the dead owner's request comes before the lane is handed over."""
     lane, taker = rig.owner(0), rig.taker()
     for value in range(3):
-        lane.try_submit(request(value), None)
+        offered(lane, request(value))
     late = taker.take(lambda candidates: [candidates[0].slot])
     assert rig.steward.sweep(0, dead) == 1
     with pytest.raises(InternalError):
@@ -160,7 +161,7 @@ def test_the_next_owner_starts_where_the_last_one_ended(rig: Rig) -> None:
     assert rig.steward.sweep(0, dead) == 0
     second = rig.owner(0, pid=2)
     for value in range(4):
-        second.try_submit(request(10 + value), None)
+        offered(second, request(10 + value))
     reply_to(taker, taker.take(take_all))
     assert sorted(values(second.harvest())) == [10, 11, 12, 13]
     assert generation_of(rig.segment.tables.word[0]) == 2 and rig.steward.owner_of(0).epoch == 2
@@ -271,7 +272,7 @@ def test_killed_before_the_pages_go_a_successor_gives_them_back(roomy: Rig) -> N
 def test_killed_in_a_sweep_the_successor_sweeps_again(rig: Rig) -> None:
     lane = rig.owner(0)
     for value in range(3):
-        lane.try_submit(request(value), None)
+        offered(lane, request(value))
     killed_steward(rig, "steward.sweep(0, bool)", "sweep.slot:2")
     assert rig.successor().sweep(0, dead) == 0
     assert LaneOwner(rig.segment, 0, rig.lease(), rig.doorbell, rig.reply_bells[0]).free == 4

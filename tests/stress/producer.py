@@ -13,11 +13,15 @@ import socket
 import sys
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from engine.clock import NS_PER_MS, NS_PER_S, now_ns
 from engine.errors import EngineClosed
 from engine.shm.bell import Bell
-from engine.shm.lane import LaneOwner, Outcome, SlotReply, SlotRequest, SlotTicket
+from engine.shm.item import Item
+from engine.shm.lane import LaneOwner
 from engine.shm.lease import Lease
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.words import LEASED, lessee_of, state_of
 from tests.stress import wire
@@ -32,6 +36,12 @@ PATIENCE_NS = 60 * NS_PER_S
 class Sent:
     """One request, until it is answered or abandoned."""
 
+    request_id: str
+    caller_hash: int
+    level: int
+    arrival_ns: int
+    turn_ns: int
+    deadline_ns: int
     checksum: int
     size_bytes: int
     expires: bool
@@ -43,7 +53,8 @@ class Abandon:
     """A moment at which a request is to be abandoned."""
 
     at_ns: int
-    ticket: SlotTicket = field(compare=False)
+    item: Item = field(compare=False)
+    sent: Sent = field(compare=False)
 
 
 class Producer:
@@ -77,7 +88,7 @@ class Producer:
         """Until the segment is closing and everything has come home."""
         while not (self.segment.closing and self.lane.outstanding == 0):
             self.abandon_due()
-            self.lane.retry_withdrawals()
+            self.deliver(self.lane.harvest())
             self.fill_lane()
             for fd, _ in self.poller.poll(self.poll_timeout_s()):
                 self.handle(fd)
@@ -117,51 +128,51 @@ class Producer:
         payload, checksum = wire.seal(self.config["lane"], self.number, self.random.choice(self.bodies))
         arrival_ns, fate = now_ns(), self.random.random()
         leave_at_ns = arrival_ns + self.random.randrange(NS_PER_MS // 2)
-        sent = Sent(checksum, len(payload), expires=fate < LEAVING / 2)
-        request = SlotRequest(
-            payload=memoryview(payload),
-            int16=True,
-            gain=1.0,
+        expires = fate < LEAVING / 2
+        sent = Sent(
             request_id=f"request-{self.number}",
             caller_hash=self.number,
             level=self.number % 3 - 1,
             arrival_ns=arrival_ns,
-            deadline_ns=leave_at_ns if sent.expires else arrival_ns + PATIENCE_NS,
+            turn_ns=arrival_ns,
+            deadline_ns=leave_at_ns if expires else arrival_ns + PATIENCE_NS,
+            checksum=checksum,
+            size_bytes=len(payload),
+            expires=expires,
         )
-        ticket = self.lane.try_submit(request, sent)
-        if ticket is None:
+        item = Item(np.frombuffer(payload, np.uint8))
+        item.ticket = sent
+        if not self.lane.offer(item):
             return False
-        self.ledger.add(Entry.SUBMITTED, ticket.index, ticket.generation)
+        self.ledger.add(Entry.SUBMITTED, item.slot, item.generation)
         if fate < LEAVING:
-            heapq.heappush(self.to_abandon, Abandon(leave_at_ns, ticket))
+            heapq.heappush(self.to_abandon, Abandon(leave_at_ns, item, sent))
         return True
 
     def abandon_due(self) -> None:
         while self.to_abandon and self.to_abandon[0].at_ns <= now_ns():
-            ticket = heapq.heappop(self.to_abandon).ticket
-            sent = ticket.owner
-            assert isinstance(sent, Sent)
-            if not sent.done:
-                sent.done = True
-                self.ledger.add(Entry.ABANDONED, ticket.index, ticket.generation)
-                self.lane.abandon(ticket)
+            leaver = heapq.heappop(self.to_abandon)
+            if not leaver.sent.done:
+                leaver.sent.done = True
+                self.ledger.add(Entry.ABANDONED, leaver.item.slot, leaver.item.generation)
+                self.lane.abandon(leaver.item)
 
-    def deliver(self, replies: list[SlotReply]) -> None:
-        for reply in replies:
-            sent = reply.ticket.owner
+    def deliver(self, home: list[Item]) -> None:
+        for item in home:
+            sent = item.ticket
             assert isinstance(sent, Sent)
-            if sent.done or not self.is_right(reply, sent):
-                print(f"wrong answer: {reply} to {sent}", file=sys.stderr)
+            if sent.done or not self.is_right(item, sent):
+                print(f"wrong answer: {item.probabilities} {item.error!r} to {sent}", file=sys.stderr)
                 sys.exit(EXIT_WRONG_ANSWER)
             sent.done = True
-            self.ledger.add(Entry.ANSWERED, reply.ticket.index, reply.ticket.generation)
+            self.ledger.add(Entry.ANSWERED, item.slot, item.generation)
 
-    def is_right(self, reply: SlotReply, sent: Sent) -> bool:
-        if reply.outcome is Outcome.OK and reply.probabilities is not None:
-            return tuple(reply.probabilities.tolist()) == wire.answer_to(sent.checksum, sent.size_bytes)
-        if reply.outcome is Outcome.EXPIRED:
+    def is_right(self, item: Item, sent: Sent) -> bool:
+        if item.outcome is Outcome.OK:
+            return tuple(item.probabilities.tolist()) == wire.answer_to(sent.checksum, sent.size_bytes)
+        if item.outcome is Outcome.EXPIRED:
             return sent.expires
-        return reply.outcome is Outcome.CRASHED
+        return item.outcome is Outcome.CRASHED
 
     def bury(self, pidfd: int) -> None:
         """An instance died: notes what that means for each slot, going by its word and marks, then lets it happen."""
