@@ -184,7 +184,7 @@ def test_pages_come_with_the_owner_and_go_with_the_last_slot(roomy: Rig) -> None
     lane = roomy.owner(0, pid=5)
     full = blocks(roomy)
     assert (full - empty) * 512 == sum(size for _, size in roomy.segment.geometry.lane_pages(0)) > 0
-    lane.try_submit(request(1), None)
+    lane.offer(request(1))
     late = taker.take(take_all)
     assert roomy.steward.sweep(0, dead) == 1
     with pytest.raises(InternalError, match="cannot change hands"):
@@ -198,7 +198,7 @@ def test_pages_come_with_the_owner_and_go_with_the_last_slot(roomy: Rig) -> None
         assert blocks(roomy) == empty and roomy.steward.owner_of(0).pid == 0
     second = roomy.owner(0, pid=6)
     assert blocks(roomy) == full
-    second.try_submit(request(2), None)
+    second.offer(request(2))
     reply_to(taker, taker.take(take_all))
     assert values(second.harvest()) == [2]
 
