@@ -67,6 +67,10 @@ class Reactor(ABC):
         """Calls at the end of this turn of the reactor; False, and no call, where there are no turns to speak of."""
         return False
 
+    def in_turn(self) -> bool:
+        """Whether the caller runs within a turn, at whose end `soon` calls."""
+        return False
+
     @abstractmethod
     def in_own_thread(self) -> bool:
         """Whether the caller runs where the callbacks run."""
@@ -204,6 +208,9 @@ class LoopReactor(Reactor):
             return False
         self.loop.call_soon(callback)
         return True
+
+    def in_turn(self) -> bool:
+        return threading.get_ident() == self._thread_id and self.loop.is_running()
 
     def in_own_thread(self) -> bool:
         return threading.get_ident() == self._thread_id

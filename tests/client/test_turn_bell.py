@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 
@@ -83,5 +84,46 @@ def test_a_ring_that_was_due_is_made_up_for_when_another_reactor_drives() -> Non
         thread.close()
         bell.close()
         await asyncio.sleep(0)  # what was due on the loop must not touch the closed bell
+
+    asyncio.run(turn())
+
+
+def test_a_ring_that_is_due_on_a_loop_that_stands_still_holds_back_no_later_one() -> None:
+    bell = new_bell()
+
+    def last_callback() -> None:
+        bell.follow(LoopReactor(loop))
+        bell.ring()
+        loop.stop()  # before the end of the turn for which the ring waits
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.call_soon(last_callback)
+        loop.run_forever()
+        assert rings(bell) == 0
+        bell.ring()
+        assert rings(bell) == 1
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert rings(bell) == 1  # late, and heard
+    bell.close()
+
+
+def test_a_callback_that_raises_after_its_offer_takes_no_ring_with_it() -> None:
+    async def turn() -> None:
+        errors: list[object] = []
+        loop, bell = asyncio.get_running_loop(), new_bell()
+        loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        bell.follow(LoopReactor(loop))
+
+        def offer_and_raise() -> None:
+            bell.ring()
+            raise ValueError
+
+        loop.call_soon(offer_and_raise)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert rings(bell) == 1
+        assert [type(error) for error in errors] == [ValueError]
+        bell.close()
 
     asyncio.run(turn())
