@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.model.machine import Bounds
 
 # Together half a million states, a quarter of a minute.
-SMALL = (
+SMALL: tuple[Bounds, ...] = (
     Bounds(),
     Bounds(batch=1),
     Bounds(instances=1, requests=1),
@@ -45,7 +45,7 @@ SMALL = (
 )
 
 # Together some millions of states: a quarter of an hour, some GB.
-LARGE = (
+LARGE: tuple[Bounds, ...] = (
     Bounds(cancels=1),
     Bounds(instance_kills=2),
     Bounds(instance_kills=1, cancels=1),
