@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from tests.model.bounds import LARGE, SMALL
 from tests.model.dropped import DROPS
@@ -30,20 +28,13 @@ def main() -> int:
     machines = SMALL + LARGE if arguments.large else SMALL
     if arguments.machine:
         try:
-            machines = (_machine(arguments.machine),)
+            machines = (Bounds.parse(arguments.machine),)
         except (TypeError, ValueError) as error:
             parser.error(f"no such machine: {error}")
     results = [_told(explore(bounds, Rules(), most_states=arguments.most_states)) for bounds in machines]
     total_s = sum(result.elapsed_s for result in results)
     sys.stdout.write(f"{sum(result.states for result in results)} states, {total_s:.0f} s\n")
     return int(any(result.violation for result in results))
-
-
-def _machine(words: Sequence[str]) -> Bounds:
-    """As bounds are printed. Raises TypeError for a name that does not exist, ValueError for what is no number."""
-    pairs = (word.partition("=") for word in words)
-    values: dict[str, Any] = {name: value == "True" or int(value) for name, _, value in pairs}
-    return Bounds(**values)
 
 
 def _told(result: Result) -> Result:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.model.state import Budget, Fate, Frontend, Instance, Slot, State, Supervisor
 
@@ -30,6 +32,13 @@ class Bounds:
     def lane_requests(self) -> int:
         """Request numbers of one lane over all its owners."""
         return self.requests + self.successor_requests * self.frontend_kills
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Bounds:
+        """From what `str` prints. Raises TypeError for a name that does not exist, ValueError for what is no number."""
+        pairs = (word.partition("=") for word in words if word != "default")
+        values: dict[str, Any] = {name: value == "True" or int(value) for name, _, value in pairs}
+        return cls(**values)
 
     def __str__(self) -> str:
         told = (f"{name}={value}" for name, value in vars(self).items() if value != getattr(Bounds, name))

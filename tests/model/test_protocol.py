@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.model import frontend, instance, supervisor
+from tests.model.bounds import LARGE, SMALL
 from tests.model.explore import explore, never_at_rest
 from tests.model.machine import Bounds, Rules
 from tests.model.state import Fate, State
@@ -64,3 +65,11 @@ def test_nothing_of_the_model_is_dead() -> None:
 
 def test_a_rule_is_a_switch() -> None:
     assert all(field.type == "bool" for field in dataclasses.fields(Rules))
+
+
+def test_a_machine_is_named_as_it_is_printed() -> None:
+    assert [Bounds.parse(str(machine).split()) for machine in SMALL + LARGE] == [*SMALL, *LARGE]
+
+
+def test_no_machine_is_explored_twice() -> None:
+    assert len(set(SMALL + LARGE)) == len(SMALL + LARGE)
