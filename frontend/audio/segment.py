@@ -149,7 +149,8 @@ def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
     if frames > plan.segment_frames:
         count -= (plan.segment_frames - frames) // plan.hop_frames
     ends_in_a_breath = count > 1 and frames - (count - 1) * plan.hop_frames < plan.min_frames
-    plan.check_count(count - ends_in_a_breath)
+    if count > 1:
+        plan.check_count(count - ends_in_a_breath)
     gain = 1.0
     if plan.peak_normalise:
         peak = _relative_peak(recording.samples)
@@ -157,9 +158,10 @@ def _fixed(recording: Recording, plan: _Plan) -> list[Window]:
             return []
         gain = 1.0 / peak
     channel = MEAN if recording.channels == 1 else chosen_channel(source)
-    track = _track(recording, channel, plan)
+    as_it_lies = recording.channels == 1 and recording.sample_rate_hz == plan.rate_hz
+    track = source[:, 0] if as_it_lies else _track(recording, channel, plan)
     if count == 1:
-        end_s = min(frames / plan.rate_hz, recording.duration_s)
+        end_s = frames / plan.rate_hz if as_it_lies else min(frames / plan.rate_hz, recording.duration_s)
         return [Window(0, 0.0, end_s, track, gain, channel)] if _sounds(source, channel) else []
     windows = []
     for index in range(count):

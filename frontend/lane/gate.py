@@ -44,6 +44,7 @@ class LaneGate:
         self._routes = routes
         self._seal = seal
         self._guard = guard
+        self.is_guarded = guard is not None
 
     @property
     def is_open(self) -> bool:
@@ -58,11 +59,6 @@ class LaneGate:
         if self._seal is not None and not self._seal.holds(self._app):
             return None
         return route.handler
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether there is a guard to ask."""
-        return self._guard is not None
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], address: str) -> HttpResponse | None:
         """What the host's guard says; None: pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ class Answering:
     def __init__(self, dialect: Dialect, context: RouteContext) -> None:
         self._dialect = dialect
         self._context = context
+        self._complete = functools.partial(context.complete, endpoint=dialect.endpoint)
         self._is_logged = dialect.endpoint == "legacy"
 
     def is_quickly_worded(self, prediction: Prediction) -> bool:
@@ -42,14 +44,14 @@ class Answering:
         response = self._dialect.success(prediction, answers, total_s)
         if self._is_logged:
             self._context.predict_log.write(response.body)
-        timing = server_timing(
-            decode_s=(prediction.decoded_ns - request.complete_ns) / NS_PER_S,
-            queue_s=max([answer.queue_s for answer in answers]),
-            compute_s=max([answer.compute_s for answer in answers]),
-            total_s=total_s,
-        )
+        queue_s, compute_s = answers[0].queue_s, answers[0].compute_s
+        if len(answers) > 1:
+            queue_s = max([answer.queue_s for answer in answers])
+            compute_s = max([answer.compute_s for answer in answers])
+        decode_s = (prediction.decoded_ns - request.complete_ns) / NS_PER_S
+        timing = server_timing(decode_s=decode_s, queue_s=queue_s, compute_s=compute_s, total_s=total_s)
         response.headers.append(("Server-Timing", timing))
-        return self._seal(response, request, prediction.request_id, client)
+        return self._complete(response, request, prediction.request_id, client)
 
     def refuse(
         self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
@@ -60,7 +62,7 @@ class Answering:
             _LOG.error("request %s: %s", request_id, error, exc_info=error)
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S
         response.headers.append(("Server-Timing", server_timing(decode_s=0, queue_s=0, compute_s=0, total_s=total_s)))
-        return self._seal(response, request, request_id, client)
+        return self._complete(response, request, request_id, client)
 
     def falls_back(self, error: BaseException) -> bool:
         """Whether the original API is to answer: the engine does not serve, and there is another.
@@ -81,11 +83,4 @@ class Answering:
             return self.refuse(failure, request, request_id, client)
         if response is None:
             return self.refuse(error, request, request_id, client)
-        return self._seal(response, request, request_id, client)
-
-    def _seal(
-        self, response: HttpResponse, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
-        return self._context.complete(
-            response, request, request_id=request_id, endpoint=self._dialect.endpoint, client=client
-        )
+        return self._complete(response, request, request_id, client)

@@ -28,10 +28,10 @@ class RouteContext:
         self,
         response: HttpResponse,
         request: HttpRequest,
-        *,
         request_id: str,
-        endpoint: str,
         client: EngineClient | None,
+        *,
+        endpoint: str,
     ) -> HttpResponse:
         """Adds what every answer carries and counts it; the last step of every exchange."""
         response.headers.append(("X-Request-ID", request_id))

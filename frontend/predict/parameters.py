@@ -6,7 +6,6 @@ name with a value that is not allowed raises InvalidField, which names it.
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 import re
@@ -30,7 +29,6 @@ TIMEOUT_HEADER = "x-request-timeout-ms"
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _MAX_TOP_K = 1000
 _MAX_NUMBER_CHARACTERS = 32  # thousands of digits take quadratic time to read; no number in range is this long
-_KNOWN_QUERY_CHARACTERS = 256  # of the longest query that is remembered
 _MAX_FIELDS = 100  # of one query string; bounds the work for a hostile one
 _MAX_QUERY_CHARACTERS = 8_192  # 64 KB of escapes, which a head may hold, take 25 ms to read
 
@@ -56,12 +54,6 @@ def read_parameters(query: str, fields: Mapping[str, str], defaults: Parameters)
     """`defaults` with what the query and then the form fields change. Raises InvalidField."""
     if not query and not fields:
         return defaults
-    if not fields and len(query) <= _KNOWN_QUERY_CHARACTERS:
-        return _known_query(query, defaults)
-    return _read(query, fields, defaults)
-
-
-def _read(query: str, fields: Mapping[str, str], defaults: Parameters) -> Parameters:
     if len(query) > _MAX_QUERY_CHARACTERS:
         raise InvalidField(f"The query has more than {_MAX_QUERY_CHARACTERS} characters", field="query")
     try:
@@ -72,12 +64,6 @@ def _read(query: str, fields: Mapping[str, str], defaults: Parameters) -> Parame
     known = [(name, read) for name, read in _READERS.items() if name in given]
     changes: dict[str, Any] = {name: read(name, given[name].strip()) for name, read in known}
     return replace(defaults, **changes)
-
-
-@functools.lru_cache(maxsize=256)
-def _known_query(query: str, defaults: Parameters) -> Parameters:
-    """Programs ask for the same few over and over."""
-    return _read(query, {}, defaults)
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from engine.client import Item
 from engine.config import Settings
@@ -19,6 +19,9 @@ from frontend.predict.parameters import Parameters, read_parameters
 from frontend.server.message import JSON_TYPE, HttpRequest, HttpResponse, Upload
 
 
+_KNOWN_QUERY_CHARACTERS = 256  # of the longest query that is remembered
+
+
 class OptimizedDialect:
     """Any format, cut at fixed steps unless asked otherwise, no limit on the duration but `max_segments`."""
 
@@ -29,13 +32,21 @@ class OptimizedDialect:
 
     def __init__(self, settings: Settings) -> None:
         self._defaults = Parameters(top_k=settings.top_k, overlap_s=settings.overlap_s)
+        # Programs ask for the same few over and over.
+        self._known_query = functools.lru_cache(maxsize=256)(functools.partial(self._read, fields={}))
         self._wording = Wording(())
 
     def check(self, request: HttpRequest, upload: Upload) -> None:
         """By content alone: names and types of uploads say little."""
 
     def parameters(self, request: HttpRequest, upload: Upload) -> Parameters:
-        return read_parameters(request.query, upload.fields, self._defaults)
+        query, fields = request.query, upload.fields
+        if fields or len(query) > _KNOWN_QUERY_CHARACTERS:
+            return self._read(query, fields=fields)
+        return self._known_query(query)
+
+    def _read(self, query: str, *, fields: Mapping[str, str]) -> Parameters:
+        return read_parameters(query, fields, self._defaults)
 
     def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
         listed = windows * min(parameters.top_k, len(description.labels))
@@ -50,11 +61,15 @@ class OptimizedDialect:
         parameters, description = prediction.parameters, prediction.description
         wording = self._wording_of(description)
         top_k, minimum = parameters.top_k, parameters.min_confidence
-        whole = rank(combine([answer.probabilities for answer in answers]), top_k)
-        top = wording.detailed(whole, minimum)
+        batch_size = answers[0].batch_size
         if len(answers) == 1:
+            whole = rank(answers[0].probabilities, top_k)
+            top = wording.detailed(whole, minimum)
             segments = _segment(prediction.windows[0], top)
         else:
+            whole = rank(combine([answer.probabilities for answer in answers]), top_k)
+            top = wording.detailed(whole, minimum)
+            batch_size = max([answer.batch_size for answer in answers])
             segments = ",".join(
                 _bounded(
                     _segment(window, wording.detailed(rank(answer.probabilities, top_k), minimum))
@@ -70,7 +85,7 @@ class OptimizedDialect:
             f'"model_version":{_quoted(description.model_version)},'
             f'"predicted_class":{best},"predicted_label":{wording.names[best]},"confidence":{confidence!r},'
             f'"top_predictions":{top},"segments":[{segments}],"audio":{audio},'
-            f'"inference_method":"batch","batch_size":{max([answer.batch_size for answer in answers])},'
+            f'"inference_method":"batch","batch_size":{batch_size},'
             f'"latency":{latency_s!r},"cache_hit":false}}'
         )
         return HttpResponse(200, [JSON_TYPE], text.encode())

@@ -47,7 +47,7 @@ class _Probe:
         except EngineError as error:
             response = json_response(503, {"error": str(error), "code": error.code})
         request_id = request_id_of(request.headers)
-        return self._context.complete(response, request, request_id=request_id, endpoint="other", client=client)
+        return self._context.complete(response, request, request_id, client, endpoint="other")
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         raise NotImplementedError

@@ -102,7 +102,8 @@ class Exchange(BodyIntake):
             self.too_large = True
         elif self.expects_continue:
             self.go_on()
-        self.connection.flow.resume_reading(Pause.UNFETCHED)
+        if self.more_body:
+            self.connection.flow.resume_reading(Pause.UNFETCHED)
         if self.has_no_room:
             self.wake()
         elif self.too_large or not self.more_body:

@@ -82,7 +82,12 @@ class RequestHead:
         named = dict(fields)
         if len(named) != len(fields):
             self._check_repeated()
-        self._check_host(named.get(b"host"))
+        host = named.get(b"host")
+        if host is None:
+            if version == "1.1":
+                raise HeadError("A request has one Host field, not 0")
+        elif not _HOST.fullmatch(host):
+            raise HeadError("The Host field is no host name")
         length = named.get(b"content-length")
         if length is not None:
             self.declared_bytes = int(length)
@@ -98,13 +103,6 @@ class RequestHead:
             count = sum(name == once for name, _ in self.fields)
             if count > 1:
                 raise HeadError(f"A request has one {once.decode().title()} field, not {count}")
-
-    def _check_host(self, host: bytes | None) -> None:
-        if host is None:
-            if self.version == "1.1":
-                raise HeadError("A request has one Host field, not 0")
-        elif not _HOST.fullmatch(host):
-            raise HeadError("The Host field is no host name")
 
     def _check_coding(self, value: bytes) -> None:
         self.coding = value.strip().lower()
@@ -123,7 +121,8 @@ class RequestHead:
     @property
     def address(self) -> str:
         """The caller's, by what trusted proxies say. Empty for a Unix socket."""
-        return self._peer.caller(self.headers) if self._peer.trusted else self._peer.address
+        peer = self._peer
+        return peer.caller(self.headers) if peer.trusted and "x-forwarded-for" in self.headers else peer.address
 
     @property
     def peer(self) -> Peer:

@@ -92,28 +92,10 @@ class RequestReader:
         self._unparsed = b""
 
     def receive(self, data: bytes) -> None:
-        """More has come."""
+        """More has come. As much of it as may be is parsed now; the rest is kept, and reading waits for it."""
         if self._unparsed:  # its turn will come
             self._unparsed += data
-        else:
-            self._parse(data)
-
-    def read_on(self) -> None:
-        """Parses what was kept, if anything was."""
-        data, self._unparsed = self._unparsed, b""
-        connection = self._connection
-        connection.flow.resume_reading(Pause.PIPELINE | Pause.PARSING)
-        if data and not connection.is_leaving:
-            self._parse(data)
-
-    def head_so_far(self) -> tuple[RequestHead, str]:
-        """What has come of a head that is not complete, and its method where that is known."""
-        if not self.in_headers:
-            return RequestHead(self._peer), ""
-        return self._head, self._parser.get_method().decode("ascii") if self._head.url else ""
-
-    def _parse(self, data: bytes) -> None:
-        """As much of `data` as may be parsed now; the rest is kept, and reading waits for it."""
+            return
         connection, slices = self._connection, self._slices
         position, size_bytes, count, began_ns = 0, len(data), 0, 0
         try:
@@ -145,6 +127,20 @@ class RequestReader:
         if self.is_deaf:
             self.discarded_bytes += size_bytes - position
         connection.move_on()
+
+    def read_on(self) -> None:
+        """Parses what was kept, if anything was."""
+        data, self._unparsed = self._unparsed, b""
+        connection = self._connection
+        connection.flow.resume_reading(Pause.PIPELINE | Pause.PARSING)
+        if data and not connection.is_leaving:
+            self.receive(data)
+
+    def head_so_far(self) -> tuple[RequestHead, str]:
+        """What has come of a head that is not complete, and its method where that is known."""
+        if not self.in_headers:
+            return RequestHead(self._peer), ""
+        return self._head, self._parser.get_method().decode("ascii") if self._head.url else ""
 
     def _keep(self, data: bytes, reason: Pause) -> None:
         self._unparsed = data
