@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,26 +59,29 @@ def test_a_client_for_which_there_is_no_memory_is_told_and_tried_again(runtime_d
         second.close()
 
 
-@pytest.mark.parametrize("unattended", [False, True], ids=["with its supervisor", "with nobody there"])
-def test_the_memory_of_a_lane_goes_with_its_owner(engine: EngineProcess, unattended: bool) -> None:
-    """As status tells it, whether a frontend leaves or is killed, and whoever is supervisor then."""
+@pytest.mark.parametrize("end", ["left", "killed", "killed without a supervisor"])
+def test_the_memory_of_a_lane_goes_with_its_owner(engine: EngineProcess, end: str) -> None:
+    """As status tells it."""
 
     def allocated_bytes(free: int) -> int:
-        wait_for(lambda: serving(client).get("lanes", {}).get("free") == free, f"{free} lanes to be free")
-        return int(serving(client)["segment_bytes"])
+        def look() -> int:
+            found = serving(client)
+            return found["segment_bytes"] if found and found["lanes"]["free"] == free else 0
+
+        return wait_for(look, f"{free} lanes to be free")
 
     with engine.client(wait_s=60) as client:
         wait_serving(client)
         alone = allocated_bytes(5)
-        with engine.client(), engine.frontend() as frontend:
-            assert allocated_bytes(3) > alone
-            if unattended:
-                engine.kill_supervisor()
-            frontend.kill()
-            frontend.wait()
-            if unattended:
-                engine.start()
+        with engine.client() if end == "left" else engine.frontend() as other:
             assert allocated_bytes(4) > alone
+            if end == "killed without a supervisor":
+                engine.kill_supervisor()
+            if isinstance(other, subprocess.Popen):
+                other.kill()
+                other.wait()
+            if end == "killed without a supervisor":
+                engine.start()
         assert allocated_bytes(5) == alone
 
 
