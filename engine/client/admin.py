@@ -19,7 +19,7 @@ def ask(runtime_dir: str, op: str, *, timeout_s: float, **fields: Any) -> dict[s
     deadline = Deadline.after_s(timeout_s)
     link = ControlLink(runtime_dir, role="admin")
     with contextlib.ExitStack() as stack:
-        stack.callback(link.drop)
+        stack.callback(link.close)
         link.open()
         link.send({"type": "request", "id": 1, "op": op, **fields})
         while (message := _next_message(link, deadline))["type"] != "result":

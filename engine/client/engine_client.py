@@ -139,6 +139,7 @@ class EngineClient:
             self._bring_home()
             self._roster.leave()
             self._drop_link(EngineClosed("this client was closed"))
+            self._link.close()
         if self._ensuring is not None:
             self._ensuring.join()
 
@@ -148,7 +149,7 @@ class EngineClient:
         self._lifecycle = threading.Lock()
         self._ensuring = None
         self._reactor.let_go_in_child()
-        self._link.drop()  # closes the child's copy: nothing is said over the connection, which is the parent's
+        self._link.close()  # the child's copies: nothing is said over the connection, which is the parent's
         self._questions.let_go_in_child()
         self._roster.let_go_in_child()
         for ticket in self._wheel.let_go_in_child():

@@ -2,6 +2,9 @@
 
 Losing it changes nothing for work under way: its owner tries again with back-off, says what it holds, and goes on
 meanwhile.
+
+A hello carries the own pidfd first, then what the process holds apart from versions (`process`), then what it has
+mapped of versions (`holds`). A welcome offers what the supervisor has of the former; the link keeps it by itself.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.clock import NS_PER_S, Deadline, now_ns
-from engine.errors import DeadlineExceeded, NotReady, PeerGone
+from engine.control.process_holds import ProcessHolds
+from engine.errors import DeadlineExceeded, NotReady, PeerGone, ProtocolError
 from engine.messages import Connection, connect, process_start_ticks
 
 BACK_OFF_MIN_S = 0.05
-BACK_OFF_MAX_S = 1.0
+BACK_OFF_MAX_S = 0.4  # a few tries a second cost nothing, and a successor waits for all who were there
 
 Hold = tuple[dict[str, Any], Sequence[int]]  # what a hello says of one version that is mapped, and its descriptors
 Handler = Callable[[dict[str, Any], list[int]], None]
@@ -31,6 +35,7 @@ class ControlLink:
         self._runtime_dir = runtime_dir
         self._introduction = {"role": role, **introduction}
         self.holds: Callable[[], Sequence[Hold]] = _nothing  # set by whoever has something to offer to a successor
+        self.process = ProcessHolds()  # changed in the thread that reads
         self._connection: Connection | None = None
         self._back_off_s = BACK_OFF_MIN_S
         self._next_try_ns = 0
@@ -100,13 +105,20 @@ class ControlLink:
         if connection is not None:
             connection.close()
 
+    def close(self) -> None:
+        """`drop`, and lets go of what the process holds. Idempotent."""
+        self.drop()
+        self.process.close()
+
     def _greet(self, connection: Connection) -> None:
+        process, process_fds = self.process.offer()
         holds = self.holds()
         own = {"pid": os.getpid(), "start_ticks": process_start_ticks(os.getpid())}
-        hello = {"type": "hello", **self._introduction, **own, "holds": [fields for fields, _ in holds]}
+        hello = {"type": "hello", **self._introduction, **own, "process": process}
+        hello["holds"] = [fields for fields, _ in holds]
         pidfd = os.pidfd_open(os.getpid())
         try:
-            connection.send(hello, [pidfd, *(fd for _, fds in holds for fd in fds)])
+            connection.send(hello, [pidfd, *process_fds, *(fd for _, fds in holds for fd in fds)])
         except PeerGone as error:
             raise NotReady(f"the supervisor left while it was greeted: {error}") from error
         finally:
@@ -114,9 +126,29 @@ class ControlLink:
 
     def _receive(self) -> tuple[dict[str, Any], list[int]] | None:
         received = self._require().receive()
-        if received is not None:
-            self._back_off_s = BACK_OFF_MIN_S
-        return received
+        if received is None:
+            return None
+        self._back_off_s = BACK_OFF_MIN_S
+        message, fds = received
+        if message["type"] == "welcome":
+            self._keep_offered(message.get("process", []), fds)
+        return message, fds
+
+    def _keep_offered(self, offered: Any, fds: list[int]) -> None:
+        """Takes the descriptors of `offered` from `fds`, or raises ProtocolError and closes all of them."""
+
+        def take(count: int) -> list[int]:
+            if len(fds) < count:
+                raise ProtocolError("a welcome came with too few descriptors")
+            taken, fds[:] = fds[:count], fds[count:]
+            return taken
+
+        try:
+            self.process.receive(offered if isinstance(offered, list) else [offered], take)
+        except ProtocolError:
+            while fds:
+                os.close(fds.pop())
+            raise
 
     def _require(self) -> Connection:
         connection = self._connection

@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     except (PeerGone, NotReady):  # the supervisor left before there was work
         return int(ExitCode.ORPHANED)
     finally:
-        control.drop()
+        control.close()
     return int(ExitCode.CLEAN)
 
 

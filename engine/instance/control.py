@@ -19,8 +19,9 @@ class Message:
 
 
 def expect(link: ControlLink, type_: str) -> Message:
-    """Waits for one message of this type. Raises PeerGone, or ProtocolError for another type."""
-    message = Message(*link.next_message())
+    """Waits for one message of this type; a welcome may come before it. Raises PeerGone, ProtocolError for others."""
+    while (message := Message(*link.next_message())).fields["type"] == "welcome":
+        pass  # the link has kept what it offers
     if message.fields["type"] != type_:
         for fd in message.fds:
             os.close(fd)

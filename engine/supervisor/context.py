@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.control.process_holds import ProcessHolds
 from engine.launch.identity import Identity
 from engine.spec import ModelDescription
-from engine.supervisor.counting import Carriers
 from engine.supervisor.frontend import Frontend, Frontends
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
+from engine.supervisor.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Context:
     everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for
     news: Callable[[], None]  # something changed that somebody may wait for
     rebalance: Callable[[], None]  # gives every pool its size; after every change of who runs or wants to
-    carriers: Carriers = field(default_factory=Carriers)
+    process_holds: ProcessHolds  # what there is apart from versions
+    totals: Totals  # what is gone has counted
 
     def stand_in(self, identity: Identity) -> Frontend | None:
         """Somebody to own the lane of a process that has not come back yet; None if it is dead."""

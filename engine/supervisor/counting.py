@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from engine.core.carrying import Part, after_leaving, to_carry
+from engine.errors import ProtocolError
 from engine.shm.board import COUNTED, part_of
 from engine.supervisor.plane import Plane
 
@@ -48,6 +50,26 @@ class Carrier:
             del self._included[next(iter(self._included))]
         self.carry({number: plane for number, plane in planes.items() if number != leaver})
 
+    def to_json(self) -> dict[str, Any]:
+        """What a successor has to know."""
+        included = [[inode, *figures] for inode, figures in self._included.items()]
+        return {"gone": self._gone, "included": included, "youngest": self._youngest_gone}
+
+    def recall(self, value: Any) -> None:
+        """What `to_json` of a predecessor made, beside what has been counted since. Raises ProtocolError."""
+        try:
+            gone, included, youngest = value["gone"], value["included"], value["youngest"]
+        except (KeyError, TypeError) as error:
+            raise ProtocolError(f"not what a deployment has counted: {value!r:.200}") from error
+        if not (_are_numbers(gone, COUNTED) and isinstance(included, list) and type(youngest) is int):
+            raise ProtocolError("not the counters of this version")
+        if not all(_are_numbers(row, COUNTED + 1) for row in included):
+            raise ProtocolError("not the counters of segments of this version")
+        # Where segments have told it already it stands on both sides, so that the larger figure is the whole.
+        self._gone = [max(pair) for pair in zip(self._gone, gone, strict=True)]
+        self._included = {**{row[0]: row[1:] for row in included}, **self._included}
+        self._youngest_gone = max(self._youngest_gone, youngest)
+
     def _part(self, plane: Plane) -> Part:
         """Without what is counted among the gone: peers of a predecessor may offer a version that was closed already,
         one after the other."""
@@ -61,19 +83,5 @@ def _inode(plane: Plane) -> int:
     return os.fstat(plane.segment.fd).st_ino
 
 
-class Carriers:
-    """By deployment id, the latest used ones."""
-
-    MOST = 256  # ids that come and go, as in somebody's tests, must not add up
-
-    def __init__(self) -> None:
-        self._all: dict[str, Carrier] = {}
-
-    def of(self, deployment_id: str) -> Carrier:
-        """For a deployment that begins; made when its id is new."""
-        found = self._all.pop(deployment_id, None) or Carrier()
-        self._all[deployment_id] = found
-        found.begin()
-        if len(self._all) > self.MOST:
-            del self._all[next(iter(self._all))]
-        return found
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(type(each) is int for each in values)

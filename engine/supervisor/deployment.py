@@ -40,7 +40,7 @@ class Deployment:
         self.id = deployment_id
         self._context = context
         self._on_gone = on_gone
-        self._carrier = context.carriers.of(deployment_id)
+        self._carrier = context.totals.carrier(deployment_id)
         self._carry_timer: Timer | None = None
         self.serving: Version | None = None
         self.starting: Version | None = None
@@ -136,7 +136,7 @@ class Deployment:
             self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
         else:
             self._retire(version, drain_s=self._context.options.request_timeout_s)
-        self._context.loop.attempt(self._carry)
+        self._context.loop.attempt(self.carry)
         self._context.persist()
         self.tell_state()
 
@@ -247,7 +247,7 @@ class Deployment:
     # --- what versions report ---------------------------------------------------------------------------------------
 
     def version_opened(self, version: Version) -> None:
-        self._carry()  # before anybody reads in it
+        self.carry()  # before anybody reads in it
         for frontend in self._context.frontends.all():
             if frontend.connected:
                 self._context.loop.attempt(functools.partial(version.offer, frontend))
@@ -300,15 +300,16 @@ class Deployment:
         if version.plane is not None:
             planes = {**self._planes(), version.plan.number: version.plane}
             self._carrier.leave(dict(sorted(planes.items())), version.plan.number)
+            self._context.totals.changed()
 
-    def _carry(self) -> None:
+    def carry(self) -> None:
         """Counters go on in the next version; again and again while an older one is open, in which some still count."""
         if self._carry_timer is not None:
             self._carry_timer.cancel()
             self._carry_timer = None
         planes = self._planes()
         if len(planes) > 1:
-            self._carry_timer = self._context.loop.call_after(CARRY_EVERY_S, self._carry)
+            self._carry_timer = self._context.loop.call_after(CARRY_EVERY_S, self.carry)
         self._carrier.carry(planes)
 
     def _planes(self) -> dict[int, Plane]:

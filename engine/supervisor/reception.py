@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from engine.errors import ProtocolError
 from engine.launch.identity import Identity, send_signal
@@ -64,7 +65,7 @@ class Reception:
 
     def _hello_admin(self, peer: Peer, parcel: Parcel) -> None:
         peer.on_parcel = functools.partial(self._admin_parcel, peer)
-        self._welcome(peer)
+        peer.send(*self._welcome())
 
     def _admin_parcel(self, peer: Peer, parcel: Parcel) -> None:
         if parcel.type != "request":
@@ -77,7 +78,9 @@ class Reception:
         identity, holds = introduced(peer, parcel)
         if holds:
             self._instance_returned(peer, parcel, identity, holds[0])
+            peer.send(*self._welcome())
         elif (started := self._context.keys.get(parcel.text("key"))) is not None:
+            peer.send(*self._welcome())
             started(peer)
         else:
             # A predecessor's, not yet attached: our own pool does not count on it.
@@ -87,6 +90,7 @@ class Reception:
 
     def _instance_returned(self, peer: Peer, parcel: Parcel, identity: Identity, hold: Hold) -> None:
         os.close(parcel.take_fds(1)[0])
+        self._context.process_holds.receive(parcel.sequence("process"), parcel.take_fds)
         version = self._held_version(hold, parcel)
         version.offer_bells(parcel.take_fds(parcel.fds_left))
         if not version.reconnect(hold.name, identity, peer):
@@ -107,6 +111,7 @@ class Reception:
         peer.on_parcel = functools.partial(self._frontend_parcel, frontend, peer)
         peer.on_gone = functools.partial(self._frontend_lost, frontend, peer)
         self._context.frontends.add(frontend)
+        self._context.process_holds.receive(parcel.sequence("process"), parcel.take_fds)
         for hold in holds:
             version = self._held_version(hold, parcel)
             version.offer_bells(parcel.take_fds(1), hold.lane)
@@ -161,7 +166,16 @@ class Reception:
             waits = any(each.keeps_waiting(frontend) for each in self._deployments)
             if frontend.peer is not None and not frontend.welcomed and not waits:
                 frontend.welcomed = True
-                self._welcome(frontend.peer)
+                frontend.send(*self._welcome())
 
-    def _welcome(self, peer: Peer) -> None:
-        peer.send({"type": "welcome", "pid": os.getpid(), "deployments": [each.id for each in self._deployments]})
+    def welcome_instances(self, version: Version) -> None:
+        """All that an instance does with a welcome is to hold what it offers."""
+        for instance in version.pool.instances():
+            if instance.peer is not None:
+                instance.peer.send(*self._welcome())
+
+    def _welcome(self) -> tuple[dict[str, Any], list[int]]:
+        """The message and its descriptors."""
+        process, fds = self._context.process_holds.offer()
+        label = {"pid": os.getpid(), "deployments": [each.id for each in self._deployments]}
+        return {"type": "welcome", **label, "process": process}, fds

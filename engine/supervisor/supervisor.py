@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.clock import Deadline, now_ns
+from engine.control.process_holds import ProcessHolds
 from engine.errors import ProtocolError
 from engine.launch.identity import wait_dead
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
@@ -33,6 +34,7 @@ from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
 from engine.supervisor.status import describe
+from engine.supervisor.totals import Totals
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
@@ -50,6 +52,8 @@ class Supervisor:
         self._options = options
         self._follows = follows
         self._ledger = Ledger(options.runtime_dir)
+        self._process_holds = ProcessHolds()
+        self._totals = Totals(loop, self._process_holds)
         self._recorder = Recorder(loop, self._ledger, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
         placement = Placement(options, lambda: self._deployments)
@@ -67,6 +71,8 @@ class Supervisor:
             everybody_back=lambda: self._adoption.over,
             news=lambda: self._reception.welcome_who_may(),
             rebalance=functools.partial(loop.attempt, placement.apply),
+            process_holds=self._process_holds,
+            totals=self._totals,
         )
         self._adoption = Adoption(self._context, self._begin_anew)
         self._deployments = Deployments(self._context, self._stop_if_done)
@@ -156,7 +162,7 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        for step in (*steps, self._reception.close_all, self._ledger.close):
+        for step in (*steps, self._reception.close_all, self._ledger.close, self._process_holds.close):
             self._loop.attempt(step)
 
     def _restore(self, record: DeploymentRecord) -> None:
@@ -181,12 +187,20 @@ class Supervisor:
         if self._leaving:
             self._stop_if_done()
             return
+        self._loop.attempt(self._begin_totals)
         for deployment in self._deployments:
             self._loop.attempt(functools.partial(self._begin_one_anew, deployment))
         if self._adoption.blind:
             self._loop.attempt(self._begin_to_record)
         self._deployments.tell_versions(lambda version: version.pool_changed())
         self._reception.welcome_who_may()
+
+    def _begin_totals(self) -> None:
+        """Everybody has brought what it holds: what is missing of it is made, and offered to instances too."""
+        self._totals.begin()
+        for deployment in self._deployments:
+            self._loop.attempt(deployment.carry)
+        self._deployments.tell_versions(self._reception.welcome_instances)
 
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""

@@ -25,7 +25,7 @@ STEPS = [
     *("Reception.accept", "Reception._first_parcel", "Reception._hello_frontend", "Reception._hello_instance"),
     *("Reception._frontend_parcel", "Reception._frontend_lost", "Reception.frontend_died"),
     *("Recorder.persist", "Recorder._write", "Reception.welcome_who_may", "Deployments._gone"),
-    *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write"),
+    *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write", "Totals.write"),
     *("Pool._start", "Pool.connect", "Pool._on_parcel", "Pool._died", "Pool.resize"),
     *("Version.start", "Version.instance_connected", "Version.instance_loaded", "Version.instance_ready"),
     *("Version.instance_died", "Version.pool_changed", "Version._attach_all", "Version._serve_queue", "Version.offer"),
@@ -34,7 +34,7 @@ STEPS = [
     *("Deployment.version_opened", "Deployment.version_serves", "Deployment.version_changed"),
     *("Deployment.version_gone", "Deployment.tell_state", "Deployment.offer", "Deployment._leave_if_empty"),
     *("LaneTable.assign", "LaneTable.look_again", "LaneTable.frontend_died", "LaneTable._sweep"),
-    *("Placement.apply", "Carrier.carry", "Carrier.leave", "Deployment._carry", "Deployment.version_empties"),
+    *("Placement.apply", "Carrier.carry", "Carrier.leave", "Deployment.carry", "Deployment.version_empties"),
     *("Steward.new_name", "Steward.mark_go", "Steward.clear_row", "Steward.sweep", "Plane.attach_fds"),
 ]
 ORDERS = ["Requests.handle", "Requests._deploy", "Requests._undeploy", "Deployment.deploy", "Deployment.undeploy"]

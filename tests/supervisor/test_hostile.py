@@ -45,6 +45,8 @@ def is_dropped(connection: Connection) -> bool:
         {"type": "hello", "role": "frontend", **SELF, "holds": [5]},
         {"type": "hello", "role": "frontend", **SELF, "holds": [{"deployment": "x", "version": -1}]},
         {"type": "hello", "role": "frontend", **SELF, "holds": [{"deployment": "x", "version": 1, "lane": 0}]},
+        {"type": "hello", "role": "frontend", **SELF, "process": [{"kind": "totals", "number": -1, "fds": 1}]},
+        {"type": "hello", "role": "frontend", **SELF, "process": [{"kind": "totals", "number": 1, "fds": 8}]},
         {"type": "hello", "role": "instance", **SELF},
         {"type": "hello", "role": "instance", **SELF, "key": 3},
         {"type": "hello", "role": "instance", **SELF, "holds": [{"deployment": "x", "version": 1, "name": 3}]},

@@ -34,12 +34,13 @@ from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
 from engine.supervisor.supervisor import Supervisor
+from engine.supervisor.totals import Totals
 from engine.supervisor.version import Version
 
 VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
-    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Version),
+    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals, Version),
 )
 
 

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.clock import now_ns
+from engine.control.link import ControlLink
 from engine.core.batching import Candidate, choose
 from engine.core.lifecycle import ExitCode
 from engine.errors import NotReady, PeerGone
-from engine.messages import Connection, connect, process_start_ticks, sealed_memfd
+from engine.instance.control import expect
+from engine.messages import sealed_memfd
 from engine.shm.bell import Bell
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
@@ -41,68 +43,38 @@ class Instance:
     """One test instance, from hello to its end."""
 
     def __init__(self, runtime_dir: str, key: str) -> None:
-        self.runtime_dir = runtime_dir
-        self.key = key
+        self.link = ControlLink(runtime_dir, role="instance", key=key)
+        self.link.holds = lambda: [(self.hold, self.fds)] if self.hold else []
         self.behaviour = "echo"
         self.weights = ""
         self.fds: list[int] = []
         self.hold: dict[str, object] = {}
-        self.connection: Connection | None = None
         self.lost_at_s = 0.0
-
-    def hello(self) -> None:
-        """Connects and says who this is and what it holds. Raises NotReady."""
-        connection = connect(self.runtime_dir)
-        pidfd = os.pidfd_open(os.getpid())
-        message = {
-            "type": "hello",
-            "role": "instance",
-            "pid": os.getpid(),
-            "start_ticks": process_start_ticks(os.getpid()),
-            "key": self.key,
-            "holds": [self.hold] if self.hold else [],
-        }
-        try:
-            connection.send(message, [pidfd, *self.fds])
-        except PeerGone as error:  # it listened while it was being killed
-            connection.close()
-            raise NotReady(str(error)) from error
-        finally:
-            os.close(pidfd)
-        self.connection = connection
-
-    def expect(self, kind: str) -> tuple[dict[str, object], list[int]]:
-        """The next message, which must be of this kind."""
-        assert self.connection is not None
-        while (received := self.connection.receive()) is None:
-            select.select([self.connection], [], [])
-        assert received[0]["type"] == kind, received
-        return received
+        self.leaves = False
 
     def run(self) -> int:
         """The exit code."""
-        self.hello()
-        load, fds = self.expect("load")
-        self.behaviour = _behaviour(load, fds)
-        self.weights = _weights(load)
+        self.link.open()
+        load = expect(self.link, "load")
+        self.behaviour = _behaviour(load.fields, load.fds)
+        self.weights = _weights(load.fields)
         if not self._passes("load"):
             return ExitCode.LOAD_FAILED
         self._report_loaded()
-        attach, self.fds = self.expect("attach")
-        self.hold = {name: attach[name] for name in ("deployment", "version", "name", "record")}
+        attach = expect(self.link, "attach")
+        self.fds = attach.fds
+        self.hold = {name: attach.fields[name] for name in ("deployment", "version", "name", "record")}
         if not self._passes("warmup"):
             return ExitCode.WARMUP_FAILED
-        assert self.connection is not None
-        self.connection.send({"type": "ready", "warmup_ms": {"1": 0.5}})
-        self.expect("take")
+        self.link.send({"type": "ready", "warmup_ms": {"1": 0.5}})
+        expect(self.link, "take")
         return self._serve()
 
     def _passes(self, stage: str) -> bool:
         if self.behaviour == f"die_{stage}":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.behaviour in (f"fail_{stage}", f"fail_{stage}_of_{self.weights}"):
-            assert self.connection is not None
-            self.connection.send({"type": "failed", "stage": stage, "error": f"Traceback: no luck in {stage}"})
+            self.link.send({"type": "failed", "stage": stage, "error": f"Traceback: no luck in {stage}"})
             return False
         return True
 
@@ -118,8 +90,7 @@ class Instance:
             device="cpu",
         )
         memfd = sealed_memfd("description", description.to_bytes())
-        assert self.connection is not None
-        self.connection.send({"type": "loaded"}, [memfd])
+        self.link.send({"type": "loaded"}, [memfd])
         os.close(memfd)
 
     def _input_frames(self) -> int:
@@ -153,24 +124,21 @@ class Instance:
         taker.reply(results)
 
     def _control(self) -> list[int]:
-        return [self.connection.fileno()] if self.connection is not None else []
+        return [self.link.fileno()] if self.link.is_open else []
 
     def _heed(self) -> bool:
         """Whether to go on; comes back to the next supervisor when one is lost."""
-        if self.connection is None:
-            try:
-                self.hello()
-            except NotReady:
-                return time.monotonic() - self.lost_at_s < RETURN_WITHIN_S
-            return True
+        if not self.link.is_open:
+            return self.link.try_open() or time.monotonic() - self.lost_at_s < RETURN_WITHIN_S
         try:
-            received = self.connection.receive()
+            self.link.receive_all(self._hear)
         except PeerGone:
-            self.connection.close()
-            self.connection = None
+            self.link.drop()
             self.lost_at_s = time.monotonic()
-            return True
-        return received is None or received[0]["type"] != "detach"
+        return not self.leaves
+
+    def _hear(self, message: dict[str, object], fds: list[int]) -> None:
+        self.leaves = self.leaves or message["type"] == "detach"
 
 
 def _choose(found: list[Candidate]) -> list[int]:
