@@ -22,10 +22,10 @@ import flask
 from blinker import Signal
 from werkzeug.routing import Map
 
-from engine.clock import NS_PER_S, now_ns
+from engine.clock import NS_PER_MS, NS_PER_S, now_ns
 
 FULL_CHECK_EVERY_NS = NS_PER_S  # besides the quick check, which looks at what can be compared in some microseconds
-QUICK_CHECK_EVERY_NS = NS_PER_S // 1000  # a change is seen by the requests that come a millisecond after it, or later
+QUICK_CHECK_EVERY_NS = 5 * NS_PER_MS  # a change is seen by the requests that come so much after it, or later
 
 _LOG = logging.getLogger(__name__)
 _FLASK_DIR = os.path.dirname(os.path.abspath(flask.__file__)) + os.sep
@@ -69,7 +69,7 @@ class Seal:
         self.broken_by = foreign  # in words, once it is broken
 
     def holds(self, app: flask.Flask) -> bool:
-        """Whether `app` is unchanged; some nanoseconds, except once a millisecond and after a change that is seen."""
+        """Whether `app` is unchanged; nanoseconds, but for a look every few milliseconds."""
         if not self.is_whole:
             return False
         now = now_ns()

@@ -86,22 +86,9 @@ class PredictionRoute:
         if client is None:
             raise NotReady()
         description = _description(client, parameters.deployment)
-        if quick and len(upload.data) > SHORT_FILE_BYTES:
-            return None
-        check_room = None
-        if not quick and request.room is None:
-            check_room = functools.partial(self._check_room, parameters, description)
-        recording = decode_in_place(upload.data, max_duration_s=dialect.max_duration_s, check_room=check_room)
-        if quick and not self._is_quickly_cut(recording, parameters, description):
-            return None
+        recording = self._decoded(request, upload.data, parameters, description, quick)
         if recording is None:
-            recording = decode(
-                upload.data,
-                max_duration_s=dialect.max_duration_s or self._longest_s(parameters, description),
-                max_decoded_bytes=settings.max_decoded_bytes,
-                require_wav=dialect.require_wav,
-                check_room=check_room,
-            )
+            return None
         windows = self._cut(recording, parameters, description)
         dialect.check_length(len(windows), parameters, description)
         decoded_ns = now_ns()
@@ -131,15 +118,30 @@ class PredictionRoute:
         if size_bytes > UNRESERVED_BYTES:
             raise RoomNeeded(size_bytes=size_bytes)
 
-    def _is_quickly_cut(
-        self, recording: Recording | None, parameters: Parameters, description: ModelDescription
-    ) -> bool:
-        return recording is not None and is_quickly_cut(
-            recording,
-            sample_rate_hz=description.sample_rate_hz,
-            window_frames=description.input_shape[0],
-            overlap_s=parameters.overlap_s,
-            mode=parameters.segmentation or self._segmentation,
+    def _decoded(
+        self, request: HttpRequest, data: memoryview, parameters: Parameters, description: ModelDescription, quick: bool
+    ) -> Recording | None:
+        """None: it takes longer than `quick` allows, to decode or to cut. Raises CallerError and RoomNeeded."""
+        max_duration_s = self._dialect.max_duration_s
+        if quick:
+            found = decode_in_place(data, max_duration_s=max_duration_s) if len(data) <= SHORT_FILE_BYTES else None
+            is_quick = found is not None and is_quickly_cut(
+                found,
+                sample_rate_hz=description.sample_rate_hz,
+                window_frames=description.input_shape[0],
+                overlap_s=parameters.overlap_s,
+                mode=parameters.segmentation or self._segmentation,
+            )
+            return found if is_quick else None
+        check_room = None
+        if request.room is None:
+            check_room = functools.partial(self._check_room, parameters, description)
+        return decode_in_place(data, max_duration_s=max_duration_s, check_room=check_room) or decode(
+            data,
+            max_duration_s=max_duration_s or self._longest_s(parameters, description),
+            max_decoded_bytes=self._context.settings.max_decoded_bytes,
+            require_wav=self._dialect.require_wav,
+            check_room=check_room,
         )
 
     def _cut(self, recording: Recording, parameters: Parameters, description: ModelDescription) -> list[Window]:

@@ -8,6 +8,7 @@ Everything here runs on the event loop; only `disconnected` may be read from ano
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -137,10 +138,9 @@ class Exchange(BodyIntake):
         self.connection.state.spawn(self._guarded(work))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # as in `attempt`
-            self.fail("Exception on the fast lane", error)
+        ended = await asyncio.gather(work, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            self.fail("Exception on the fast lane", ended[0])
 
     # --- the response -----------------------------------------------------------------------------------------------
 

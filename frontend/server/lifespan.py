@@ -38,15 +38,21 @@ class Lifespan:
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state.app_state}
         try:
-            await self._state.app(scope, self._messages.get, self._take)
-        except Exception as error:  # the application is somebody else's code
-            if self._begun.is_set():
-                SERVER_LOG.error("The application's lifespan failed", exc_info=error)
-            else:
-                SERVER_LOG.info("The application has no lifespan: %r", error)
+            ended = await asyncio.gather(self._live(scope), return_exceptions=True)
+            if isinstance(ended[0], Exception):
+                self._say(ended[0])
         finally:
             self._begun.set()
             self._ended.set()
+
+    async def _live(self, scope: Message) -> None:
+        await self._state.app(scope, self._messages.get, self._take)
+
+    def _say(self, error: Exception) -> None:
+        if self._begun.is_set():
+            SERVER_LOG.error("The application's lifespan failed", exc_info=error)
+        else:
+            SERVER_LOG.info("The application has no lifespan: %r", error)
 
     async def _take(self, message: Message) -> None:
         kind = message["type"]
