@@ -7,35 +7,31 @@ Life: `attach` waits for the supervisor's welcome in the calling thread; then a 
 from __future__ import annotations
 
 import asyncio
-import logging
-import select
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
 from typing import Any
 
+from engine.client.alarm import Alarm
 from engine.client.attachment import Attachment
-from engine.client.deadlines import BUCKET_BITS, DeadlineWheel
+from engine.client.contact import Contact
+from engine.client.deadlines import DeadlineWheel
 from engine.client.deployment_client import DeploymentClient
-from engine.client.questions import Questions
-from engine.client.reactor import LoopReactor, Reactor, ThreadReactor
+from engine.client.reactor import LoopReactor, Reactor, ThreadReactor, wait_readable
 from engine.client.roster import Roster
 from engine.client.tally import known_counter
 from engine.client.ticket import Ticket
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
-from engine.control.link import ControlLink
 from engine.errors import (
     DeadlineExceeded,
     EngineClosed,
-    EngineError,
     InheritedByFork,
     InternalError,
     InvalidField,
     NotReady,
-    PeerGone,
-    ProtocolError,
     UnknownDeployment,
 )
 from engine.observe.counters import Counters
@@ -45,10 +41,6 @@ from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 
 TICK_NS = NS_PER_S  # the belt against lost hints
 CLOSE_S = 1.0  # how long `close` waits for instances to give back what they compute for nobody
-_HANDSHAKE_STEP_S = 0.25  # between two calls of on_wait while attaching
-_ENSURE_AFTER_TRIES = 4  # a supervisor that restarts is back by then; a keeper that died is not
-
-_log = logging.getLogger(__name__)
 
 
 class EngineClient:
@@ -59,15 +51,8 @@ class EngineClient:
         self._wheel: DeadlineWheel[Ticket] = DeadlineWheel()
         self._reactor: Reactor = ThreadReactor()
         self._roster = Roster(settings, reactor=self._reactor, wheel=self._wheel)
-        self._link = ControlLink(runtime_dir, role="frontend")
-        self._link.holds = self._roster.holds
-        self._questions = Questions(self._link)
-        self._roster.tell = self._link.send
-        self._ensure = ensure
-        self._ensuring: threading.Thread | None = None
-        self._ensure_error = ""  # what it met last
-        self._tries = 0  # to reconnect, in a row
-        self._armed_ns = 0  # when the deadline timer fires; 0: it does not
+        self._alarm = Alarm(self._wheel, self._reactor)
+        self._contact = Contact(runtime_dir, self._roster, ensure)
         self._lifecycle = threading.Lock()  # around changing the reactor and closing
         self._is_inherited = False  # this is a forked child, and everything here its parent's
         self.closed = False
@@ -91,11 +76,10 @@ class EngineClient:
         supervisor listens, to start one. Raises NotReady when `wait_s` is over.
         """
         client = cls(runtime_dir=runtime_dir, settings=settings, ensure=ensure)
-        try:
-            client._await_welcome(None if wait_s is None else Deadline.after_s(wait_s), on_wait)
-        except BaseException:
-            client.close()
-            raise
+        with ExitStack() as undo:
+            undo.callback(client.close)
+            client._contact.await_welcome(None if wait_s is None else Deadline.after_s(wait_s), on_wait)
+            undo.pop_all()
         client._begin()
         return client
 
@@ -138,42 +122,18 @@ class EngineClient:
             self._reactor.close()
             self._bring_home()
             self._roster.leave()
-            self._drop_link(EngineClosed("this client was closed"))
-            self._link.close()
-        if self._ensuring is not None:
-            self._ensuring.join()
+            self._contact.close(EngineClosed("this client was closed"))
+        self._contact.join()
 
     def let_go_in_child(self) -> None:
         """In a forked child: lanes, connection and threads are the parent's, who notices nothing."""
         self.closed = self._is_inherited = True
         self._lifecycle = threading.Lock()
-        self._ensuring = None
         self._reactor.let_go_in_child()
-        self._link.close()  # the child's copies: nothing is said over the connection, which is the parent's
-        self._questions.let_go_in_child()
+        self._contact.let_go_in_child()
         self._roster.let_go_in_child()
         for ticket in self._wheel.let_go_in_child():
             ticket.let_go_in_child()
-
-    def _await_welcome(self, deadline: Deadline | None, on_wait: Callable[[], None] | None) -> None:
-        while not self._roster.welcomed:
-            if on_wait is not None:
-                on_wait()
-            if deadline is not None and deadline.expired:
-                told = self._roster.obstacles
-                raise NotReady("the engine was not ready in time" + (f" ({told})" if told else ""))
-            step_s = _HANDSHAKE_STEP_S if deadline is None else min(_HANDSHAKE_STEP_S, deadline.remaining_s())
-            try:
-                if not self._link.is_open:
-                    self._link.open()
-                _poll([self._link.fileno()], step_s)
-                self._link.receive_all(self._on_message)
-            except NotReady:
-                if self._ensure is not None:
-                    self._ensure()
-                _poll([], min(step_s, self._link.next_back_off_s()))
-            except (PeerGone, ProtocolError) as error:
-                self._drop_link(error)
 
     def _take_over(self, reactor: Reactor) -> None:
         """Makes `reactor`, new and empty, drive. Descriptors are watched by level, so nothing is missed in between."""
@@ -182,11 +142,10 @@ class EngineClient:
         self._begin()
 
     def _begin(self) -> None:
-        """Everything is watched but the link: lets the reactor drive."""
+        """Everything is watched but the supervisor: lets the reactor drive."""
         reactor = self._reactor
-        self._watch_link()
-        self._armed_ns = 0
-        self._arm()
+        self._contact.follow(reactor)
+        self._alarm.follow(reactor)
         self._tick(reactor)
         if isinstance(reactor, ThreadReactor):
             reactor.start()
@@ -195,7 +154,7 @@ class EngineClient:
         """Waits a bounded time until no instance works for this process any more."""
         deadline = Deadline.after_s(CLOSE_S)
         while self._roster.outstanding and not deadline.expired:
-            _poll(self._roster.reply_fds, min(0.05, deadline.remaining_s()))
+            wait_readable(self._roster.reply_fds, min(0.05, deadline.remaining_s()))
             self._roster.look_everywhere()
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -224,8 +183,8 @@ class EngineClient:
         ticket = deployment.submit(
             items, request_id=request_id, level=level, deadline=deadline, caller_hash=caller_hash
         )
-        if not 0 < self._armed_ns <= deadline.at_ns + (1 << BUCKET_BITS):
-            self._arm_soon()
+        if deadline.at_ns < self._alarm.heeds_before_ns:
+            self._alarm.heed()
         if self.closed:  # meanwhile, and perhaps too late for `close` to have seen this ticket
             ticket.fail(EngineClosed("this client was closed"))
         return ticket
@@ -301,7 +260,7 @@ class EngineClient:
         if self._reactor.in_own_thread():
             raise InternalError("request() would wait for itself here; use `await request_async()`")
         try:
-            return self._questions.ask(op, fields, fds).result(min(timeout_s, threading.TIMEOUT_MAX))
+            return self._contact.questions.ask(op, fields, fds).result(min(timeout_s, threading.TIMEOUT_MAX))
         except FutureTimeoutError as error:
             raise DeadlineExceeded(f"the supervisor has not answered {op} within {timeout_s:g} s") from error
 
@@ -310,7 +269,7 @@ class EngineClient:
     ) -> dict[str, Any]:
         """`request` for coroutines of any loop."""
         self._check_ours()
-        future: Future[dict[str, Any]] = self._questions.ask(op, fields, fds)
+        future: Future[dict[str, Any]] = self._contact.questions.ask(op, fields, fds)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
         except asyncio.TimeoutError as error:
@@ -318,100 +277,9 @@ class EngineClient:
 
     # --- events, in the reactor's thread ----------------------------------------------------------------------------
 
-    def _watch_link(self) -> None:
-        if self._link.is_open:
-            self._reactor.watch(self._link.fileno(), self._on_control)
-        else:
-            self._try_again_later()
-
-    def _on_message(self, message: dict[str, Any], fds: list[int]) -> None:
-        if message["type"] == "result":
-            self._questions.answered(message)
-        else:
-            self._roster.handle(message, fds)
-
-    def _drop_link(self, error: EngineError) -> None:
-        self._link.drop()
-        self._questions.give_up(error)
-
-    def _on_control(self) -> None:
-        fd = self._link.fileno()
-        try:
-            self._link.receive_all(self._on_message)
-        except (PeerGone, ProtocolError) as error:
-            _log.info("the supervisor is gone (%s); serving goes on", error)
-            self._reactor.unwatch(fd)
-            self._drop_link(error)
-            self._tries = 0
-            self._try_again_later()
-
-    def _try_again_later(self) -> None:
-        reactor = self._reactor
-        at_ns = now_ns() + int(self._link.next_back_off_s() * NS_PER_S)
-        reactor.call_at(at_ns, lambda: self._reconnect() if reactor is self._reactor else None)
-
-    def _reconnect(self) -> None:
-        if self.closed or self._link.is_open:
-            return
-        self._tries += 1
-        try:
-            self._link.open()
-        except EngineError:
-            if self._tries >= _ENSURE_AFTER_TRIES:
-                self._ensure_elsewhere()
-        self._watch_link()
-
-    def _ensure_elsewhere(self) -> None:
-        """Starting processes takes time that the reactor does not have."""
-        if self._ensure is None or (self._ensuring is not None and self._ensuring.is_alive()):
-            return
-        self._ensuring = threading.Thread(
-            target=self._ensure_once, args=(self._ensure,), name="nightscan-ensure", daemon=True
-        )
-        self._ensuring.start()
-
-    def _ensure_once(self, ensure: Callable[[], None]) -> None:
-        """Every next try calls it again, whatever it met."""
-        try:
-            ensure()
-        except Exception as error:
-            if str(error) != self._ensure_error:
-                _log.warning("the engine cannot be started again, tried on: %s", error)
-            self._ensure_error = str(error)
-
     def _tick(self, reactor: Reactor) -> None:
         """Once a second, for as long as `reactor` drives."""
         if reactor is self._reactor and not self.closed:
             self._roster.look_everywhere()
-            if self._armed_ns <= now_ns():  # a timer that fires sets it anew; one that was lost does not
-                self._armed_ns = 0
-            self._arm()
+            self._alarm.look()
             reactor.call_at(now_ns() + TICK_NS, lambda: self._tick(reactor))
-
-    def _arm_soon(self) -> None:
-        reactor = self._reactor
-        if reactor.in_own_thread():
-            self._arm()
-        else:
-            reactor.call(self._arm)
-
-    def _arm(self) -> None:
-        """Sets the timer to the next deadline, if it is not earlier set already."""
-        next_ns = self._wheel.next_ns()
-        if next_ns is not None and not 0 < self._armed_ns <= next_ns:
-            self._armed_ns = next_ns
-            self._reactor.call_at(next_ns, self._expire)
-
-    def _expire(self) -> None:
-        self._armed_ns = 0
-        for ticket in self._wheel.due(now_ns()):
-            ticket.expire()
-        self._arm()
-
-
-def _poll(fds: Sequence[int], timeout_s: float) -> None:
-    """Waits until one of `fds` is readable, at most `timeout_s` seconds."""
-    poller = select.poll()
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    poller.poll(timeout_s * 1000)

@@ -19,7 +19,7 @@ import select
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.clock import NS_PER_S, now_ns
 from engine.shm.bell import Bell
@@ -184,7 +184,7 @@ class LoopReactor(Reactor):
 
     def watch(self, fd: int, callback: Callback) -> None:
         self.watched[fd] = callback
-        self.loop.add_reader(fd, _guarded, callback)
+        self.loop.add_reader(fd, callback)  # the loop itself survives what a callback raises, and logs it
 
     def unwatch(self, fd: int) -> None:
         if self.watched.pop(fd, None) is not None and not self.loop.is_closed():
@@ -197,11 +197,11 @@ class LoopReactor(Reactor):
 
     def _fire(self, number: int, callback: Callback) -> None:
         self._timers.pop(number, None)
-        _guarded(callback)
+        callback()
 
     def call(self, callback: Callback) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be called
-            self.loop.call_soon_threadsafe(_guarded, callback)
+            self.loop.call_soon_threadsafe(callback)
 
     def soon(self, callback: Callback) -> bool:
         if self._closing or threading.get_ident() != self._thread_id or not self.loop.is_running():
@@ -238,3 +238,11 @@ class LoopReactor(Reactor):
         self._timers.clear()
         for fd in list(self.watched):
             self.unwatch(fd)
+
+
+def wait_readable(fds: Sequence[int], timeout_s: float) -> None:
+    """Waits until one of `fds` is readable, at most `timeout_s` seconds: for whoever has no reactor yet, or no more."""
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    poller.poll(timeout_s * 1000)

@@ -6,12 +6,10 @@ that speak for its parent, and locks whose holders do not exist in it. Whoever h
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
+from contextlib import ExitStack
 from typing import Protocol
-
-_log = logging.getLogger(__name__)
 
 
 class Heirloom(Protocol):
@@ -33,12 +31,10 @@ def not_for_children(heirloom: Heirloom) -> None:
 
 
 def _let_go() -> None:
-    for heirloom in list(_heirlooms):
-        try:
-            heirloom.let_go_in_child()
-        except Exception:  # the others still have to be let go of, and a fork cannot fail here
-            _log.exception("a forked child keeps something of its parent's")
-    _heirlooms.clear()
+    with ExitStack() as stack:  # whatever one raises, the others are let go of; Python then prints it, and goes on
+        for heirloom in list(_heirlooms):
+            stack.callback(heirloom.let_go_in_child)
+        _heirlooms.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

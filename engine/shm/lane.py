@@ -69,7 +69,9 @@ class LaneOwner(LaneSlots):
         finally:
             if not is_ready:
                 self._take_back(item)
-            self.leave()
+            self._inside.pop()  # as `leave` does
+            if self._closed:
+                self._look_unused()
         return True
 
     def _claim(self, item: Item) -> bool:

@@ -106,7 +106,12 @@ class LaneSlots:
     def leave(self) -> None:
         """For whoever entered."""
         self._inside.pop()
-        if self._closed and not self._inside:  # the other way round two threads could each take the other for the last
+        if self._closed:
+            self._look_unused()
+
+    def _look_unused(self) -> None:
+        """The last to leave a closed lane says so. Everybody looks after having left: of two at least one finds it."""
+        if not self._inside:
             self._unused.set()
 
     def tell_waiting(self, count: int) -> None:

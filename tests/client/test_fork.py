@@ -196,8 +196,8 @@ def test_locks_that_others_held_at_the_fork_stop_nobody(stage: Stage, attach: At
     assert attachment is not None
     held, done = threading.Event(), threading.Event()
     locks: list[AbstractContextManager[Any]] = [
-        client._lifecycle, client._wheel._lock, client._questions._lock, deployment.counters._lock, ticket._lock,
-        deployment.dispatcher._pump_lock, deployment.dispatcher._line._lock, attachment.owner._lock,
+        client._lifecycle, client._wheel._lock, client._contact.questions._lock, deployment.counters._lock,
+        ticket._lock, deployment.dispatcher._pump_lock, deployment.dispatcher._line._lock, attachment.owner._lock,
         attachment.board._lock, deployment.versions._lock, attachment._lease,
     ]  # fmt: skip
 
