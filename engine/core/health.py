@@ -30,7 +30,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Retry:
     """What to do about one failure: try again after `pause_s`; write all about it if it `is_news`, else count it."""
 
     pause_s: float
@@ -50,7 +50,7 @@ class Health:
         """Whether some step is in trouble now."""
         return bool(self._open)
 
-    def note(self, key: Hashable, step: str, error: BaseException, now_ns: int) -> Failure:
+    def note(self, key: Hashable, step: str, error: BaseException, now_ns: int) -> Retry:
         """`step` failed again, or for the first time."""
         text = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         before = self._open.get(key)
@@ -61,7 +61,7 @@ class Health:
         if len(self._told) >= _MOST_KINDS:
             self._told.clear()
         self._told.add(kind)
-        return Failure(pause_s(count), is_news)
+        return Retry(pause_s(count), is_news)
 
     def heal(self, key: Hashable, now_ns: int) -> Trouble | None:
         """The step succeeded, or nobody tries it any more; what its trouble was, if it was in any."""

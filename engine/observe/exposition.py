@@ -40,11 +40,11 @@ _PLAIN_COUNTERS = (
 def exposition(client: Observed | None) -> bytes:
     """All exported metrics, summed over deployments; without a client only their names."""
     registry = CollectorRegistry()
-    registry.register(_Engine(client))
+    registry.register(_EngineCollector(client))
     return generate_latest(registry)
 
 
-class _Engine(Collector):
+class _EngineCollector(Collector):
     def __init__(self, client: Observed | None) -> None:
         self._counters = [] if client is None else [client.counters(name) for name in client.known_deployments()]
 

@@ -27,7 +27,7 @@ from engine.errors import AudioTooLong, InvalidField, SilentAudio
 from frontend.audio.channels import INT16_FULL_SCALE, MEAN, chosen_channel, full_scale, mono
 from frontend.audio.decode import Claim, Recording
 from frontend.audio.resample import Float32Array, fitted, frames_after, resample, resample_blocks
-from frontend.audio.silence import Loudness, PlacedChunk, loud_chunks, peak_of
+from frontend.audio.silence import MeasuredSound, PlacedChunk, loud_chunks, peak_of
 from frontend.audio.sndfile import BLOCK_FRAMES, Samples
 
 SHORT_PCM_BYTES = 1 << 20  # 24 s at 22,050 Hz: about 0.1 ms of work
@@ -196,7 +196,7 @@ def _by_silence(recording: Recording, plan: _Plan) -> Iterator[Window]:
     if _relative_peak(recording.samples) < _LEAST_SIGNAL:
         return
     channel = chosen_channel(recording.samples)
-    loudness = Loudness(
+    loudness = MeasuredSound(
         recording.samples,
         recording.sample_rate_hz,
         normalise=plan.peak_normalise,

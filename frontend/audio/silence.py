@@ -47,7 +47,7 @@ class PlacedChunk:
     is_padded: bool  # whether silence was added, if only less than a frame of it
 
 
-class Loudness:
+class MeasuredSound:
     """A recording brought to 0 dBFS and measured: the normalised samples and the energy of any whole milliseconds."""
 
     def __init__(
@@ -121,7 +121,7 @@ class Loudness:
         return np.asarray(np.floor(scaled, out=scaled))
 
 
-def split_on_silence(loudness: Loudness) -> list[Chunk]:
+def split_on_silence(loudness: MeasuredSound) -> list[Chunk]:
     """The chunks between silences of at least MIN_SILENCE_MS, each with up to KEEP_SILENCE_MS of them on both sides.
 
     Where two chunks would share silence, it is halved between them.
@@ -134,7 +134,7 @@ def split_on_silence(loudness: Loudness) -> list[Chunk]:
     return [Chunk(start, end) for start, end in clipped]
 
 
-def loud_chunks(loudness: Loudness, length_ms: int) -> list[PlacedChunk]:
+def loud_chunks(loudness: MeasuredSound, length_ms: int) -> list[PlacedChunk]:
     """The chunks of `split_on_silence`, each brought to `length_ms`, less those that are then below the threshold."""
     placed = [_place(loudness, chunk, length_ms) for chunk in split_on_silence(loudness)]
     return [chunk for chunk in placed if _level_dbfs(loudness, chunk) >= THRESHOLD_DBFS]
@@ -145,7 +145,7 @@ def peak_of(samples: Samples) -> float:
     return max(float(samples.max()), -float(samples.min()))
 
 
-def _place(loudness: Loudness, chunk: Chunk, length_ms: int) -> PlacedChunk:
+def _place(loudness: MeasuredSound, chunk: Chunk, length_ms: int) -> PlacedChunk:
     start, end = loudness.frame_at(chunk.start_ms), loudness.frame_at(chunk.end_ms)
     frames = end - start  # may reach a fraction of a millisecond behind the recording, where silence follows
     chunk_ms = loudness.length_ms(frames)
@@ -161,12 +161,12 @@ def _place(loudness: Loudness, chunk: Chunk, length_ms: int) -> PlacedChunk:
     return PlacedChunk(chunk.start_ms, chunk.end_ms, start, samples, lead_frames, total_frames, is_padded)
 
 
-def _level_dbfs(loudness: Loudness, chunk: PlacedChunk) -> float:
+def _level_dbfs(loudness: MeasuredSound, chunk: PlacedChunk) -> float:
     end_frame = chunk.start_frame + len(chunk.samples)
     return loudness.level_dbfs(chunk.start_ms, end_frame, chunk.total_frames, is_padded=chunk.is_padded)
 
 
-def _sounding(loudness: Loudness) -> list[tuple[int, int]]:
+def _sounding(loudness: MeasuredSound) -> list[tuple[int, int]]:
     """[start, end) in milliseconds of what is not silent."""
     silences = _silences(loudness.silent_starts_ms())
     if not silences:

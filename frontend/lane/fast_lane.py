@@ -81,7 +81,7 @@ class FastLane:
             await self._live(receive, send)
 
     def take(self, exchange: Exchange) -> bool:
-        """Whether the lane answers `exchange`, now or later; see `http_exchange.Lane`."""
+        """Whether the lane answers `exchange`, now or later; see `exchange.AnsweringApplication`."""
         head = exchange.head
         handler = self.gate.handler(head.method, head.path)
         if handler is None:
@@ -98,7 +98,7 @@ class FastLane:
         return True
 
     def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
-        """See `http_refusals.Wording`: as the route itself would say it, where the lane answers it."""
+        """See `refusals.RefusalWording`: as the route itself would say it, where the lane answers it."""
         headers = headers_of_fields(fields)
         request_id = request_id_of(headers)
         handler = self.gate.handler(method, path)

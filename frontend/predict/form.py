@@ -46,7 +46,7 @@ FULL = Effort(parts=1_000, header_bytes=1 << 20, field_bytes=1 << 20, near_misse
 QUICK = Effort(parts=48, header_bytes=16_384, field_bytes=65_536, near_misses=2_000)  # a few milliseconds
 
 
-class Part(NamedTuple):
+class FormPart(NamedTuple):
     """One part: what its header says, and where in the body its data lies."""
 
     name: str
@@ -69,7 +69,7 @@ class Form:
         self._near_misses = 0
         self.has_long_header = False  # a part's header was longer than we read, and nothing after it was looked at
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[FormPart]:
         """In order. Data ends before the line break that belongs to the next boundary, or with the body."""
         body = self._body
         _, position = self._next_boundary(0)
@@ -89,7 +89,7 @@ class Form:
         if position >= 0:
             raise FormTooLarge(f"the form has more than {self._effort.parts} parts")
 
-    def text(self, part: Part) -> str:
+    def text(self, part: FormPart) -> str:
         """A part's data as text, cut at MAX_FIELD_BYTES."""
         data = bytes(self._body[part.start:min(part.end, part.start + MAX_FIELD_BYTES)])
         self._field_bytes += len(data)
@@ -134,7 +134,7 @@ class Form:
                 break
         return end
 
-    def _part(self, header: bytes, start: int, end: int) -> Part | None:
+    def _part(self, header: bytes, start: int, end: int) -> FormPart | None:
         """None for a part that says no name."""
         self._header_bytes += len(header)
         if self._header_bytes > self._effort.header_bytes:
@@ -149,4 +149,4 @@ class Form:
         if "name" not in found:
             return None
         kind, encoding = headers.get("content-type", ""), headers.get("content-transfer-encoding", "")
-        return Part(found["name"], found.get("filename"), media_type(kind), start, end, encoding.lower())
+        return FormPart(found["name"], found.get("filename"), media_type(kind), start, end, encoding.lower())

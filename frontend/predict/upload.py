@@ -11,7 +11,16 @@ from __future__ import annotations
 import re
 
 from engine.errors import CallerError, NoFile
-from frontend.predict.form import FULL, MAX_BOUNDARY_BYTES, MAX_HEADER_BYTES, QUICK, Effort, Form, FormTooLarge, Part
+from frontend.predict.form import (
+    FULL,
+    MAX_BOUNDARY_BYTES,
+    MAX_HEADER_BYTES,
+    QUICK,
+    Effort,
+    Form,
+    FormTooLarge,
+    FormPart,
+)
 from frontend.predict.header_values import media_type, with_words_decoded
 from frontend.server.message import Upload
 
@@ -73,8 +82,8 @@ def _parse(content_type: str, body: bytes | bytearray | memoryview, effort: Effo
 
 
 def _from_form(form: Form, body: bytes | bytearray) -> Upload:
-    file: Part | None = None
-    nameless: Part | None = None
+    file: FormPart | None = None
+    nameless: FormPart | None = None
     fields: dict[str, str] = {}
     for part in form.parts():
         if part.filename is not None:

@@ -53,7 +53,7 @@ class _Probe:
         raise NotImplementedError
 
 
-class Health(_Probe):
+class HealthProbe(_Probe):
     """`GET /health`: this process is up."""
 
     is_quick = True
@@ -63,7 +63,7 @@ class Health(_Probe):
         return json_response(200, value)
 
 
-class Ready(_Probe):
+class ReadyProbe(_Probe):
     """`GET /ready`: a prediction would be answered now."""
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:

@@ -16,7 +16,7 @@ from frontend.predict.pending import Pending
 from frontend.predict.prediction import AwaitingRoom, PredictionRoute
 from frontend.routes.legacy import LegacyDialect
 from frontend.routes.optimized import OptimizedDialect
-from frontend.routes.probes import Health, Metrics, OptimizedHealth, Ready, Stats
+from frontend.routes.probes import HealthProbe, Metrics, OptimizedHealth, ReadyProbe, Stats
 from frontend.server.message import HttpRequest, HttpResponse
 
 OPTIMIZED_PREDICT = "/api/optimized/predict"
@@ -60,7 +60,11 @@ def all_routes(context: RouteContext) -> RouteTable:
     legacy = legacy_route(context)
     routes: dict[tuple[str, str], Handler] = {**optimized_routes(context)}
     routes.update({("POST", path): legacy for path in LEGACY_PREDICT})
-    probes: dict[str, Handler] = {"/health": Health(context), "/ready": Ready(context), "/metrics": Metrics(context)}
+    probes: dict[str, Handler] = {
+        "/health": HealthProbe(context),
+        "/ready": ReadyProbe(context),
+        "/metrics": Metrics(context),
+    }
     for path, probe in probes.items():
         routes[("GET", path)] = probe
         routes[("GET", f"/api{path}")] = probe

@@ -53,7 +53,7 @@ class AsgiCall:
             del scope["extensions"][EXTENSION]
 
     def wake(self) -> None:
-        """See `Listener`."""
+        """See `ExchangeListener`."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

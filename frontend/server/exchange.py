@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 _INTERNAL = refusal(500, "Internal server error", InternalError.code)
 
 
-class Listener(Protocol):
+class ExchangeListener(Protocol):
     """Who answers an exchange piece by piece."""
 
     def wake(self) -> None:
@@ -37,7 +37,7 @@ class Listener(Protocol):
 
 
 @runtime_checkable
-class Lane(Protocol):
+class AnsweringApplication(Protocol):
     """An application that answers some requests by itself, with no task and no ASGI call for each."""
 
     def take(self, exchange: Exchange) -> bool:
@@ -56,7 +56,7 @@ class Exchange(BodyIntake):
         self.response_started = False
         self.status = 0  # of the response; 0: not known yet
         self.on_gone: Callable[[], object] | None = None  # called once, when nobody waits for the answer any more
-        self.listener: Listener | None = None
+        self.listener: ExchangeListener | None = None
         self._collector: Collector | None = None  # gets the whole body, once it is there
 
     # --- from the connection ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import urllib.parse
 
 import httptools
 
-from frontend.server.peer import Peer
+from frontend.server.peer import HttpPeer
 from frontend.server.refusals import TransportRefusal
 from frontend.server.request_head import headers_of_fields
 from frontend.server.transport_limits import TransportLimits
@@ -57,7 +57,7 @@ class RequestHead:
         *("raw_path", "url", "version"),
     )
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: HttpPeer) -> None:
         self._peer = peer
         self._headers: dict[str, str] | None = None
         self.url = b""
@@ -125,7 +125,7 @@ class RequestHead:
         return peer.caller(self.headers) if peer.trusted and "x-forwarded-for" in self.headers else peer.address
 
     @property
-    def peer(self) -> Peer:
+    def peer(self) -> HttpPeer:
         """Who has sent it."""
         return self._peer
 

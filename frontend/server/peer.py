@@ -13,7 +13,7 @@ Address = tuple[str, int]
 _SCHEMES = (b"http", b"https")
 
 
-class Peer:
+class HttpPeer:
     """As they are seen here; made when the connection is."""
 
     __slots__ = ("_proxies", "address", "client", "scheme", "server", "trusted")

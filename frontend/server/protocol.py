@@ -19,9 +19,9 @@ from typing import cast
 from frontend.server.asgi_call import AsgiCall
 from frontend.server.connection_flow import ConnectionFlow, Pause
 from frontend.server.connection_pace import ConnectionPace
-from frontend.server.exchange import Exchange, Lane
+from frontend.server.exchange import AnsweringApplication, Exchange
 from frontend.server.head import RequestHead, path_of
-from frontend.server.peer import Peer
+from frontend.server.peer import HttpPeer
 from frontend.server.reader import RequestReader
 from frontend.server.refusals import BodyTooSlow, HeadersTooSlow, Leaving, TransportRefusal, UpgradeRefused, last_answer
 from frontend.server.server_log import ACCESS_LOG
@@ -46,7 +46,7 @@ class NightScanProtocol(asyncio.Protocol):
     def __init__(self, state: TransportState) -> None:
         self.state = state
         app: object = state.app
-        self._lane = app if isinstance(app, Lane) else None
+        self._lane = app if isinstance(app, AnsweringApplication) else None
         self._pace = ConnectionPace(state.limits, state.loop.time())
         self._answering: Exchange | None = None  # the oldest exchange without a complete response, else the last one
         self._started: Exchange | None = None  # the last one that the application or its lane got
@@ -58,7 +58,7 @@ class NightScanProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.flow = ConnectionFlow(transport)
-        self._reader = RequestReader(self, Peer(transport, self.state.trusted_proxies), self._pace, self.state)
+        self._reader = RequestReader(self, HttpPeer(transport, self.state.trusted_proxies), self._pace, self.state)
         self.state.connections.add(self)
         if len(self.state.connections) > self.state.limits.max_connections:
             transport.write(_TOO_MANY_CONNECTIONS)

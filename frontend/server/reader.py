@@ -17,7 +17,7 @@ from frontend.server.connection_flow import ConnectionFlow, Pause
 from frontend.server.connection_pace import ConnectionPace
 from frontend.server.exchange import Exchange
 from frontend.server.head import HeadersTooLarge, HeadError, RequestHead
-from frontend.server.peer import Peer
+from frontend.server.peer import HttpPeer
 from frontend.server.refusals import TransportRefusal, UpgradeRefused
 from frontend.server.slices import Slices
 from frontend.server.transport_state import TransportState
@@ -60,7 +60,7 @@ class RequestReader:
         *("_unparsed", "discarded_bytes", "in_headers", "is_deaf"),
     )
 
-    def __init__(self, connection: ReadConnection, peer: Peer, pace: ConnectionPace, state: TransportState) -> None:
+    def __init__(self, connection: ReadConnection, peer: HttpPeer, pace: ConnectionPace, state: TransportState) -> None:
         self._connection = connection
         self._peer = peer
         self._pace = pace

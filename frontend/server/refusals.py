@@ -1,7 +1,7 @@
 """What the transport refuses by itself: requests that no application sees to their end.
 
-The application may have words of its own for them (see `Wording`): who calls its routes should find the form of their
-errors, the request's id, and what a browser wants to see before it shows an answer, whoever refused.
+The application may have words of its own for them (see `RefusalWording`): who calls its routes should find the form of
+their errors, the request's id, and what a browser wants to see before it shows an answer, whoever refused.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Leaving(TransportRefusal):
 
 
 @runtime_checkable
-class Wording(Protocol):
+class RefusalWording(Protocol):
     """An application that says what a refusal looks like."""
 
     def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
@@ -84,9 +84,9 @@ class PlainWording:
         return response
 
 
-def wording_of(app: object) -> Wording:
+def wording_of(app: object) -> RefusalWording:
     """The words of an application, or the plain ones."""
-    return app if isinstance(app, Wording) else PlainWording()
+    return app if isinstance(app, RefusalWording) else PlainWording()
 
 
 def last_answer(response: HttpResponse) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from frontend.audio.decode import Recording, decode
 from frontend.audio.segment import segment_recording
-from frontend.audio.silence import Loudness, loud_chunks, split_on_silence
+from frontend.audio.silence import MeasuredSound, loud_chunks, split_on_silence
 from tests.audio import pydub_oracle as oracle
 from tests.audio.sounds import Array, encoded, noise
 from tests.support.shared import NIGHTS, REAL, Night
@@ -40,7 +40,7 @@ def bursts(seed: int) -> tuple[Array, int]:
 def assert_same(samples: Array, rate_hz: int, *, length_ms: int = 8_000) -> int:
     """Compares every chunk; returns how many there are."""
     segment = oracle.normalised(oracle.segment_of(samples, rate_hz))
-    loudness = Loudness(samples, rate_hz)
+    loudness = MeasuredSound(samples, rate_hz)
     np.testing.assert_array_equal(loudness.samples, oracle.array_of(segment))
     expected = oracle.chunks_of(segment, length_ms=length_ms)
     found = split_on_silence(loudness)
@@ -101,7 +101,7 @@ def test_a_recording_of_24_bits_is_split_like_one_of_32_bits() -> None:
     wide = (samples.astype(np.int32) << 16) + 256 * 77
     recording = decode(encoded(wide, rate_hz, "WAV", "PCM_24"), max_duration_s=0, max_decoded_bytes=0)
     expected = oracle.chunks_of(oracle.normalised(oracle.segment_of(wide, rate_hz)))
-    loudness = Loudness(recording.samples, rate_hz)
+    loudness = MeasuredSound(recording.samples, rate_hz)
     found = split_on_silence(loudness)
     assert [loudness.frame_at(c.end_ms) - loudness.frame_at(c.start_ms) for c in found] == [
         len(c.samples) for c in expected
@@ -127,6 +127,6 @@ def test_windows_at_the_models_rate_hold_pydubs_samples_unscaled() -> None:
 
 def test_energies_do_not_depend_on_where_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, rate_hz = bursts(11)
-    whole = [(c.start_ms, c.end_ms) for c in split_on_silence(Loudness(samples, rate_hz))]
+    whole = [(c.start_ms, c.end_ms) for c in split_on_silence(MeasuredSound(samples, rate_hz))]
     monkeypatch.setattr("frontend.audio.silence._BLOCK_FRAMES", 997)
-    assert [(c.start_ms, c.end_ms) for c in split_on_silence(Loudness(samples, rate_hz))] == whole
+    assert [(c.start_ms, c.end_ms) for c in split_on_silence(MeasuredSound(samples, rate_hz))] == whole

@@ -7,7 +7,7 @@ import pytest
 
 from frontend.audio.decode import Recording, decode
 from frontend.audio.segment import segment_recording
-from frontend.audio.silence import Loudness, loud_chunks, split_on_silence
+from frontend.audio.silence import MeasuredSound, loud_chunks, split_on_silence
 from tests.audio import pydub_oracle as oracle
 from tests.audio.sounds import Array, chunk, encoded, fmt, noise, riff
 from tests.audio.test_silence import bursts
@@ -29,7 +29,7 @@ def assert_split_like_pydub(body: bytes, bits: int, *, length_ms: int = 8_000) -
     """Compares samples, milliseconds and what is dropped; returns the number of chunks."""
     recording = read(body)
     segment = oracle.normalised(oracle.segment_of_file(body))
-    loudness = Loudness(recording.samples, recording.sample_rate_hz, has_8_bits=recording.has_8_bits)
+    loudness = MeasuredSound(recording.samples, recording.sample_rate_hz, has_8_bits=recording.has_8_bits)
     if bits == 8:  # beyond 24 bits float32 keeps less than pydub does
         np.testing.assert_array_equal(loudness.samples * FULL_SCALE[bits], oracle.array_of(segment))
     expected = oracle.chunks_of(segment, length_ms=length_ms)
