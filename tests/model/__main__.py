@@ -14,7 +14,7 @@ from tests.model.machine import Bounds, Rules
 def main() -> int:
     """Exit status 0 when all was as it should be."""
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("--large", action="store_true", help="the large machines too: a quarter of an hour, some GB")
+    parser.add_argument("--large", action="store_true", help="the large machines too: ten minutes, one GB")
     parser.add_argument(
         "--machine", nargs="+", metavar="NAME=VALUE", help="this one only: in_flight=2 instances=1 orders=1, say"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.model.machine import Bounds
 
-# Together half a million states, a quarter of a minute.
+# Together half a million states, fifteen seconds.
 SMALL: tuple[Bounds, ...] = (
     Bounds(),
     Bounds(batch=1),
@@ -44,7 +44,7 @@ SMALL: tuple[Bounds, ...] = (
     Bounds(turn_bell=True, undeploy=True, instances=1, requests=1, instance_kills=1),
 )
 
-# Together some millions of states: a quarter of an hour, some GB.
+# Together thirteen million states: ten minutes, one GB.
 LARGE: tuple[Bounds, ...] = (
     Bounds(cancels=1),
     Bounds(instance_kills=2),
@@ -64,6 +64,7 @@ LARGE: tuple[Bounds, ...] = (
     Bounds(undeploy=True, requests=1, frontend_kills=1, cancels=1),
     Bounds(undeploy=True, requests=1, instances=1, instance_kills=1, frontend_kills=1, supervisor_kills=1),
     Bounds(in_flight=2, batch=1, instance_kills=1),
+    Bounds(in_flight=2, batch=1, instance_kills=2),
     Bounds(in_flight=2, batch=1, instances=1, instance_kills=2, cancels=1),
     Bounds(in_flight=2, batch=1, instances=1, instance_kills=1, orders=1),
     Bounds(in_flight=2, batch=1, instances=1, instance_kills=1, undeploy=True),

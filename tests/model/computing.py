@@ -1,4 +1,4 @@
-"""An instance from its leased batch to the answer: sort out, stage, launch, wait for the device.
+"""An instance from its leased batch to the answer: stage, sort out, launch, wait for the device.
 
 `begin` of the loop ends with the launch, `finish` begins with the wait; with `Bounds.in_flight` 2 a second batch may
 be begun, or only staged, before the first is finished.
@@ -16,28 +16,22 @@ from tests.model.steps import Kind, Step, must, violation
 Steps = Iterator[Step]
 
 
-def sort(m: Machine, s: State, j: int) -> Steps:
-    """What was cancelled or belongs to a dead frontend is replied to uncomputed, at once; the rest is staged.
-
-    One step: these are hints, and one that comes after its slot was read only makes the computation vain.
-    """
+def staged(m: Machine, s: State, j: int) -> State:
+    """What was taken is brought to the device, which stores nothing that others may see."""
     me = s.instances[j]
-    live = tuple(taken for taken in me.taken if _wanted(m, s, taken[0]))
-    dropped = tuple(taken for taken in me.taken if taken not in live)
-    text = f"I{j} stages slots {[index for index, _ in live]}, drops {[index for index, _ in dropped]}"
     if not m.rules.start_at_launch:
-        for index, _ in live:
-            s = set_slot(s, index, started=me.name)
-    flights = me.flights + ((Flight(live),) if live else ())
-    if dropped:
-        work = (DROPPED,) * len(dropped)
-        yield must(text, set_instance(s, j, at=phases(m)[0], flights=flights, taken=dropped, work=work))
-    else:
-        yield must(text, onward(m, set_instance(s, j, flights=flights), j))
+        return set_instance(s, j, at="start_early")
+    return onward(m, set_instance(s, j, flights=me.flights + (Flight(me.taken),)), j)
 
 
-def _wanted(m: Machine, s: State, index: int) -> bool:
-    return not s.slots[index].cancel and s.frontends[m.lane_of(index)].alive
+def start_early(m: Machine, s: State, j: int) -> Steps:
+    """Only where `started` is stored at the staging."""
+    me = s.instances[j]
+    index = me.taken[me.cursor][0]
+    started = set_instance(set_slot(s, index, started=me.name), j, cursor=me.cursor + 1)
+    if me.cursor + 1 == len(me.taken):
+        started = onward(m, set_instance(started, j, flights=me.flights + (Flight(me.taken),)), j)
+    yield must(f"I{j} slot {index} started := {me.name}", started)
 
 
 def onward(m: Machine, s: State, j: int) -> State:
@@ -46,7 +40,7 @@ def onward(m: Machine, s: State, j: int) -> State:
     if not me.flights:
         at = "peek" if m.rules.drain_before_look else "lease"
     elif not me.flights[-1].launched:
-        at = "launch" if len(me.flights) == 1 else "choose" if _may_launch(m, s, me) else "compute"
+        at = "sort" if len(me.flights) == 1 else "choose" if _may_launch(m, s, me) else "compute"
     else:
         at = "choose" if len(me.flights) < m.bounds.in_flight else "compute"
     return set_instance(s, j, at=at, taken=(), work=(), cursor=0, checked=False)
@@ -54,7 +48,7 @@ def onward(m: Machine, s: State, j: int) -> State:
 
 def choose(m: Machine, s: State, j: int) -> Steps:
     """Whether the one half or the other comes first is nobody's business: both must be right."""
-    begins = "peek" if s.instances[j].flights[-1].launched else "launch"
+    begins = "peek" if s.instances[j].flights[-1].launched else "sort"
     yield must(f"I{j} goes on to begin, {begins} next", set_instance(s, j, at=begins))
     yield must(f"I{j} goes on to finish", set_instance(s, j, at="compute"))
 
@@ -72,6 +66,26 @@ def _isolated(s: State, flight: Flight) -> bool:
 
 
 # --- launch -----------------------------------------------------------------------------------------------------------
+
+
+def sort(m: Machine, s: State, j: int) -> Steps:
+    """What was cancelled or belongs to a dead frontend is replied to uncomputed; then the rest is looked at again.
+
+    One step: these are hints, and one that comes after its slot was read only makes the computation vain.
+    """
+    *before, flight = s.instances[j].flights
+    live = tuple(taken for taken in flight.taken if _wanted(m, s, taken[0]))
+    dropped = tuple(taken for taken in flight.taken if taken not in live)
+    if not dropped:
+        yield must(f"I{j} still wants slots {[index for index, _ in live]}", set_instance(s, j, at="launch"))
+        return
+    flights, work = (*before, Flight(live)) if live else (*before,), (DROPPED,) * len(dropped)
+    left = set_instance(s, j, at=phases(m)[0], flights=flights, taken=dropped, work=work)
+    yield must(f"I{j} drops slots {[index for index, _ in dropped]}", left)
+
+
+def _wanted(m: Machine, s: State, index: int) -> bool:
+    return not s.slots[index].cancel and s.frontends[m.lane_of(index)].alive
 
 
 def launch(m: Machine, s: State, j: int) -> Steps:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.model.changes import changed, set_instance, set_slot
+from tests.model.computing import staged
 from tests.model.faults import without_instance
 from tests.model.machine import Machine
 from tests.model.state import LEASED, READY, STATE_NAMES, State
@@ -100,15 +101,20 @@ def _next_mark(s: State, j: int) -> State:
 
 
 def release(m: Machine, s: State, j: int) -> Steps:
-    me = s.instances[j]
-    idle = "compute" if me.flights else "sleep" if m.rules.drain_before_look else "drain"
-    at = "ring" if me.left and m.rules.ring_when_left else "sort" if me.taken else idle
-    yield must(f"I{j} releases the lease, {at} next", set_instance(changed(s, lease=0), j, at=at, left=False))
+    me, text = s.instances[j], f"I{j} releases the lease"
+    released = set_instance(changed(s, lease=0), j, left=False)
+    if me.left and m.rules.ring_when_left:
+        yield must(text, set_instance(released, j, at="ring"))
+    elif me.taken:
+        yield must(text, staged(m, released, j))
+    else:
+        at = "compute" if me.flights else "sleep" if m.rules.drain_before_look else "drain"
+        yield must(f"{text}, {at} next", set_instance(released, j, at=at))
 
 
 def ring(m: Machine, s: State, j: int) -> Steps:
     """Who leaves work has taken some: an empty batch leaves nothing."""
-    yield must(f"I{j} rings: work is left", set_instance(changed(s, doorbell=True), j, at="sort"))
+    yield must(f"I{j} rings: work is left", staged(m, changed(s, doorbell=True), j))
 
 
 def drain(m: Machine, s: State, j: int) -> Steps:

@@ -57,7 +57,7 @@ def test_nothing_of_the_model_is_dead() -> None:
         Bounds(in_flight=2, batch=1, instances=1),
     ):
         explore(bounds, Rules(), visit=note)
-    of_dropped_rules = {"I sign", "I drain", "I drain_to_take", "I start_late", "F ring_early"}
+    of_dropped_rules = {"I sign", "I drain", "I drain_to_take", "I start_early", "I start_late", "F ring_early"}
     places = {"F " + at for at in frontend.PLACES} | {"I " + at for at in instance.PLACES}
     places |= {"S " + at for at in supervisor.PLACES} | {fate.name for fate in Fate}
     assert places - reached == of_dropped_rules
