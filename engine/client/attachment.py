@@ -123,7 +123,9 @@ class Attachment:
         if pidfd is not None:
             os.close(pidfd)
         self._dead.add(name)
-        return self.owner.instance_died(name, alive=len(self.names))
+        # An instance may live that this process is yet to be told of. It was told before the `close`.
+        alive = len(self.names) if self.recalled else max(1, len(self.names))
+        return self.owner.instance_died(name, alive=alive)
 
     def missing_names(self, counter: int, living: Sequence[int]) -> Iterator[int]:
         """Names up to `counter` that are not among the living and were never known here: dead without notice.

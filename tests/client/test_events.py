@@ -9,6 +9,7 @@ import pytest
 
 from engine.client import EngineClient
 from engine.errors import EngineClosed, ModelCrashed, NotReady
+from tests.client.hand import Hand
 from tests.client.stage import PATIENCE_S, Stage, settings_of, wait_until
 from tests.client.stage_instance import DEADLY
 from tests.client.test_submit import first, item, submit
@@ -111,6 +112,25 @@ def test_an_undeployment_refuses_what_its_last_instance_leaves(stage: Stage, att
             ticket.wait()
     wait_until(lambda: stage.is_idle(version), "nothing is left")
     assert version.steward.counts().free == version.steward.counts().total
+
+
+def test_a_death_leaves_what_an_instance_holds_that_was_not_heard_of_yet(stage: Stage, attach: Attach) -> None:
+    """Its pidfd is on its way when the version begins to close and the only instance that is known dies."""
+    version = stage.deploy()
+    known = stage.start_instance(version, gated=True)
+    client = attach()
+    served = submit(client, item(1))
+    wait_until(lambda: version.steward.counts().leased, "the known instance works")
+    ticket = submit(client, item(2))
+    with Hand(version) as unheard:
+        taken = unheard.take()
+        version.segment.set_closing()
+        known.kill()
+        wait_until(lambda: version.steward.counts().ready, "the death is known")
+        unheard.answer(taken)
+        assert first(ticket.wait()) == [2]
+        unheard.serve()
+    assert first(served.wait()) == [1]
 
 
 def test_serving_goes_on_without_a_supervisor_and_the_next_one_is_told(stage: Stage, attach: Attach) -> None:
