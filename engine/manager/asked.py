@@ -12,6 +12,7 @@ from typing import cast
 from engine.clock import Deadline, now_ns
 from engine.core.admission import level_of
 from engine.errors import InvalidField
+from engine.manager.foreign import foreign_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,8 @@ def _text(value: object, *, field: str) -> str:
 def _caller_hash(user_id: object) -> int:
     if user_id is None:
         return 0
-    try:
+    with foreign_code(lambda _: InvalidField("user_id cannot be written as text", field="user_id")):
         text = str(user_id)
-    except Exception as error:  # somebody else's __str__
-        raise InvalidField("user_id cannot be written as text", field="user_id") from error
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import uuid
 from typing import Any
 
-from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.clock import NS_PER_S, now_ns
 from engine.config import ConnectionPoolConfig, Settings
 from engine.errors import EngineError
 from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.results import Result, failed, not_submitted, success, unforeseen
+from engine.manager.foreign_cache import ask_async
+from engine.manager.results import Promise, Result, failed, success
 
 _log = logging.getLogger(__name__)
 
@@ -92,22 +92,19 @@ class OptimizedModelServingManager:
         rate, at most one segment. A higher `priority` is served first. `timeout` in seconds.
         """
         request_id = uuid.uuid4().hex if request_id is None else request_id
-        try:
+        with Promise(request_id, timeout) as promise:
             asked = Asked.of(
                 deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
             )
-            return await self._answer(asked, audio_data, timeout)
-        except EngineError as error:
-            return not_submitted(error, request_id=request_id, timeout=timeout)
-        except Exception as error:  # whatever it is, the caller was promised a dictionary
-            return unforeseen(error, request_id=request_id)
+            promise.result = await self._answer(asked, audio_data, timeout)
+        return promise.result
 
     async def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:
         """Raises EngineError for what never got in."""
         self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = await _bounded(cache.get_prediction, audio_data, due=asked.due)
+            found = await ask_async(cache.get_prediction, audio_data, due=asked.due)
             if result := self.core.cached(asked, found):
                 return result
         self._drive()
@@ -121,7 +118,7 @@ class OptimizedModelServingManager:
         latency_s = (now_ns() - asked.began_ns) / NS_PER_S
         result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            await _bounded(cache.cache_prediction, audio_data, result, due=asked.due)
+            await ask_async(cache.cache_prediction, audio_data, result, due=asked.due)
         return result
 
     async def get_optimization_stats(self) -> dict[str, Any]:
@@ -135,21 +132,3 @@ class OptimizedModelServingManager:
     def _drive(self) -> None:
         """Lets the running loop drive the client, unless another loop does."""
         self.core.client.prefer_event_loop(asyncio.get_running_loop())
-
-
-async def _bounded(method: Any, *arguments: Any, due: Deadline) -> Any:
-    """Asks somebody's cache, wherever it blocks; None when it fails or takes longer than the request has."""
-    try:
-        return await asyncio.wait_for(_called(method, *arguments), due.remaining_s())
-    except asyncio.TimeoutError:
-        _log.warning("the cache did not answer in time")
-    except Exception:  # somebody else's code: a cache that fails is a miss
-        _log.exception("the cache failed")
-    return None
-
-
-async def _called(method: Any, *arguments: Any) -> Any:
-    if inspect.iscoroutinefunction(method):
-        return await method(*arguments)
-    found = await asyncio.to_thread(method, *arguments)
-    return await found if inspect.isawaitable(found) else found

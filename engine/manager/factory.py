@@ -16,6 +16,7 @@ from typing import Any
 import cloudpickle
 
 from engine.errors import ConfigError
+from engine.manager.foreign import foreign_code
 from engine.spec import ModelSource, ModelSpec
 
 ModelFactory = Callable[[], object] | str | os.PathLike[str] | ModelSpec
@@ -52,12 +53,12 @@ def _spec_of(factory: ModelFactory) -> tuple[ModelSpec, bytes | None]:
 
 
 def _pickled(factory: Callable[[], object]) -> bytes:
-    try:
+    def unsendable(error: Exception) -> ConfigError:
+        text = f"{factory!r} cannot be sent to another process ({error}); let it make what it needs inside"
+        return ConfigError(text)
+
+    with foreign_code(unsendable):  # pickling runs the code of whatever objects the closure holds
         return bytes(cloudpickle.dumps(_unpacking(cloudpickle.dumps(factory), import_paths(), factory)))
-    except Exception as error:  # pickling runs the code of whatever objects the closure holds
-        raise ConfigError(
-            f"{factory!r} cannot be sent to another process ({error}); let it make what it needs inside"
-        ) from error
 
 
 def _unpacking(packed: bytes, paths: tuple[str, ...], factory: object) -> Callable[[], object]:

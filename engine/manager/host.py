@@ -49,16 +49,15 @@ class EngineHost:
                 self._private = private.make()
                 self._runtime_dir = str(self._private)
             self._launch("start_keeper")
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             self.client = EngineClient.attach(
                 runtime_dir=self._runtime_dir,
                 wait_s=ATTACH_S,
                 settings=self.settings,
                 ensure=lambda: self._launch("ensure_keeper"),
             )
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
         return self.client
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from engine.errors import (
     InvalidField,
     UnknownDeployment,
 )
+from engine.manager.foreign import foreign_code
 
 TOP_K = 5
 REFUSED_TEXT = "Failed to submit request for processing"
@@ -53,15 +54,17 @@ def _numbers(audio_data: object, *, int16: bool) -> NDArray[Any]:
             f"audio_data must be an array of samples, not {type(audio_data).__name__}; decode a file first",
             field="audio_data",
         )
-    try:
+    with foreign_code(_no_numbers):  # the object's own conversion: `__array__`
         array = np.asarray(audio_data)
         if array.dtype.kind not in "biufO":
             raise TypeError(f"its elements are {array.dtype}")
         wanted = np.int16 if int16 and (array.dtype.kind, array.itemsize) == ("i", 2) else np.float32
         with np.errstate(all="ignore"):  # what is too large becomes infinite, and the model's answer says so
             return array.astype(wanted, copy=False)
-    except Exception as error:  # the object's own conversion is somebody else's code (`__array__`)
-        raise InvalidField(f"audio_data is no array of numbers: {error}", field="audio_data") from error
+
+
+def _no_numbers(error: Exception) -> InvalidField:
+    return InvalidField(f"audio_data is no array of numbers: {error}", field="audio_data")
 
 
 def success(item: Item, description: ModelDescription, *, request_id: str, latency_s: float) -> Result:
@@ -93,14 +96,6 @@ def from_cache(found: Result, *, request_id: str, latency_s: float) -> Result:
     return {**found, "request_id": request_id, "latency": latency_s, "cache_hit": True}
 
 
-def not_submitted(error: EngineError, *, request_id: object, timeout: object) -> Result:
-    """The request never got in: the published text where the engine refused, the error's own for the caller's fault."""
-    if isinstance(error, DeadlineExceeded):
-        return failed(error, request_id=request_id, timeout=timeout)
-    is_callers = isinstance(error, (CallerError, InheritedByFork)) and not isinstance(error, UnknownDeployment)
-    return {"error": str(error) if is_callers else REFUSED_TEXT, "request_id": request_id, "code": error.code}
-
-
 def failed(error: EngineError, *, request_id: object, timeout: object) -> Result:
     """The request got in and has no answer."""
     if isinstance(error, DeadlineExceeded):
@@ -108,7 +103,30 @@ def failed(error: EngineError, *, request_id: object, timeout: object) -> Result
     return {"error": str(error), "request_id": request_id, "code": error.code}
 
 
-def unforeseen(error: Exception, *, request_id: object) -> Result:
-    """Our bug. To be called while `error` is handled: the log gets its traceback, the caller does not."""
-    _log.exception("request %s: %s", ascii(request_id), type(error).__name__)
-    return {"error": "Internal error; the log has the details", "request_id": request_id, "code": InternalError.code}
+def _not_submitted(error: EngineError, *, request_id: object, timeout: object) -> Result:
+    """The request never got in: the published text where the engine refused, the error's own for the caller's fault."""
+    if isinstance(error, DeadlineExceeded):
+        return failed(error, request_id=request_id, timeout=timeout)
+    is_callers = isinstance(error, (CallerError, InheritedByFork)) and not isinstance(error, UnknownDeployment)
+    return {"error": str(error) if is_callers else REFUSED_TEXT, "request_id": request_id, "code": error.code}
+
+
+class Promise:
+    """A dictionary for the caller, whatever is raised inside: `result`, set there or by the error that leaves it."""
+
+    def __init__(self, request_id: object, timeout: object) -> None:
+        self._request_id = request_id
+        self._timeout = timeout
+        self.result: Result = {}
+
+    def __enter__(self) -> Promise:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, EngineError):
+            self.result = _not_submitted(error, request_id=self._request_id, timeout=self._timeout)
+        elif isinstance(error, Exception):  # our bug: the log gets its traceback, the caller does not
+            _log.error("request %s: %s", ascii(self._request_id), type(error).__name__, exc_info=error)
+            text = "Internal error; the log has the details"
+            self.result = {"error": text, "request_id": self._request_id, "code": InternalError.code}
+        return isinstance(error, Exception)

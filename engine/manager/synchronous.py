@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
-import threading
 import uuid
 from typing import Any
 
-from engine.clock import NS_PER_S, Deadline, now_ns
+from engine.clock import NS_PER_S, now_ns
 from engine.config import ConnectionPoolConfig, Settings
 from engine.errors import EngineError
 from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.results import Result, failed, not_submitted, success, unforeseen
+from engine.manager.foreign_cache import ask
+from engine.manager.results import Promise, Result, failed, success
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +26,6 @@ class SyncModelServingManager:
     ) -> None:
         """Reads settings, starts nothing; see `initialize`. `core`: share one with another manager."""
         self.core = ServingCore(config) if core is None else core
-        self._cache_lock = threading.Lock()
 
     def initialize(self) -> SyncModelServingManager:
         """Starts an engine of its own, or joins one that runs in the configured runtime directory. Idempotent."""
@@ -89,22 +86,19 @@ class SyncModelServingManager:
     ) -> Result:
         """As the asynchronous manager's `predict_async`, blocking for at most `timeout` seconds."""
         request_id = uuid.uuid4().hex if request_id is None else request_id
-        try:
+        with Promise(request_id, timeout) as promise:
             asked = Asked.of(
                 deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
             )
-            return self._answer(asked, audio_data, timeout)
-        except EngineError as error:
-            return not_submitted(error, request_id=request_id, timeout=timeout)
-        except Exception as error:  # whatever it is, the caller was promised a dictionary
-            return unforeseen(error, request_id=request_id)
+            promise.result = self._answer(asked, audio_data, timeout)
+        return promise.result
 
     def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:
         """Raises EngineError for what never got in."""
         self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = self._asked(cache.get_prediction, audio_data, due=asked.due)
+            found = ask(cache.get_prediction, audio_data, due=asked.due)
             if result := self.core.cached(asked, found):
                 return result
         self._client_driven()
@@ -118,7 +112,7 @@ class SyncModelServingManager:
         latency_s = (now_ns() - asked.began_ns) / NS_PER_S
         result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            self._asked(cache.cache_prediction, audio_data, result, due=asked.due)
+            ask(cache.cache_prediction, audio_data, result, due=asked.due)
         return result
 
     def get_optimization_stats(self) -> dict[str, Any]:
@@ -134,21 +128,3 @@ class SyncModelServingManager:
         client = self.core.client
         client.prefer_event_loop(None)
         return client
-
-    def _asked(self, method: Any, *arguments: Any, due: Deadline) -> Any:
-        """Asks somebody's cache; None when it fails or, being async, takes longer than the request has."""
-        try:
-            found = method(*arguments)
-            if not inspect.isawaitable(found):
-                return found
-            with self._cache_lock:
-                return asyncio.run(_within(found, due))
-        except asyncio.TimeoutError:
-            _log.warning("the cache did not answer in time")
-        except Exception:  # somebody else's code: a cache that fails is a miss
-            _log.exception("the cache failed")
-        return None
-
-
-async def _within(awaitable: Any, due: Deadline) -> Any:
-    return await asyncio.wait_for(awaitable, due.remaining_s())
