@@ -50,6 +50,11 @@ class Carrier:
             del self._included[next(iter(self._included))]
         self.carry({number: plane for number, plane in planes.items() if number != leaver})
 
+    @property
+    def knows(self) -> bool:
+        """Whether there is anything that a successor has to know."""
+        return bool(self._included or any(self._gone))
+
     def to_json(self) -> dict[str, Any]:
         """What a successor has to know."""
         included = [[inode, *figures] for inode, figures in self._included.items()]

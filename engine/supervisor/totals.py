@@ -31,6 +31,7 @@ class Totals:
         self._carriers: dict[str, Carrier] = {}
         self._begun = False  # whether everybody is back who may bring the document
         self._read: ProcessHold | None = None  # the one whose text has been recalled
+        self._written = b""  # what stands in it
 
     def carrier(self, deployment_id: str) -> Carrier:
         """For a deployment that begins; made when its id is new."""
@@ -53,9 +54,11 @@ class Totals:
         if not self._begun:
             return
         document = MemoryDocument(self._hold().fds[0])
-        carried = {name: carrier.to_json() for name, carrier in self._carriers.items()}
-        text = json.dumps({"layout": LAYOUT_VERSION, "deployments": carried}, separators=(",", ":"))
-        document.write(text.encode())
+        carried = {name: carrier.to_json() for name, carrier in self._carriers.items() if carrier.knows}
+        text = json.dumps({"layout": LAYOUT_VERSION, "deployments": carried}, separators=(",", ":")).encode()
+        if text != self._written:
+            document.write(text)
+            self._written = text
 
     def _hold(self) -> ProcessHold:
         """The file that everybody holds. What a predecessor wrote is taken over, what nobody can read replaced."""
@@ -65,7 +68,8 @@ class Totals:
             number = now_ns() if hold is None else max(now_ns(), hold.number + 1)
             hold = ProcessHold(TOTALS, number, (MemoryDocument.new_file(TOTALS),))
             self._holds.keep(hold)
-        self._read = hold
+        if hold is not self._read:
+            self._read, self._written = hold, b""
         return hold
 
     def _carrier(self, deployment_id: str) -> Carrier:
