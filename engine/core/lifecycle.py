@@ -85,16 +85,22 @@ class VersionEvent(str, Enum):
     """What can happen to one version of a deployment."""
 
     FIRST_READY = "first_ready"
-    CLOSED = "closed"
-    EMPTIED = "emptied"  # the last instance is dead and every frontend has let go
+    RETIRED = "retired"  # another one serves in its place, it failed, or nobody wants it any more
+    ANNOUNCED = "announced"  # its segment and its frontends say that it takes nothing new
+    DRAINED = "drained"  # nothing is outstanding, or time is up, or nobody is left who could answer
+    VACATED = "vacated"  # its last instance is dead
+    RELEASED = "released"  # every frontend has let go
 
 
 class VersionState(str, Enum):
-    """Where one version of a deployment is. Requests are accepted by the SERVING one."""
+    """Where one version of a deployment is. Requests are accepted by the SERVING one. Each state is reached once."""
 
     STARTING = "starting"
     SERVING = "serving"
-    CLOSING = "closing"
+    RETIRED = "retired"  # it shall close; nobody has been told yet
+    DRAINING = "draining"  # what is outstanding is answered, nothing new is taken
+    DISMISSED = "dismissed"  # its instances were told to leave
+    VACANT = "vacant"  # nobody computes; what is left is refused by the frontends that wait for it
     GONE = "gone"
 
     def after(self, event: VersionEvent) -> VersionState:
@@ -104,13 +110,37 @@ class VersionState(str, Enum):
         except KeyError:
             raise InternalError(f"a version that is {self.value} cannot be {event.value}") from None
 
+    def allows(self, event: VersionEvent) -> bool:
+        """Whether `after(event)` has an answer."""
+        return (self, event) in _VERSION_TABLE
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it hands out lanes and fills its seats."""
+        return self in _OPEN
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it has stopped doing so and something of it is left."""
+        return self in _CLOSING
+
+    @property
+    def public(self) -> str:
+        """What its users are told: one word for all steps of closing."""
+        return "closing" if self.is_closing else self.value
+
+
+_OPEN = (VersionState.STARTING, VersionState.SERVING)
+_CLOSING = (VersionState.RETIRED, VersionState.DRAINING, VersionState.DISMISSED, VersionState.VACANT)
 
 _VERSION_TABLE: dict[tuple[VersionState, VersionEvent], VersionState] = {
     (VersionState.STARTING, VersionEvent.FIRST_READY): VersionState.SERVING,
-    (VersionState.STARTING, VersionEvent.CLOSED): VersionState.CLOSING,
-    (VersionState.SERVING, VersionEvent.CLOSED): VersionState.CLOSING,
-    (VersionState.CLOSING, VersionEvent.CLOSED): VersionState.CLOSING,
-    (VersionState.CLOSING, VersionEvent.EMPTIED): VersionState.GONE,
+    (VersionState.STARTING, VersionEvent.RETIRED): VersionState.RETIRED,
+    (VersionState.SERVING, VersionEvent.RETIRED): VersionState.RETIRED,
+    (VersionState.RETIRED, VersionEvent.ANNOUNCED): VersionState.DRAINING,
+    (VersionState.DRAINING, VersionEvent.DRAINED): VersionState.DISMISSED,
+    (VersionState.DISMISSED, VersionEvent.VACATED): VersionState.VACANT,
+    (VersionState.VACANT, VersionEvent.RELEASED): VersionState.GONE,
 }
 
 
@@ -137,4 +167,4 @@ def deployment_state(versions: Iterable[VersionState], *, failed: bool) -> Deplo
         return DeploymentState.STARTING
     if failed:
         return DeploymentState.FAILED
-    return DeploymentState.CLOSING if VersionState.CLOSING in found else DeploymentState.GONE
+    return DeploymentState.CLOSING if any(state.is_closing for state in found) else DeploymentState.GONE

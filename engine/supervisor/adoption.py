@@ -25,6 +25,7 @@ from engine.supervisor.hello import Hold
 from engine.supervisor.ledger import State, record_from
 from engine.supervisor.parcel import Parcel
 from engine.supervisor.plan import Plan
+from engine.supervisor.serving_version import ServingVersion
 from engine.supervisor.version import Version
 
 # Whoever stays away longer (stopped, or deep in one batch) finds its version replaced, and closes it when it comes.
@@ -117,7 +118,7 @@ def version_of_hold(
     layout, or one that cannot be adopted now; whoever has it comes again.
     """
     segment_fd, doorbell_fd = parcel.take_fds(2)
-    known = deployment.version(hold.version)
+    known = deployment.versions.numbered(hold.version)
     if known is not None:
         is_same = known.plane is not None and os.path.sameopenfile(known.plane.segment.fd, segment_fd)
         os.close(segment_fd)
@@ -141,33 +142,32 @@ def version_of_hold(
 
 def _recalled(deployment: Deployment, hold: Hold) -> bool:
     """Takes what an instance was once given for what is desired of its deployment; False if nobody said that yet."""
-    if deployment.awaited is None and deployment.serving is None:
+    if deployment.versions.awaited is None and deployment.versions.serving is None:
         if hold.record is None:
             return False
-        deployment.awaited = record_from(hold.record)
+        deployment.versions.awaited = record_from(hold.record)
         _log.warning("%s version %d goes on: an instance knows what the state file did", hold.deployment, hold.version)
     return True
 
 
 def _adopted(context: Context, deployment: Deployment, number: int, segment: Segment, doorbell: Bell) -> Version:
-    record = deployment.awaited
+    record = deployment.versions.awaited
     desired = record is not None and record.serving is not None and record.serving.number == number
     if desired and record is not None and record.serving is not None and record.description is not None:
         plan, description = record.serving, record.description
     else:
         desired, plan, description = False, _unknown_plan(context, deployment.id, number), _unknown_model(segment)
-    version = Version(context, plan, deployment)
+    version = ServingVersion(context, plan, deployment)
     with contextlib.ExitStack() as undo:
         undo.callback(_forget, version, segment, doorbell)
         version.adopt(segment, doorbell, description)
         undo.pop_all()
     _log.info("adopted %s version %d%s", deployment.id, number, "" if desired else ", which closes")
-    deployment.newest = max(deployment.newest, number)
-    deployment.adopt(version, serves=desired)
-    return version
+    deployment.versions.newest = max(deployment.versions.newest, number)
+    return deployment.adopt(version, serves=desired)
 
 
-def _forget(version: Version, segment: Segment, doorbell: Bell) -> None:
+def _forget(version: ServingVersion, segment: Segment, doorbell: Bell) -> None:
     """It could not be adopted."""
     if version.plane is None:
         segment.close()

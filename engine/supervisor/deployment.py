@@ -8,19 +8,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from engine.core.lifecycle import DeploymentState, VersionState, deployment_state
 from engine.crash_points import reach
-from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady, StateNotWritten
+from engine.errors import DeploymentFailed, EngineClosed, NotReady, StateNotWritten
+from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
-from engine.supervisor.ledger import DeploymentRecord
 from engine.supervisor.loop import Timer
 from engine.supervisor.plan import Plan
-from engine.supervisor.plane import Plane
+from engine.supervisor.serving_version import ServingVersion
+from engine.supervisor.succession import Succession
 from engine.supervisor.version import Version
+from engine.supervisor.waiters import Waiter, Waiters
 
 CARRY_EVERY_S = 0.25  # while an old version is still open, in which instances finish and count
 
@@ -28,13 +29,11 @@ CARRY_EVERY_S = 0.25  # while an old version is still open, in which instances f
 # it and find the next one; so the value decides how smooth a swap is, not whether it is right.
 SWITCH_GRACE_S = 0.25
 
-Waiter = Callable[[EngineError | None], None]  # told once: None for done
-
 _log = logging.getLogger(__name__)
 
 
 class Deployment:
-    """All versions of one id. `awaited`: what a predecessor had serving, while nobody has offered its segment yet."""
+    """All that is done with the versions of one id. Orders that end well or badly are told to those who wait for it."""
 
     def __init__(self, context: Context, deployment_id: str, on_gone: Callable[[Deployment], None]) -> None:
         self.id = deployment_id
@@ -42,18 +41,11 @@ class Deployment:
         self._on_gone = on_gone
         self._carrier = context.totals.carrier(deployment_id)
         self._carry_timer: Timer | None = None
-        self.serving: Version | None = None
-        self.starting: Version | None = None
-        self.awaited: DeploymentRecord | None = None
-        self.retired: list[Version] = []
-        self.newest = 0
-        self._heir = 0  # number of the version that goes on because nobody can load what serves any more
-        self.failure = ""
-        self._leaving = False
+        self.versions = Succession()
         self._told: dict[str, Any] = {}
-        self._start_waiters: list[Waiter] = []
-        self._size_waiters: list[Waiter] = []
-        self._gone_waiters: list[Waiter] = []
+        self._start_waiters = Waiters(context.loop)
+        self._size_waiters = Waiters(context.loop)
+        self._gone_waiters = Waiters(context.loop)
 
     # --- orders -----------------------------------------------------------------------------------------------------
 
@@ -63,23 +55,22 @@ class Deployment:
         Raises EngineClosed while the deployment is being taken out of service, StateNotWritten if it cannot be written
         down what a waiter asks for; then nothing has changed.
         """
-        if self._leaving:
+        if self.versions.undeployed:
             raise EngineClosed(f"deployment {self.id} is being taken out of service")
-        before = (self.starting, self.newest, self.failure)
-        started = Version(self._context, plan, self)
-        self.starting, self.newest, self.failure = started, max(self.newest, plan.number), ""
+        versions, started = self.versions, ServingVersion(self._context, plan, self)
+        before = (versions.starting, versions.newest, versions.failure)
+        versions.starting, versions.newest, versions.failure = started, max(versions.newest, plan.number), ""
         try:
             self._write(waiter)
         except StateNotWritten:
-            self.starting, self.newest, self.failure = before
+            versions.starting, versions.newest, versions.failure = before
             self._leave_if_empty()
             raise
-        self._tell(self._start_waiters, NotReady(f"another deployment of {self.id} came in between"))
-        if waiter is not None:
-            self._start_waiters.append(waiter)
+        self._start_waiters.tell(NotReady(f"another deployment of {self.id} came in between"))
+        self._start_waiters.add(waiter)
         reach("deploy.written")
         if before[0] is not None:
-            self._retire(before[0], drain_s=0.0)
+            self._replace(before[0], drain_s=0.0)
         self._context.loop.attempt(started.start)
         self.tell_state()
 
@@ -88,21 +79,24 @@ class Deployment:
 
         Raises StateNotWritten if it cannot be written down what a waiter asks for; then nothing has changed.
         """
-        before = (self.serving, self.starting, self.awaited, self._leaving)
-        self.serving = self.starting = self.awaited = None
-        self._leaving = True
+        versions = self.versions
+        before = (versions.serving, versions.starting, versions.awaited, versions.undeployed)
+        versions.serving, versions.starting, versions.awaited, versions.undeployed = None, None, None, True
         try:
             self._write(waiter)
         except StateNotWritten:
-            self.serving, self.starting, self.awaited, self._leaving = before
+            versions.serving, versions.starting, versions.awaited, versions.undeployed = before
             raise
-        if waiter is not None:
-            self._gone_waiters.append(waiter)
-        self._tell(self._start_waiters, EngineClosed(f"deployment {self.id} is being taken out of service"))
-        self.retired += [version for version in before[:2] if version is not None]
-        drain_s = self._context.options.request_timeout_s if drain_s is None else drain_s
-        for version in list(self.retired):
-            self._context.loop.attempt(functools.partial(version.close, drain_s=drain_s))
+        self._gone_waiters.add(waiter)
+        self._start_waiters.tell(EngineClosed(f"deployment {self.id} is being taken out of service"))
+        drain_s = self._drain_s if drain_s is None else drain_s
+        for closing in list(versions.closing):
+            self._context.loop.attempt(functools.partial(closing.close, drain_s=drain_s))
+        for replaced in list(versions.replaced):
+            self._context.loop.attempt(functools.partial(self._close, replaced, drain_s=drain_s))
+        for version in before[:2]:
+            if version is not None:
+                self._replace(version, drain_s=drain_s)
         self.tell_state()
         self._leave_if_empty()
 
@@ -111,7 +105,7 @@ class Deployment:
 
         Raises NotReady if there is none, StateNotWritten if it cannot be written down; then nothing has changed.
         """
-        version = self.serving or self.starting
+        version = self.versions.serving or self.versions.starting
         if version is None:
             raise NotReady(f"deployment {self.id} has no version that could be scaled")
         before = version.plan
@@ -122,33 +116,47 @@ class Deployment:
         except StateNotWritten:
             version.plan = before
             raise
-        self._size_waiters.append(waiter)
+        self._size_waiters.add(waiter)
         self._context.rebalance()
         self.version_changed(version)
 
-    def adopt(self, version: Version, *, serves: bool) -> None:
-        """A version found alive. One that is not desired any more is closed."""
-        if serves and self.awaited is not None:
-            self.awaited = None
-            self.serving = version
+    def adopt(self, version: ServingVersion, *, serves: bool) -> Version:
+        """A version found alive. One that is not desired any more is closed. Returns what it is from here on."""
+        if serves and self.versions.awaited is not None:
+            self.versions.awaited = None
+            self.versions.serving = version
             self._context.rebalance()
             # Not at once: whoever offers it is in the middle of saying which lane it has already.
             self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
         else:
-            self._retire(version, drain_s=self._context.options.request_timeout_s)
+            self._replace(version, drain_s=self._drain_s)
         self._context.loop.attempt(self.carry)
         self._context.persist()
         self.tell_state()
+        return self.versions.numbered(version.plan.number) or version
 
     def make_way(self, version: Version) -> None:
         """Somebody else's version of ours has the number of `version`: ours goes on under another."""
-        if version is self.starting or (version is self.serving and self.starting is None):
-            self.deploy(dataclasses.replace(version.plan, number=self.newest + 1))
+        if version is self.versions.starting or (version is self.versions.serving and self.versions.starting is None):
+            self.deploy(dataclasses.replace(version.plan, number=self.versions.newest + 1))
 
-    def _retire(self, version: Version, *, drain_s: float) -> None:
-        if version not in self.retired:
-            self.retired.append(version)
-        self._context.loop.attempt(functools.partial(version.close, drain_s=drain_s))
+    def _replace(self, version: ServingVersion, *, drain_s: float) -> None:
+        """It is not the one that serves or starts any more, and closes at once."""
+        self.versions.replaced.append(version)
+        self._context.loop.attempt(functools.partial(self._close, version, drain_s=drain_s))
+
+    def _close(self, version: ServingVersion, *, drain_s: float) -> None:
+        """From here on a version that was replaced is one that closes. Nothing happens if it is that already."""
+        if version in self.versions.replaced:
+            closing = ClosingVersion(version, self)
+            self.versions.closing.append(closing)
+            self.versions.replaced.remove(version)
+            self._context.loop.attempt(functools.partial(closing.close, drain_s=drain_s))
+
+    @property
+    def _drain_s(self) -> float:
+        """How long an answer may take that somebody waits for."""
+        return self._context.options.request_timeout_s
 
     def _write(self, waiter: Waiter | None) -> None:
         """An order is written down or refused; what happens by itself goes on, and is written when that can be."""
@@ -157,72 +165,12 @@ class Deployment:
         else:
             self._context.persist()
 
-    # --- what there is ----------------------------------------------------------------------------------------------
-
-    def versions(self) -> Iterator[Version]:
-        """Everything that has processes or a segment, in order of age where it matters to nobody else."""
-        yield from (*self.retired, *(each for each in (self.serving, self.starting) if each is not None))
-
-    def version(self, number: int) -> Version | None:
-        return next((each for each in self.versions() if each.plan.number == number), None)
-
-    @property
-    def configured(self) -> bool:
-        """Whether the settings name it: then a frontend does not listen before it has a lane in it."""
-        plans = [each.plan for each in (self.serving, self.starting) if each is not None]
-        if self.awaited is not None and self.awaited.serving is not None:
-            plans.append(self.awaited.serving)
-        return any(plan.configured for plan in plans)
-
-    @property
-    def state(self) -> DeploymentState:
-        if self._leaving:
-            return DeploymentState.CLOSING if any(self.versions()) else DeploymentState.GONE
-        if self.awaited is not None:
-            return DeploymentState.STARTING
-        if self.serving is not None and self.serving.pool.hopeless and not self._heir_starts:
-            return DeploymentState.FAILED  # it is tried on; until then requests have better places to go
-        states: set[VersionState] = {each.state for each in self.versions()}
-        return deployment_state(states, failed=bool(self.failure))
-
-    @property
-    def _heir_starts(self) -> bool:
-        return self.starting is not None and self.starting.plan.number == self._heir
-
-    @property
-    def reason(self) -> str:
-        """Why it is not ready, or not as large as wished; empty if there is nothing to say."""
-        held_by = sorted({pid for each in self.versions() for pid in each.held_by}) if self._leaving else []
-        if held_by:
-            pids = ", ".join(map(str, held_by))
-            return f"its instances have ended; processes that are stopped or stuck have not let go yet: {pids}"
-        version = self.serving or self.starting
-        return self.failure or (version.pool.reason if version is not None else "")
-
-    @property
-    def record(self) -> DeploymentRecord:
-        """For the state file."""
-        known = self.awaited or DeploymentRecord(self.id, 0, None, None, None)
-        serving, description = known.serving, known.description
-        if self.serving is not None and self.serving.plane is not None:
-            serving, description = self.serving.plan, self.serving.plane.description
-        starting = self.starting.plan if self.starting is not None else None
-        return DeploymentRecord(self.id, self.newest, serving, starting, description)
-
-    def keeps_waiting(self, frontend: Frontend) -> bool:
-        """Whether `frontend` must not listen yet on our account."""
-        if self.serving is not None:
-            return not self.serving.has_lane(frontend)
-        if not self.configured:
-            return False
-        return self.awaited is not None or (self.starting is not None and not self.starting.has_lane(frontend))
-
     # --- telling frontends ------------------------------------------------------------------------------------------
 
     def offer(self, frontend: Frontend) -> None:
         """Tells a new frontend all there is, with lanes."""
         frontend.send(self._state_message())
-        for version in self.versions():
+        for version in self.versions:
             version.offer(frontend)
 
     def tell_state(self) -> None:
@@ -239,66 +187,71 @@ class Deployment:
         return {
             "type": "state",
             "deployment": self.id,
-            "state": self.state.value,
-            "version": self.serving.plan.number if self.serving is not None else 0,
-            "reason": self.reason,
+            "state": self.versions.state.value,
+            "version": self.versions.number_serving,
+            "reason": self.versions.reason,
         }
 
     # --- what versions report ---------------------------------------------------------------------------------------
 
-    def version_opened(self, version: Version) -> None:
+    def version_opened(self, version: ServingVersion) -> None:
+        """It has lanes to give."""
         self.carry()  # before anybody reads in it
         for frontend in self._context.frontends.all():
             if frontend.connected:
                 self._context.loop.attempt(functools.partial(version.offer, frontend))
 
-    def version_serves(self, version: Version) -> None:
-        if version is not self.starting:
+    def version_serves(self, version: ServingVersion) -> None:
+        """One of its instances is ready. The first time it takes the place of what served."""
+        if version is not self.versions.starting:
             return
-        before, self.serving, self.starting, self.awaited = self.serving, version, None, None
-        self.failure = ""
+        before = self.versions.promote()
         self._context.persist()
         reach("serve.written")
         if before is not None:
-            self.retired.append(before)
-            drain_s = self._context.options.request_timeout_s
-            self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(before.close, drain_s=drain_s))
+            close = functools.partial(self._close, before, drain_s=self._drain_s)
+            self._context.loop.call_after(SWITCH_GRACE_S, close)
         self._context.loop.attempt(self.tell_state)
-        self._tell(self._start_waiters, None)
+        self._start_waiters.tell()
         self._context.rebalance()
 
-    def version_failed(self, version: Version, reason: str) -> None:
-        if version not in self.retired:
-            self.retired.append(version)
-        self.starting = None
-        if self.serving is None:
-            self.failure = reason
+    def version_failed(self, version: ServingVersion, reason: str) -> None:
+        """It will never serve."""
+        if version is not self.versions.starting:
+            return
+        self.versions.starting = None
+        if self.versions.serving is None:
+            self.versions.failure = reason
+        self._replace(version, drain_s=0.0)
         self._context.persist()
         self._context.rebalance()
-        self.tell_state()
-        self._tell(self._start_waiters, DeploymentFailed(reason))
+        self._context.loop.attempt(self.tell_state)
+        self._start_waiters.tell(DeploymentFailed(reason))
 
     def version_changed(self, version: Version) -> None:
+        """Of its instances or its frontends, or of its state."""
         self.tell_state()
-        if version is self.serving and version.pool.settled:
-            short = version.pool.reason if version.pool.ready < len(version.pool.seats) else ""
-            self._tell(self._size_waiters, DeploymentFailed(short) if short else None)
+        if version is self.versions.serving and version.pool.seats.settled:
+            short = version.pool.seats.reason if version.pool.seats.working < len(version.pool.seats) else ""
+            self._size_waiters.tell(DeploymentFailed(short) if short else None)
 
-    def version_outdated(self, version: Version, reason: str) -> None:
+    def version_outdated(self, version: ServingVersion, reason: str) -> None:
         """Nobody is left who serves `version`, and what would be loaded in its place is another model.
 
         To refuse it for ever would be an outage for the sake of a number: it goes on under the next one, which is what
         the answers then say. What waits in slots is taken over.
         """
-        if version is not self.serving or self.starting is not None or self._leaving:
+        versions = self.versions
+        if version is not versions.serving or versions.starting is not None or versions.undeployed:
             return
-        self._heir = self.newest + 1
-        _log.warning("%s: %s; nobody serves that one any more: version %d follows it", self.id, reason, self._heir)
-        self.deploy(dataclasses.replace(version.plan, number=self._heir))
+        versions.heir = versions.newest + 1
+        _log.warning("%s: %s; nobody serves that one any more: version %d follows it", self.id, reason, versions.heir)
+        self.deploy(dataclasses.replace(version.plan, number=versions.heir))
 
-    def version_empties(self, version: Version) -> None:
+    def version_empties(self, version: ClosingVersion) -> None:
+        """Its plane is about to be closed."""
         if version.plane is not None:
-            planes = {**self._planes(), version.plan.number: version.plane}
+            planes = {**self.versions.planes, version.plan.number: version.plane}
             self._carrier.leave(dict(sorted(planes.items())), version.plan.number)
             self._context.totals.changed()
 
@@ -307,36 +260,23 @@ class Deployment:
         if self._carry_timer is not None:
             self._carry_timer.cancel()
             self._carry_timer = None
-        planes = self._planes()
+        planes = self.versions.planes
         if len(planes) > 1:
             self._carry_timer = self._context.loop.call_after(CARRY_EVERY_S, self.carry)
         self._carrier.carry(planes)
 
-    def _planes(self) -> dict[int, Plane]:
-        """Those that are open by number of their version, the oldest first."""
-        versions = sorted(self.versions(), key=lambda each: each.plan.number)
-        return {each.plan.number: each.plane for each in versions if each.plane is not None}
-
-    def version_gone(self, version: Version) -> None:
-        if version in self.retired:
-            self.retired.remove(version)
+    def version_gone(self, version: ClosingVersion) -> None:
+        """Nothing is left of it. May be repeated."""
+        if version in self.versions.closing:
+            self.versions.closing.remove(version)
         path = version.plan.pickle_path
-        if path is not None and path not in self._factories_in_use():
+        if path is not None and path not in self.versions.factories:
             self._context.loop.attempt(functools.partial(self._context.forget_factory, path))
         self._context.rebalance()
         self.tell_state()
         self._leave_if_empty()
 
-    def _factories_in_use(self) -> set[object]:
-        return {each.plan.pickle_path for each in self.versions()}
-
     def _leave_if_empty(self) -> None:
-        wanted = self.awaited is not None or (self.failure and not self._leaving)
-        if not wanted and not any(self.versions()):
-            self._tell(self._gone_waiters, None)
+        if not self.versions.wanted and not any(self.versions):
+            self._gone_waiters.tell()
             self._on_gone(self)
-
-    def _tell(self, waiters: list[Waiter], error: EngineError | None) -> None:
-        told, waiters[:] = waiters[:], []
-        for waiter in told:
-            self._context.loop.attempt(functools.partial(waiter, error))

@@ -40,11 +40,11 @@ class Deployments:
     def version(self, deployment_id: str, number: int) -> Version | None:
         """That version, if there is one."""
         deployment = self._all.get(deployment_id)
-        return deployment.version(number) if deployment is not None else None
+        return deployment.versions.numbered(number) if deployment is not None else None
 
     def versions(self) -> list[Version]:
         """Every version of every deployment."""
-        return [version for each in self for version in each.versions()]
+        return [version for each in self for version in each.versions]
 
     def tell_versions(self, act: Callable[[Version], None]) -> None:
         """Calls `act` for every version; what fails for one is repeated for that one, and hinders no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from engine.clock import NS_PER_S, now_ns
 from engine.core.lifecycle import InstanceEvent, InstanceState
 from engine.launch.identity import Identity, send_signal
 from engine.supervisor.peer import Peer
+
+_log = logging.getLogger(__name__)
 
 
 class Instance:
@@ -74,9 +77,27 @@ class Instance:
             self.send(message, fds)
             self._told.add(message["type"])
 
+    def was_told(self, order: str) -> bool:
+        """Whether `tell` has sent an order of this type."""
+        return order in self._told
+
     def kill(self) -> None:
         """SIGKILL; its death is learnt from the pidfd."""
         send_signal(self.pidfd, signal.SIGKILL)
+
+    def note(self, max_batch: int, warnings: list[str]) -> None:
+        """What it tells of itself while it works, for status and log."""
+        for warning in warnings:
+            if warning not in self.warnings:
+                _log.warning("instance %d: %s", self.identity.pid, warning)
+        if self.max_batch and max_batch != self.max_batch:
+            _log.warning("instance %d: batches of at most %d from now on", self.identity.pid, max_batch)
+        self.max_batch, self.warnings = max_batch, warnings
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the process was started or adopted."""
+        return (now_ns() - self.started_at_ns) / NS_PER_S
 
     @property
     def ran_s(self) -> float:

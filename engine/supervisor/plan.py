@@ -22,6 +22,11 @@ class Plan:
     pickle_path: Path | None = None
     configured: bool = False  # named by the settings, and not by somebody's request
 
+    @property
+    def label(self) -> dict[str, Any]:
+        """What a message says that concerns this version."""
+        return {"deployment": self.deployment, "version": self.number}
+
 
 def what_changed(plan: Plan, was: ModelDescription, found: ModelDescription) -> str:
     """In plain words, why an instance that loaded `found` does not join the version that is `was`."""

@@ -163,7 +163,7 @@ class Reception:
         if not self._adoption.over:
             return
         for frontend in self._context.frontends.all():
-            waits = any(each.keeps_waiting(frontend) for each in self._deployments)
+            waits = any(each.versions.keeps_waiting(frontend) for each in self._deployments)
             if frontend.peer is not None and not frontend.welcomed and not waits:
                 frontend.welcomed = True
                 frontend.send(*self._welcome())

@@ -20,7 +20,6 @@ from engine.errors import (
     StateNotWritten,
 )
 from engine.spec import ModelSource, ModelSpec
-from engine.supervisor.deployment import Waiter
 from engine.supervisor.deployments import Deployments
 from engine.supervisor.guard import Guard, caught
 from engine.supervisor.ledger import Ledger
@@ -28,6 +27,7 @@ from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.parcel import Parcel
 from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
+from engine.supervisor.waiters import Waiter
 
 _LONGEST_ID = 128
 
@@ -107,7 +107,7 @@ class Requests:
             raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
         options = self._options.pool_options(parcel.mapping("options"))
         deployment = self._deployments.of(name)
-        number = deployment.newest + 1
+        number = deployment.versions.newest + 1
         path = None
         if spec.source is ModelSource.PICKLE:
             path = self._store(name, number, parcel)

@@ -12,7 +12,6 @@ from engine.shm.board import instance_rows
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.instance import Instance
-from engine.supervisor.pool import uptime_s
 from engine.supervisor.version import Version
 
 LONGEST_REASON = 20_000  # characters; a traceback, not a book
@@ -44,13 +43,13 @@ def describe(
 
 def describe_deployment(deployment: Deployment) -> dict[str, Any]:
     """One deployment with all its versions, the serving one first."""
-    versions = sorted(deployment.versions(), key=lambda each: each is not deployment.serving)
+    versions = sorted(deployment.versions, key=lambda each: each is not deployment.versions.serving)
     return {
         "deployment": deployment.id,
-        "state": deployment.state.value,
-        "version": deployment.serving.plan.number if deployment.serving is not None else 0,
-        "reason": deployment.reason[-LONGEST_REASON:],
-        "configured": deployment.configured,
+        "state": deployment.versions.state.value,
+        "version": deployment.versions.number_serving,
+        "reason": deployment.versions.reason[-LONGEST_REASON:],
+        "configured": deployment.versions.configured,
         "versions": [_version(each) for each in versions],
     }
 
@@ -59,16 +58,16 @@ def _version(version: Version) -> dict[str, Any]:
     options, counters = version.plan.options, _counters(version)
     return {
         "version": version.plan.number,
-        "state": version.state.value,
-        "reason": version.pool.reason[-LONGEST_REASON:],
+        "state": version.state.public,
+        "reason": version.pool.seats.reason[-LONGEST_REASON:],
         "spec": {**version.plan.spec, "labels": None},  # the description has them
         "pool_size": len(version.pool.seats),
         "pool_size_wanted": options.pool_size,
         "pool_size_reason": version.pool.short,
         "max_batch_size": options.max_batch_size,
         "warmup_requests": options.warmup_requests,
-        "ready": version.pool.ready,
-        "restarts": sum(seat.restarts for seat in version.pool.seats),
+        "ready": version.pool.seats.working,
+        "restarts": version.pool.seats.restarts,
         "last_death": version.pool.last_death[-LONGEST_REASON:],
         "instances": [_instance(each, counters) for each in version.pool.instances()],
         **_plane(version),
@@ -89,7 +88,7 @@ def _instance(instance: Instance, counters: dict[int, dict[str, int]]) -> dict[s
         "device": instance.device,
         "seat": instance.seat,
         "connected": instance.peer is not None and instance.peer.open,
-        "uptime_s": round(uptime_s(instance), 3),
+        "uptime_s": round(instance.uptime_s, 3),
         "warmup_ms": instance.warmup_ms,
         "max_batch_size": instance.max_batch or None,  # what fits; None: it has not said
         "counters": counters.get(instance.name, {}),
@@ -116,8 +115,8 @@ def _plane(version: Version) -> dict[str, Any]:
             "total": plane.segment.geometry.lanes,
             "free": plane.lanes.free,
             "swept": plane.lanes.being_swept,
-            "waiting": len(version.waiting_frontends),
-            "waiting_pids": version.waiting_frontends,
+            "waiting": len(version.waiting_pids),
+            "waiting_pids": version.waiting_pids,
             "owners": {str(lane): owner.identity.pid for lane, owner in sorted(plane.lanes.owners.items())},
         },
         "slots": {

@@ -171,10 +171,10 @@ class Supervisor:
             if plan is not None:
                 self._keep_factory(plan)
         deployment = self._deployments.of(record.deployment)
-        deployment.newest = max(deployment.newest, record.newest)
+        deployment.versions.newest = max(deployment.versions.newest, record.newest)
         if record.serving is not None:
-            deployment.awaited = record
-        if record.starting is not None and deployment.starting is None:
+            deployment.versions.awaited = record
+        if record.starting is not None and deployment.versions.starting is None:
             deployment.deploy(_renumbered(record.starting, deployment))
 
     def _keep_factory(self, plan: Plan) -> None:
@@ -209,8 +209,8 @@ class Supervisor:
         self._recorder.persist()
 
     def _begin_one_anew(self, deployment: Deployment) -> None:
-        record, deployment.awaited = deployment.awaited, None
-        if record is None or record.serving is None or deployment.starting is not None:
+        record, deployment.versions.awaited = deployment.versions.awaited, None
+        if record is None or record.serving is None or deployment.versions.starting is not None:
             return
         with contextlib.ExitStack() as undo:
             undo.callback(setattr, deployment, "awaited", record)
@@ -223,17 +223,17 @@ class Supervisor:
         if spec is None:
             return
         deployment = self._deployments.of(DEFAULT_DEPLOYMENT_ID)
-        desired = deployment.starting.plan if deployment.starting is not None else None
-        if desired is None and deployment.awaited is not None:
-            desired = deployment.awaited.serving
-        if desired is None and deployment.serving is not None:
-            desired = deployment.serving.plan  # known by its instances alone
+        desired = deployment.versions.starting.plan if deployment.versions.starting is not None else None
+        if desired is None and deployment.versions.awaited is not None:
+            desired = deployment.versions.awaited.serving
+        if desired is None and deployment.versions.serving is not None:
+            desired = deployment.versions.serving.plan  # known by its instances alone
         if desired is not None and (not desired.configured or _says(desired, spec)):
             return
         deployment.deploy(
             Plan(
                 deployment=deployment.id,
-                number=deployment.newest + 1,
+                number=deployment.versions.newest + 1,
                 spec=spec.to_json(),
                 options=self._options.pool,
                 configured=True,
@@ -249,7 +249,7 @@ class Supervisor:
         instances, others = self._adoption.missing
         named = {each.identity for version in self._deployments.versions() for each in version.pool.named()}
         return State(
-            deployments=tuple(deployment.record for deployment in self._deployments),
+            deployments=tuple(deployment.versions.record(deployment.id) for deployment in self._deployments),
             instances=tuple(instances | named),
             frontends=tuple(others | {frontend.identity for frontend in self._frontends.all()}),
         )
@@ -273,7 +273,7 @@ def _wait_dead(killed: Sequence[Instance]) -> None:
 
 def _renumbered(plan: Plan, deployment: Deployment) -> Plan:
     """The same again, as a version of its own."""
-    return dataclasses.replace(plan, number=deployment.newest + 1)
+    return dataclasses.replace(plan, number=deployment.versions.newest + 1)
 
 
 def _says(plan: Plan, spec: ModelSpec) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +28,14 @@ STEPS = [
     *("Recorder.persist", "Recorder._write", "Reception.welcome_who_may", "Deployments._gone"),
     *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write", "Totals.write"),
     *("Pool._start", "Pool.connect", "Pool._on_parcel", "Pool._died", "Pool.resize"),
-    *("Version.start", "Version.instance_connected", "Version.instance_loaded", "Version.instance_ready"),
-    *("Version.instance_died", "Version.pool_changed", "Version._attach_all", "Version._serve_queue", "Version.offer"),
-    *("Version.frontend_died", "Version.frontend_idle", "Version.close", "Version._close_further"),
-    *("Version._dismiss", "Version._emptied", "Version._put_away"),
+    *("ServingVersion.start", "ServingVersion.instance_connected", "ServingVersion.instance_loaded"),
+    *("ServingVersion.instance_ready", "ServingVersion._attach_loaded"),
+    *("ServingVersion.offer", "ServingVersion._lane_given", "ServingVersion.retire", "LaneQueue.add"),
+    *("LaneQueue.serve", "Announcements.send_living", "Announcements.announce", "Announcements.forget"),
+    *("Version.instance_died", "Version.frontend_died", "Version.frontend_left"),
+    *("ClosingVersion.close", "ClosingVersion._announce", "ClosingVersion.look", "ClosingVersion.frontend_idle"),
+    *("ClosingVersion._dismiss", "ClosingVersion.pool_changed", "ClosingVersion._release", "ClosingVersion._put_away"),
+    *("Departures.dismiss", "Pool.stop_filling", "Pool.empty", "Seats.remove"),
     *("Deployment.version_opened", "Deployment.version_serves", "Deployment.version_changed"),
     *("Deployment.version_gone", "Deployment.tell_state", "Deployment.offer", "Deployment._leave_if_empty"),
     *("LaneTable.assign", "LaneTable.look_again", "LaneTable.frontend_died", "LaneTable._sweep"),
@@ -39,12 +44,15 @@ STEPS = [
 ]
 ORDERS = ["Requests.handle", "Requests._deploy", "Requests._undeploy", "Deployment.deploy", "Deployment.undeploy"]
 AFTER = [
-    *("Pool._died", "Pool._start", "Pool._on_parcel", "Version.instance_connected", "Version.instance_loaded"),
-    *("Version.instance_ready", "Version.instance_died", "Version.pool_changed", "Version._attach_all"),
-    *("Version._serve_queue", "Version._close_further", "Version._emptied", "Deployment.version_serves"),
+    *("Pool._died", "Pool._start", "Pool._on_parcel", "ServingVersion.instance_connected"),
+    *("ServingVersion.instance_loaded", "ServingVersion.instance_ready", "ServingVersion._attach_loaded"),
+    *("LaneQueue.serve", "Version.instance_died", "Deployment.version_serves"),
+    *("ClosingVersion.close", "ClosingVersion._announce", "ClosingVersion.look", "ClosingVersion._dismiss"),
+    *("ClosingVersion._release", "ClosingVersion.pool_changed", "Departures.dismiss", "Pool.empty"),
     *("Deployment.version_gone", "Frontends._died", "Reception.frontend_died", "Recorder.persist"),
     *("Listener._accept", "Peer._read", "Steward.clear_row", "Ledger.write"),
 ]
+DEATH = ["ServingVersion.pool_changed", "Version.instance_died", "Seat.lost", "Placement.apply"]
 
 
 class Churn:
@@ -149,3 +157,8 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
         wait_for(lambda: is_well(client), "everything to heal")
         assert ready_pids(client, 2) == pids
         assert ask(client, 3.0)[2] == 3.0
+        board.arm(*DEATH)
+        os.kill(pids[0], signal.SIGKILL)
+        wait_for(lambda: not board.left(), f"{DEATH} to fail")
+        wait_for(lambda: is_well(client), "everything to heal")
+        assert len({*ready_pids(client, 2), *pids}) == 3

@@ -19,7 +19,6 @@ from engine.supervisor.children import spawn
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
-from engine.supervisor.parcel import Parcel
 from engine.supervisor.pool import Pool
 
 PAUSE = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
@@ -37,7 +36,7 @@ class Version:
     def instance_connected(self, instance: Instance) -> None:
         raise AssertionError("nobody connects here")
 
-    def instance_loaded(self, instance: Instance, parcel: Parcel) -> None:
+    def instance_loaded(self, instance: Instance, description: bytes) -> None:
         raise AssertionError("nobody loads here")
 
     def instance_ready(self, instance: Instance) -> None:

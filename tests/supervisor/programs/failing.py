@@ -16,11 +16,15 @@ from typing import Any
 
 from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
+from engine.supervisor.announcements import Announcements
+from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.counting import Carrier
+from engine.supervisor.departures import Departures
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.deployments import Deployments
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.frontend import Frontends
+from engine.supervisor.lane_queue import LaneQueue
 from engine.supervisor.lanes import LaneTable
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.listener import Listener
@@ -33,14 +37,18 @@ from engine.supervisor.pool import Pool
 from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
+from engine.supervisor.seats import Seat, Seats
+from engine.supervisor.serving_version import ServingVersion
 from engine.supervisor.supervisor import Supervisor
 from engine.supervisor.totals import Totals
 from engine.supervisor.version import Version
+from engine.supervisor.waiters import Waiters
 
 VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
-    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals, Version),
+    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
+    *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 
 
