@@ -15,11 +15,11 @@ from engine.clock import Deadline
 from engine.core.closing import ClosingView, closing_event
 from engine.core.lifecycle import VersionEvent, VersionState
 from engine.crash_points import reach
+from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.instance import Instance
 from engine.supervisor.loop import Timer
-from engine.supervisor.serving_version import ServingVersion
-from engine.supervisor.version import Version
+from engine.supervisor.version import Estate, Version
 
 _BELT_S = 0.25
 
@@ -35,12 +35,11 @@ class ClosingOwner(Protocol):
 
 
 class ClosingVersion(Version):
-    """What a serving one had, from the moment at which it retired."""
+    """Has what a `ServingVersion` left when it retired. Nobody is told of anything before `close`."""
 
-    def __init__(self, serving: ServingVersion, owner: ClosingOwner) -> None:
-        """`serving` has nothing any more. Nobody is told of anything before `close`."""
-        context, plane, announcements = serving.retire(self)
-        super().__init__(context, serving.plan, serving.pool, announcements, plane=plane, state=serving.state)
+    def __init__(self, context: Context, estate: Estate, owner: ClosingOwner) -> None:
+        super().__init__(context, estate, VersionState.RETIRED)
+        self.pool.owner = self
         self._owner = owner
         self._holding: set[Frontend] = set()  # who has something outstanding, as far as is known
         self._deadline = Deadline.after_s(0.0)

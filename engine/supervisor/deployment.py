@@ -148,7 +148,7 @@ class Deployment:
     def _close(self, version: ServingVersion, *, drain_s: float) -> None:
         """From here on a version that was replaced is one that closes. Nothing happens if it is that already."""
         if version in self.versions.replaced:
-            closing = ClosingVersion(version, self)
+            closing = ClosingVersion(self._context, version.retire(), self)
             self.versions.closing.append(closing)
             self.versions.replaced.remove(version)
             self._context.loop.attempt(functools.partial(closing.close, drain_s=drain_s))

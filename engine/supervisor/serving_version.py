@@ -28,8 +28,8 @@ from engine.supervisor.instance import Instance
 from engine.supervisor.lane_queue import LaneQueue
 from engine.supervisor.plan import Plan, what_changed
 from engine.supervisor.plane import Plane, PlaneHooks
-from engine.supervisor.pool import Pool, PoolOwner
-from engine.supervisor.version import Version
+from engine.supervisor.pool import Pool
+from engine.supervisor.version import Estate, Version
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class ServingVersion(Version):
 
     def __init__(self, context: Context, plan: Plan, owner: ServingOwner) -> None:
         pool = Pool(context.loop, context.options, self, context.keys)
-        super().__init__(context, plan, pool, Announcements(plan), plane=None, state=VersionState.STARTING)
+        super().__init__(context, Estate(plan, pool, Announcements(plan), None), VersionState.STARTING)
         self._owner = owner
         self._queue = LaneQueue(context.loop, plan, self._lane_given)
         self._hooks = PlaneHooks(pool.is_dead_name, self._queue.serve)
@@ -91,13 +91,12 @@ class ServingVersion(Version):
                 self._context.frontends.drop(frontend)
             plane.close()
 
-    def retire(self, heir: PoolOwner) -> tuple[Context, Plane | None, Announcements]:
-        """Gives all that it has to `heir`, whom the pool tells its news from here on."""
+    def retire(self) -> Estate:
+        """Leaves all that it has to the `ClosingVersion` that it becomes."""
         self._queue.close()
         self._advance(VersionEvent.RETIRED)
-        self.pool.owner = heir
         plane, self.plane = self.plane, None
-        return self._context, plane, self._announcements
+        return Estate(self.plan, self.pool, self._announcements, plane)
 
     def _fail(self, reason: str) -> None:
         """It cannot serve, and is closed at once."""

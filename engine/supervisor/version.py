@@ -7,6 +7,7 @@ to its end. It never comes back; a swap is another version beside this one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from engine.core.lifecycle import VersionEvent, VersionState
 from engine.errors import ProtocolError
@@ -21,25 +22,26 @@ from engine.supervisor.plane import Plane
 from engine.supervisor.pool import Pool
 
 
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What a version has, and leaves to the one that it becomes."""
+
+    plan: Plan
+    pool: Pool
+    announcements: Announcements
+    plane: Plane | None
+
+
 class Version(ABC):
     """`state` changes through `_advance` alone. `plane` is there from the first load until everybody has let go."""
 
-    def __init__(
-        self,
-        context: Context,
-        plan: Plan,
-        pool: Pool,
-        announcements: Announcements,
-        *,
-        plane: Plane | None,
-        state: VersionState,
-    ) -> None:
-        self.plan = plan
-        self.pool = pool
-        self.plane = plane
+    def __init__(self, context: Context, estate: Estate, state: VersionState) -> None:
+        self.plan = estate.plan
+        self.pool = estate.pool
+        self.plane = estate.plane
         self.state = state
         self._context = context
-        self._announcements = announcements
+        self._announcements = estate.announcements
 
     # --- frontends --------------------------------------------------------------------------------------------------
 

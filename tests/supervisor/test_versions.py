@@ -162,7 +162,7 @@ def fill(version: Version, state: int) -> None:
 
 
 def test_a_version_that_never_had_a_segment_is_gone_at_once(stage: Stage) -> None:
-    closing = ClosingVersion(ServingVersion(stage.context, stage.plan, stage), stage)
+    closing = ClosingVersion(stage.context, ServingVersion(stage.context, stage.plan, stage).retire(), stage)
     closing.close(drain_s=60.0)
     stage.run_until(lambda: stage.gone == [closing])
     assert closing.state is VersionState.GONE
@@ -172,7 +172,7 @@ def test_instances_stay_while_somebody_waits_and_the_segment_while_somebody_hold
     serving, frontend = stage.serving(instances=2), stage.frontend()
     serving.offer(frontend)
     fill(serving, WRITING)
-    closing = ClosingVersion(serving, stage)
+    closing = ClosingVersion(stage.context, serving.retire(), stage)
     closing.close(drain_s=60.0)
     for _ in range(3):
         stage.loop.run_once(0.01)
@@ -191,7 +191,7 @@ def test_when_time_is_up_instances_are_told_to_leave_whoever_waits(stage: Stage)
     serving, frontend = stage.serving(instances=1), stage.frontend()
     serving.offer(frontend)
     fill(serving, WRITING)
-    closing = ClosingVersion(serving, stage)
+    closing = ClosingVersion(stage.context, serving.retire(), stage)
     closing.close(drain_s=60.0)
     closing.close(drain_s=0.0)  # a second order is in more of a hurry
     stage.run_until(lambda: closing.state is VersionState.VACANT)  # it does not listen, and was killed
@@ -201,7 +201,7 @@ def test_when_time_is_up_instances_are_told_to_leave_whoever_waits(stage: Stage)
 
 def test_what_a_peer_of_a_predecessor_may_still_hold_is_not_let_go(stage: Stage) -> None:
     stage.back = False
-    closing = ClosingVersion(stage.serving(instances=0), stage)
+    closing = ClosingVersion(stage.context, stage.serving(instances=0).retire(), stage)
     closing.close(drain_s=0.0)
     stage.run_until(lambda: closing.state is VersionState.VACANT)
     for _ in range(3):
@@ -218,7 +218,7 @@ def test_a_version_that_has_retired_gives_no_lane_and_holds_nothing(stage: Stage
     for frontend in waiting:
         serving.offer(frontend)
     assert serving.waiting_pids == [os.getpid()]
-    closing = ClosingVersion(serving, stage)
+    closing = ClosingVersion(stage.context, serving.retire(), stage)
     serving.offer(waiting[2])
     serving.pool_changed()
     assert serving.plane is None
