@@ -24,7 +24,7 @@ from gunicorn.workers.base import Worker
 from engine.config import load_settings
 from frontend.server.crowd import Crowd
 from frontend.server.draining_server import LEAVING_SIGNALS, DrainingServer
-from frontend.server.heap import give_memory_back
+from frontend.server.heap import give_memory_back, settle
 from frontend.server.quick_exit import skip_teardown
 from frontend.server.server_log import ACCESS_LOG, SERVER_LOG
 from frontend.server.transport_limits import TransportLimits
@@ -85,6 +85,7 @@ class NightScanWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serves until the end. Raises SystemExit."""
         give_memory_back()
+        settle()
         loop = uvloop.new_event_loop()
         try:
             loop.run_until_complete(self._serve(loop))
