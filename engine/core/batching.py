@@ -1,7 +1,10 @@
-"""Which of the waiting requests form the next batch.
+"""Which of the waiting requests form the next batch, and when one is taken.
 
 The most urgent go first, by level with aging and by arrival (`core.aging`). Payloads of different kinds never share a
 batch, and a request that was there when an instance died (`isolate`) runs alone.
+
+This is the rule as it is meant, one request at a time. Instances follow it by `shm.ready`, which finds the same batch
+in the tables of a segment, all slots at a time; `tests/shm/test_ready.py` compares the two.
 """
 
 from __future__ import annotations
@@ -10,6 +13,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.core.aging import by_urgency
+
+
+class BatchPolicy(NamedTuple):
+    """What decides on a batch beside the requests themselves."""
+
+    max_batch: int  # most items
+    aging_ns: int  # of waiting count one level more
 
 
 class Candidate(NamedTuple):
@@ -22,15 +32,27 @@ class Candidate(NamedTuple):
     isolate: bool
 
 
-def choose(candidates: Sequence[Candidate], *, max_batch: int, now_ns: int, aging_ns: int) -> list[int]:
-    """Indices of the slots for one batch, most urgent first; at most `max_batch`, empty only for no candidates."""
-    if len(candidates) < 2:
-        return [candidate.slot for candidate in candidates]
-    order = by_urgency(candidates, now_ns=now_ns, aging_ns=aging_ns)
+def choose(candidates: Sequence[Candidate], policy: BatchPolicy, *, now_ns: int) -> list[int]:
+    """Indices of the slots for one batch, most urgent first; at most `max_batch`, empty only for no candidates.
+
+    Of equally urgent ones the first of `candidates` goes first.
+    """
+    if not candidates:
+        return []
+    order = by_urgency(candidates, now_ns=now_ns, aging_ns=policy.aging_ns)
     first = order[0]
     if first.isolate:
         return [first.slot]
-    return [c.slot for c in order if c.key == first.key and not c.isolate][:max_batch]
+    return [c.slot for c in order if c.key == first.key and not c.isolate][: policy.max_batch]
+
+
+def worth_taking(ready: int, policy: BatchPolicy, *, busy: bool) -> bool:
+    """Whether an instance takes a batch out of `ready` requests now.
+
+    An idle one waits for nothing. While another batch computes (`busy`) only a full one is worth it: it could not start
+    any sooner, and a smaller one would leave behind what arrives until then.
+    """
+    return ready >= (policy.max_batch if busy else 1)
 
 
 def buckets(max_batch: int) -> list[int]:

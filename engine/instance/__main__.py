@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, NoReturn
 
 import torch
@@ -21,10 +21,10 @@ from engine.control.link import ControlLink
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory
-from engine.instance.attachment import Attachment
 from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
 from engine.instance.loading import load
+from engine.instance.mapped_segment import MappedSegment
 from engine.instance.runner import ModelRunner
 from engine.instance.surroundings import Surroundings, leave
 from engine.instance.warmup import warm_up
@@ -75,10 +75,11 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
     surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
-        attachment = stack.enter_context(Attachment.open(expect(control, "attach")))
+        mapped = stack.enter_context(MappedSegment.open(expect(control, "attach")))
         stack.callback(runner.close)
         with reported(control, "warmup"):
-            runner.use_mapping(attachment.segment.array, may_lock=attachment.segment.keeps_pages)
+            if mapped.segment.keeps_pages:
+                runner.use_mapping(mapped.segment.array)
             warmed = warm_up(runner, repeats=int(fields["warmup_requests"]))
         surroundings.restore(threads=threads)
         control.send({
@@ -87,7 +88,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         })
         expect(control, "take")
         try:
-            attachment.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
+            mapped.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
         except Poisoned as error:
             leave_poisoned(control, error)
         with contextlib.suppress(PeerGone, NotReady):
@@ -118,17 +119,25 @@ def report_loaded(control: ControlLink, runner: ModelRunner) -> None:
         os.close(memfd)
 
 
-@contextlib.contextmanager
-def reported(control: ControlLink, stage: str) -> Iterator[None]:
-    """Turns whatever goes wrong inside into a `failed` message that tells it. Raises StartFailed."""
-    try:
-        yield
-    except PeerGone:
-        raise
-    except BaseException as error:  # somebody else's code: anything it raises, sys.exit() too, is a failed start
-        control.send({"type": "failed", "stage": stage, "error": _told(error)})
-        code = ExitCode.LOAD_FAILED if stage == "load" else ExitCode.WARMUP_FAILED
-        raise StartFailed(stage, int(code)) from error
+class reported:
+    """Turns whatever goes wrong inside into a `failed` message that tells it, and raises StartFailed.
+
+    A model may raise anything, sys.exit() too: it is a failed start. That the supervisor is gone passes as PeerGone.
+    """
+
+    def __init__(self, control: ControlLink, stage: str) -> None:
+        self._control = control
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None or isinstance(error, PeerGone):
+            return
+        self._control.send({"type": "failed", "stage": self._stage, "error": _told(error)})
+        code = ExitCode.LOAD_FAILED if self._stage == "load" else ExitCode.WARMUP_FAILED
+        raise StartFailed(self._stage, int(code)) from error
 
 
 def _told(error: BaseException) -> str:
@@ -145,14 +154,15 @@ def _traceback(error: BaseException) -> str:
 
 def run(arguments: list[str]) -> NoReturn:
     """`main`, and the end of the process, which waits for no thread that a model has started."""
-    code = 1
+    code = 1  # of whatever else ends it: a bug of ours, which the supervisor learns of by this code
     try:
         code = main(arguments)
     except SystemExit as error:  # of argparse: the command line is not ours
         code = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # a bug of ours; the supervisor learns of it by the exit code
-        traceback.print_exc()
-    leave(code)
+    finally:
+        if sys.exc_info()[1] is not None:
+            traceback.print_exc()
+        leave(code)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ that follows a batch without an answer (`engine.instance.batch`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
 from engine.errors import EngineError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LONGEST_TEXT = 400  # characters; what a reply area holds, and an operator reads
 _DEEPEST_CHAIN = 8
@@ -72,6 +75,14 @@ class Poisoned(EngineError):
     """The instance cannot compute any more."""
 
     code = "POISONED"
+
+
+def result_of(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failure:
+    """What a call returns that runs the model's code, or what its error says."""
+    try:
+        return call(*args, **kwargs)
+    except BaseException as error:  # somebody else's code: whatever it raises, sys.exit() too, belongs to its items
+        return failure_of(error)
 
 
 def failure_of(error: BaseException) -> Failure:

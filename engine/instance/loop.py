@@ -1,12 +1,12 @@
-"""The loop that does the work: take a batch, compute, reply, look again, sleep only when there is nothing.
+"""The loop that does the work: take a batch and begin it, finish one, look again, sleep only when there is nothing.
 
-It is the only thread of the instance that touches slots, so the progress counter it moves is proof of work.
+It is the only thread of the instance that touches slots, so the progress counter it moves is proof of work. While one
+batch computes another may be begun, where the device can take it: its payloads are copied meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import signal
@@ -15,11 +15,13 @@ from typing import Any
 
 from engine.clock import NS_PER_MS, now_ns
 from engine.control.link import ControlLink
-from engine.core.batching import choose
+from engine.core.batching import BatchPolicy, worth_taking
 from engine.errors import PeerGone
-from engine.instance.batch import BatchProcessor
+from engine.instance.processor import BatchProcessor
+from engine.shm.batch import Batch
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
+from engine.shm.ready import ReadySlots
 from engine.shm.taker import Taker
 
 BELT_S = 1.0  # the longest sleep: a doorbell lost to a bug costs a second, not a hang
@@ -46,7 +48,7 @@ class InstanceLoop:
         self._board = board
         self._doorbell = doorbell
         self._control = control
-        self._choose = functools.partial(choose, aging_ns=int(aging_ms * NS_PER_MS))
+        self._policy = BatchPolicy(processor.ceiling.limit, int(aging_ms * NS_PER_MS))
         self._wanted = wanted
         self._leaving = False
         self._warnings = list(warnings)
@@ -64,33 +66,53 @@ class InstanceLoop:
         try:
             while not self._leaving:
                 self._step()
+            while self._processor.busy:
+                self._finish()
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._poller.close()
             os.close(self._wake_fd)
 
     def handle_term(self, *_: object) -> None:
-        """Asks the loop to leave after the batch at hand. Only enqueues: it runs between any two bytecodes."""
+        """Asks the loop to leave after what it has begun. Only enqueues: it runs between any two bytecodes."""
         os.eventfd_write(self._wake_fd, 1)
 
     def _step(self) -> None:
-        """One batch if there is one, else one sleep."""
-        most = self._processor.ceiling.look(now_ns())
-        batch = self._taker.take(lambda candidates: self._choose(candidates, max_batch=most, now_ns=now_ns()))
-        if batch:
-            counts = self._processor.process(batch)
-            self._board.add_all(
-                (
-                    ("batches", 1),
-                    ("requests", counts.computed),
-                    ("failed", counts.failed),
-                    ("busy_ns", counts.busy_ns),
-                    ("progress", 1),
-                )
-            )
-            self._handle_events(timeout_s=0)
-        else:
+        """One batch begun or finished, if there is any; else one sleep."""
+        batch = self._take()
+        if batch is not None:
+            self._processor.begin(batch)
+        elif not self._processor.busy:
             self._sleep()
+            return
+        if batch is None or self._processor.full:
+            self._finish()
+            self._handle_events(timeout_s=0)
+
+    def _take(self) -> Batch | None:
+        """A batch, if it is worth taking one now. The look before costs no lease, and is enough to go to sleep on."""
+        most = self._processor.ceiling.look(now_ns())
+        if most != self._policy.max_batch:
+            self._policy = self._policy._replace(max_batch=most)
+        if not worth_taking(self._taker.look(), self._policy, busy=self._processor.busy):
+            return None
+        batch = self._taker.take(self._choose)
+        return batch if batch.slots else None
+
+    def _choose(self, ready: ReadySlots) -> list[int]:
+        return ready.choose(self._policy, now_ns())
+
+    def _finish(self) -> None:
+        counts = self._processor.finish()
+        self._board.add_all(
+            (
+                ("batches", 1),
+                ("requests", counts.computed),
+                ("failed", counts.failed),
+                ("busy_ns", counts.busy_ns),
+                ("progress", 1),
+            )
+        )
 
     def _sleep(self) -> None:
         """Until the doorbell rings (drained before the next look) or anything else happens."""

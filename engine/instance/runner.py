@@ -10,29 +10,30 @@ import numpy.typing as npt
 import torch
 
 from engine.errors import BrokenError
-from engine.instance.staging import CudaStaging, HostStaging, Payload, Staging
+from engine.instance.cuda import CudaDevice
+from engine.instance.device import Compute, Device, DeviceBatch, HostDevice
 from engine.models.catalogue import LoadedModel
 from engine.models.outputs import checked_logits, doubtful, probabilities_of
+from engine.shm.batch import Payloads
 from engine.spec import Activation, ModelDescription
 
 
 class ModelRunner:
-    """Owns the module on the device; computes one batch at a time, in the thread that made it."""
+    """Owns the module and what it runs on; computes one batch at a time, in the thread that made it."""
 
-    def __init__(self, loaded: LoadedModel, *, device: str, max_batch: int) -> None:
-        """Raises BrokenError where the device does not exist."""
+    def __init__(self, loaded: LoadedModel, *, device: str, max_batch: int, place: Device | None = None) -> None:
+        """`place`: what stands for `device`. Raises BrokenError where the device does not exist."""
         self.device = _checked_device(device)
         self.max_batch = max_batch
         self.description: ModelDescription = dataclasses.replace(loaded.description, device=device)
         self._activation_chosen = loaded.activation_chosen
         self._module = loaded.module.to(self.device).eval().requires_grad_(False)
-        self._staging: Staging = HostStaging(self.description.input_shape, max_batch)
+        self.place = place or _place(self.device, self.description.input_shape, max_batch)
+        self._recording_off = torch.inference_mode()  # once: making one takes longer than entering it
 
-    def use_mapping(self, mapping: npt.NDArray[np.uint8], *, may_lock: bool) -> None:
-        """On CUDA: stage from the segment from now on, out of its own pages where they may be locked."""
-        if self.device.type == "cuda":
-            shape = self.description.input_shape
-            self._staging = CudaStaging(shape, self.max_batch, self.device, mapping, may_lock=may_lock)
+    def use_mapping(self, mapping: npt.NDArray[np.uint8]) -> None:
+        """Payloads lie in this memory from now on, whose pages stay where they are."""
+        self.place.use_mapping(mapping)
 
     def try_channels_last(self) -> bool:
         """Lays the weights of convolutions out with their channels last; False, and no change, where that is no use.
@@ -54,35 +55,59 @@ class ModelRunner:
             weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
 
-    def run(self, payloads: Sequence[Payload]) -> npt.NDArray[np.float32]:
+    def stage(self, payloads: Payloads) -> DeviceBatch:
+        """Begins to bring a batch to the device; `launch` and its own `wait` and `discard` follow."""
+        return self.place.stage(payloads)
+
+    def launch(self, staged: DeviceBatch, positions: Sequence[int] | None = None) -> None:
+        """Puts a staged batch on the device, of it those at `positions`; on some it is done only after the `wait`."""
+        staged.launch(self._probabilities, positions)
+
+    def run(self, payloads: Payloads) -> npt.NDArray[np.float32]:
         """Probabilities `[B, classes]`, float32 on the host.
 
         Raises UnusableOutput for outputs of another form, and whatever the model raises.
         """
-        with torch.inference_mode():  # as a decorator it would be made twice for each batch
-            found = probabilities_of(self._logits(payloads), self.description.activation)
-            probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
-        return probabilities
+        return self._run(payloads, self._probabilities)
 
-    @torch.inference_mode()
-    def doubt(self, payloads: Sequence[Payload]) -> str:
+    def doubt(self, payloads: Sequence[Payloads]) -> str:
         """Why the model's outputs for `payloads` and its activation seem not to go together; empty if they do."""
-        each = [probabilities_of(self._logits([payload]), Activation.NONE) for payload in payloads]
-        return doubtful(torch.cat(each), self.description.activation, chosen=self._activation_chosen)
+        each = [self._run(one, self._outputs) for one in payloads]
+        outputs = torch.from_numpy(np.concatenate(each))
+        return doubtful(outputs, self.description.activation, chosen=self._activation_chosen)
 
-    def _logits(self, payloads: Sequence[Payload]) -> torch.Tensor:
-        output = self._module(self._staging.stage(payloads))
-        return checked_logits(output, items=len(payloads), classes=self.description.classes)
+    def _run(self, payloads: Payloads, compute: Compute) -> npt.NDArray[np.float32]:
+        staged = self.place.stage(payloads)
+        try:
+            staged.launch(compute, None)
+            return staged.wait()
+        finally:
+            staged.discard()
+
+    def _probabilities(self, batch: torch.Tensor) -> torch.Tensor:
+        with self._recording_off:
+            return probabilities_of(self._logits(batch), self.description.activation)
+
+    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
+        with self._recording_off:
+            return probabilities_of(self._logits(batch), Activation.NONE)
+
+    def _logits(self, batch: torch.Tensor) -> torch.Tensor:
+        return checked_logits(self._module(batch), items=len(batch), classes=self.description.classes)
 
     def release_memory(self) -> None:
-        """Gives back what torch keeps for later of the device's memory."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        """Gives back what is kept for later of the device's memory."""
+        self.place.release_memory()
 
     def close(self) -> None:
         """Gives the page-locked mapping back to the driver."""
-        if isinstance(self._staging, CudaStaging):
-            self._staging.close()
+        self.place.close()
+
+
+def _place(device: torch.device, input_shape: tuple[int, ...], max_batch: int) -> Device:
+    if device.type == "cuda":
+        return CudaDevice(input_shape, max_batch, device)
+    return HostDevice(input_shape, max_batch)
 
 
 def _checked_device(name: str) -> torch.device:

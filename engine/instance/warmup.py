@@ -8,7 +8,7 @@ is tried and may fail is another layout of the weights.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,10 @@ import numpy.typing as npt
 from engine.clock import NS_PER_MS, NS_PER_S, now_ns
 from engine.core.batching import buckets
 from engine.errors import BrokenError, ConfigError
-from engine.instance.faults import Fault, failure_of
+from engine.instance.faults import Failure, Fault, failure_of, result_of
 from engine.instance.runner import ModelRunner
 from engine.models.foreign import blaming
+from engine.shm.batch import Payloads
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
 BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
@@ -27,27 +28,17 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WarmupItem:
-    """A made-up payload: a tone over noise, since silence makes some models divide by zero."""
-
-    payload: npt.NDArray[np.uint8]
-    int16: bool = False
-    gain: float = 1.0
-
-
-@dataclass(frozen=True)
 class Probe:
     """The warm-up item and its answer, by which an instance shows later that it still computes."""
 
-    item: WarmupItem
+    item: Payloads  # one
     answer: npt.NDArray[np.float32]  # [1, classes]
 
     def why_not(self, runner: ModelRunner) -> str:
         """Why the model does not answer as it did at warm-up; empty if it does."""
-        try:
-            found = runner.run([self.item])
-        except BaseException as error:  # the model's code, and the device under it
-            return failure_of(error).text
+        found = result_of(runner.run, self.item)
+        if isinstance(found, Failure):
+            return found.text
         if not np.isfinite(found).all():
             return "its answer is not finite"
         return "" if _same(found, self.answer) else f"its answer is off by {np.abs(found - self.answer).max():.2g}"
@@ -65,9 +56,9 @@ class WarmUp:
 
 def warm_up(runner: ModelRunner, *, repeats: int) -> WarmUp:
     """Runs every bucket. Raises BrokenError or ConfigError when a check fails or the model raises anything."""
-    item = _made_up_item(runner.description.input_shape)
-    probe = Probe(item, _checked(runner, [item]))
-    doubt = runner.doubt([item, replace(item, gain=4.0), replace(item, gain=0.05)])  # loud and quiet
+    sound = _made_up_sound(runner.description.input_shape)
+    probe = Probe(_batch_of(sound, 1), _checked(runner, _batch_of(sound, 1)))
+    doubt = runner.doubt([_batch_of(sound, 1, factor) for factor in (1.0, 4.0, 0.05)])  # loud and quiet
     if runner.try_channels_last():
         try:
             return _warm_buckets(runner, probe, repeats, doubt)
@@ -105,7 +96,7 @@ def _warm_or_too_large(runner: ModelRunner, probe: Probe, size: int, repeats: in
 
 
 def _warm_bucket(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> float:
-    batch = [probe.item] * size
+    batch = probe.item.part([0] * size)
     give_up_ns = now_ns() + int(BUCKET_LIMIT_S * NS_PER_S)
     fastest_ns = None
     for _ in range(max(1, repeats)):
@@ -123,7 +114,7 @@ def _warm_bucket(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> 
 
 def _changing(runner: ModelRunner, probe: Probe, size: int, difference: float) -> str:
     """What to say of a model whose answer in a batch of `size` is another than alone."""
-    again = [_checked(runner, [probe.item]) for _ in range(4)]
+    again = [_checked(runner, probe.item) for _ in range(4)]
     if not all(_same(found, again[0]) for found in again):
         return (
             f"the model answers the same item differently each time: by {difference:.2g} > {TOLERANCE}; it draws random"
@@ -140,16 +131,23 @@ def _same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> bo
     return bool((np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted))).all())
 
 
-def _checked(runner: ModelRunner, batch: list[WarmupItem]) -> npt.NDArray[np.float32]:
-    with blaming(lambda what: f"the model failed on a batch of {len(batch)} at warm-up: {what}"):
+def _checked(runner: ModelRunner, batch: Payloads) -> npt.NDArray[np.float32]:
+    items = len(batch.samples)
+    with blaming(lambda what: f"the model failed on a batch of {items} at warm-up: {what}"):
         probabilities = runner.run(batch)
     if not np.isfinite(probabilities).all():
-        raise BrokenError(f"the model's answer to a batch of {len(batch)} is not finite")
+        raise BrokenError(f"the model's answer to a batch of {items} is not finite")
     return probabilities
 
 
-def _made_up_item(input_shape: tuple[int, ...]) -> WarmupItem:
+def _batch_of(sound: npt.NDArray[np.float32], items: int, factor: float = 1.0) -> Payloads:
+    return Payloads([sound] * items, np.full(items, factor, dtype=np.float32))
+
+
+def _made_up_sound(input_shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """A tone over noise, since silence makes some models divide by zero."""
     size = int(np.prod(input_shape))
     noise = np.random.default_rng(0).standard_normal(size)
     signal = 0.3 * np.sin(np.arange(size) * 0.2) + 0.05 * noise
-    return WarmupItem(signal.astype(np.float32).view(np.uint8))
+    sound: npt.NDArray[np.float32] = signal.astype(np.float32)
+    return sound

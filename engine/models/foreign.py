@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from engine.errors import ConfigError
 
@@ -14,20 +14,30 @@ class UndecodableWeights(ConfigError):
     code = "UNDECODABLE_WEIGHTS"
 
 
-@contextmanager
-def blaming(
-    explain: Callable[[str], str], kind: type[ConfigError] = ConfigError, *, passing: type[Exception] = ConfigError
-) -> Iterator[None]:
+class blaming:
     """Turns any exception of the body into a `kind` with the text that `explain` makes of the original's.
 
-    The original rides along as the cause, with its traceback. Our own errors pass as they are, and so does `passing`.
+    A model may raise anything, sys.exit() too, and so may a reader of broken bytes. The original rides along as the
+    cause, with its traceback. Our own errors pass as they are, and so does `passing`.
     """
-    try:
-        yield
-    except (ConfigError, passing):
-        raise
-    except BaseException as error:  # a model may raise anything, sys.exit() too, and so may a reader of broken bytes
-        raise kind(explain(describe(error))) from error
+
+    def __init__(
+        self,
+        explain: Callable[[str], str],
+        kind: type[ConfigError] = ConfigError,
+        *,
+        passing: type[Exception] = ConfigError,
+    ) -> None:
+        self._explain = explain
+        self._kind = kind
+        self._passing = passing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, (ConfigError, self._passing)):
+            raise self._kind(self._explain(describe(error))) from error
 
 
 def describe(error: BaseException) -> str:

@@ -17,6 +17,8 @@ STATE_NAMES = ("free", "writing", "ready", "leased", "replied")
 
 WORD_BYTES = 8
 MAX_NAME = (1 << 24) - 1
+STATE_BITS = 0xFF  # of a slot word
+GENERATION_BITS = 0xFFFF_FFFF_0000_0000  # what stays of it in a step of the same generation
 _GENERATION_MASK = (1 << 32) - 1
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from engine.clock import NS_PER_S, now_ns
 from engine.control.link import ControlLink, Hold
-from engine.instance.batch import BatchProcessor
 from engine.instance.control import Message
 from engine.instance.loop import InstanceLoop
+from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import WarmUp
 from engine.messages import process_start_ticks
@@ -25,7 +25,7 @@ UNWANTED_AFTER_S = 10.0  # long enough for a keeper to start a successor supervi
 
 
 @dataclass(frozen=True)
-class Attachment:
+class MappedSegment:
     """One mapped segment with everything needed to take work from it."""
 
     name: int
@@ -37,7 +37,7 @@ class Attachment:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, message: Message) -> Iterator[Attachment]:
+    def open(cls, message: Message) -> Iterator[MappedSegment]:
         """Maps what an `attach` message brought; unmaps and closes it at the end."""
         fields = message.fields
         segment = Segment.attach(message.fds[0])
@@ -58,9 +58,7 @@ class Attachment:
     def run_loop(self, control: ControlLink, runner: ModelRunner, warmed: WarmUp, *, aging_ms: float) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
-        taker = Taker(
-            self.segment, self.name, self.lease, self.doorbell, self.reply_bells, max_batch=runner.max_batch
-        )
+        taker = Taker(self.segment, self.name, self.lease, self.doorbell, self.reply_bells)
         InstanceLoop(
             taker=taker,
             processor=BatchProcessor(taker, runner, warmed),
