@@ -26,16 +26,17 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
-from engine.core.batching import Candidate
+from engine.shm.batch import BatchReply
 from engine.shm.bell import Bell
 from engine.shm.item import Item
 from engine.shm.lane import LaneOwner
 from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
+from engine.shm.ready import ReadySlots
 from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.steward import Steward
-from engine.shm.taker import SlotResult, Taker
+from engine.shm.taker import Taker
 
 CLASSES = 6
 SIZES_BYTES = {"0": 0, "64 KB": 65_536, "353 KB": 352_800}
@@ -58,15 +59,17 @@ def serve_ring(fds: list[int]) -> None:
     poller.register(sys.stdin.fileno(), select.EPOLLIN)
     probabilities = np.full(CLASSES, 1 / CLASSES, dtype=np.float32)
 
-    def everything(candidates: list[Candidate]) -> list[int]:
-        return [candidate.slot for candidate in candidates]
+    def everything(ready: ReadySlots) -> list[int]:
+        found: list[int] = ready.slots.tolist()
+        return found
 
     while True:
-        slots = taker.take(everything)
-        if slots:
-            taker.start(slots)
-            assert all(slot.payload[0] == 1 for slot in slots)
-            taker.reply([SlotResult(slot, Outcome.OK, probabilities, batch_size=len(slots)) for slot in slots])
+        batch = taker.take(everything)
+        if batch:
+            taker.start(batch)
+            assert all(samples[0] == 0x0101 for samples in batch.payloads().samples)
+            answers = np.broadcast_to(probabilities, (len(batch), CLASSES))
+            taker.reply([BatchReply(batch, Outcome.OK, answers, batch_size=len(batch))])
         elif any(fd == sys.stdin.fileno() for fd, _ in poller.poll()):
             return
         else:
@@ -103,7 +106,7 @@ class Ring:
     def round_trip(self, payload: NDArray[np.int16], *, count: int = 1) -> None:
         """Submits `count` requests, spread over the lanes, and waits for all their replies."""
         arrival_ns = now_ns()
-        data = payload if payload.size else np.ones(1, dtype=np.int16)  # a slot takes at least one byte
+        data = payload if payload.size else np.full(1, 0x0101, dtype=np.int16)  # a slot takes at least one byte
         asker = Asker(arrival_ns=arrival_ns, turn_ns=arrival_ns, deadline_ns=arrival_ns + NS_PER_S)
         owners = list(self.owners.values())
         for k in range(count):

@@ -40,11 +40,6 @@ def arm(value: str) -> None:
     armed = _parse(value)
 
 
-def is_armed() -> bool:
-    """Whether there is a crash point at all: asked once by those who would say `reach` for each of many."""
-    return _armed is not None
-
-
 def reach(point: str) -> None:
     """Says that the process is at `point`; does not return if this is where it is to die."""
     if armed is not None:

@@ -53,6 +53,7 @@ class InstanceLoop:
         self._leaving = False
         self._warnings = list(warnings)
         self._told: int | None = None  # the largest batch as this supervisor knows it; None: it knows nothing
+        self._control_fd = -1  # while there is no supervisor
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = select.epoll()
 
@@ -116,34 +117,38 @@ class InstanceLoop:
 
     def _sleep(self) -> None:
         """Until the doorbell rings (drained before the next look) or anything else happens."""
-        rung = False
+        doorbell_fd, rung = self._doorbell.fileno(), False
         while not (rung or self._leaving):
-            fds, timed_out = self._handle_events(timeout_s=BELT_S)
-            rung = timed_out or (self._doorbell.fileno() in fds and self._doorbell.drain())
+            ready = self._handle_events(timeout_s=BELT_S)
+            rung = not ready or (doorbell_fd in ready and self._doorbell.drain())
         self._board.add("progress", 1)
 
-    def _handle_events(self, *, timeout_s: float) -> tuple[set[int], bool]:
-        """Polls once; acts on everything but the doorbell."""
-        ready = {fd for fd, _ in self._poller.poll(timeout_s)}
+    def _handle_events(self, *, timeout_s: float) -> dict[int, int]:
+        """Polls once; acts on everything but the doorbell. The descriptors that were ready; none: it timed out."""
+        ready = dict(self._poller.poll(timeout_s))
         if self._wake_fd in ready:
             self._leaving = True
-        if self._control.is_open:
-            if self._control.fileno() in ready:
-                self._read_control()
-        elif self._control.try_open():
+        if self._control_fd in ready:
+            self._read_control()
+        elif self._control_fd < 0:
+            self._look_for_supervisor()
+        if self._processor.ceiling.limit != self._told:
+            self._report()
+        return ready
+
+    def _look_for_supervisor(self) -> None:
+        if self._control.try_open():
             self._told = None
             self._watch_control()
         elif not self._wanted():
             self._leaving = True
-        self._report()
-        return ready, not ready
 
     def _read_control(self) -> None:
-        fd = self._control.fileno()
         try:
             self._control.receive_all(self._handle_message)
         except PeerGone:
-            self._poller.unregister(fd)
+            self._poller.unregister(self._control_fd)
+            self._control_fd = -1
             self._control.drop()
 
     def _handle_message(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -155,11 +160,12 @@ class InstanceLoop:
     def _report(self) -> None:
         """Tells whichever supervisor there is what it does not know yet."""
         most = self._processor.ceiling.limit
-        if most != self._told and self._control.is_open:
+        if self._control.is_open:
             with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
                 self._control.send({"type": "report", "max_batch": most, "warnings": self._warnings})
                 self._told = most
 
     def _watch_control(self) -> None:
         if self._control.is_open:
-            self._poller.register(self._control.fileno(), select.EPOLLIN)
+            self._control_fd = self._control.fileno()
+            self._poller.register(self._control_fd, select.EPOLLIN)

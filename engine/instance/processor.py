@@ -94,7 +94,7 @@ class BatchProcessor:
 
     def begin(self, batch: Batch) -> None:
         """Stages a batch that was just taken; not while `full`."""
-        begun = _Begun(batch, result_of(self._runner.stage, batch.payloads()))
+        begun = _Begun(batch, result_of(self._runner.place.stage, batch.payloads()))
         self._begun.append(begun)
         if len(self._begun) == 1:
             self._launch(begun)
@@ -105,10 +105,14 @@ class BatchProcessor:
         Raises Poisoned with slots left unanswered; the process must end, and nothing be stored any more.
         """
         begun = self._begun[0]
-        batch = begun.batch
+        failed = 0
         found = result_of(begun.collect)
-        failed = self._answer(batch, self._relieved(batch, found)) if batch.slots else 0
-        counts = BatchCounts(len(batch.slots), failed, now_ns() - begun.launched_ns)
+        if begun.batch.slots:
+            if isinstance(found, Failure) or not _is_finite(found):
+                failed = self._answer(begun.batch, self._relieved(begun.batch, found))
+            else:
+                self._taker.reply([_answered(begun.batch, found)])
+        counts = BatchCounts(len(begun.batch.slots), failed, now_ns() - begun.launched_ns)
         self._begun.popleft()
         if self._begun:
             self._launch(self._begun[0])
@@ -189,11 +193,18 @@ def _failures(replies: Sequence[BatchReply]) -> int:
     return sum(len(reply.batch) for reply in replies if reply.outcome is not Outcome.OK)
 
 
+def _is_finite(probabilities: Probabilities) -> bool:
+    return bool(np.logical_and.reduce(np.isfinite(probabilities), axis=None))  # `all` does this by way of Python
+
+
+def _answered(batch: Batch, probabilities: Probabilities) -> BatchReply:
+    return BatchReply(batch, Outcome.OK, probabilities, "", len(batch.slots))
+
+
 def _replies(batch: Batch, probabilities: Probabilities) -> list[BatchReply]:
-    size, finite = len(batch.slots), np.isfinite(probabilities)
-    if finite.all():
-        return [BatchReply(batch, Outcome.OK, probabilities, "", size)]
-    rows: list[bool] = finite.all(axis=1).tolist()  # type: ignore[assignment]
-    good, bad = [k for k in range(size) if rows[k]], [k for k in range(size) if not rows[k]]
+    if _is_finite(probabilities):
+        return [_answered(batch, probabilities)]
+    size, rows = len(batch), np.isfinite(probabilities).all(axis=1)
+    good, bad = np.flatnonzero(rows).tolist(), np.flatnonzero(~rows).tolist()
     failed = BatchReply(batch.part(bad), Outcome.NON_FINITE, None, batch_size=size)
     return [failed, BatchReply(batch.part(good), Outcome.OK, probabilities[good], "", size)] if good else [failed]

@@ -55,12 +55,8 @@ class ModelRunner:
             weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
 
-    def stage(self, payloads: Payloads) -> DeviceBatch:
-        """Begins to bring a batch to the device; `launch` and its own `wait` and `discard` follow."""
-        return self.place.stage(payloads)
-
     def launch(self, staged: DeviceBatch, positions: Sequence[int] | None = None) -> None:
-        """Puts a staged batch on the device, of it those at `positions`; on some it is done only after the `wait`."""
+        """Computes a batch that was staged in `place`, of it those at `positions`; its `wait` and `discard` follow."""
         staged.launch(self._probabilities, positions)
 
     def run(self, payloads: Payloads) -> npt.NDArray[np.float32]:
@@ -93,7 +89,7 @@ class ModelRunner:
             return probabilities_of(self._logits(batch), Activation.NONE)
 
     def _logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return checked_logits(self._module(batch), items=len(batch), classes=self.description.classes)
+        return checked_logits(self._module(batch), items=batch.shape[0], classes=self.description.classes)
 
     def release_memory(self) -> None:
         """Gives back what is kept for later of the device's memory."""

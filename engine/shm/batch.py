@@ -99,8 +99,12 @@ class Batch:
         """What to compute: the slots themselves, not copies."""
         kind, size, gain = self._reader.tables.kind, self._reader.tables.payload_size, self._reader.tables.gain
         rows = self._reader.samples
-        samples = [rows[kind[slot]][slot, : size[slot] >> _HALVINGS[kind[slot]]] for slot in self.slots]
-        factors = [gain[slot] * _SCALES[kind[slot]] for slot in self.slots]
+        samples: list[NDArray[Any]] = []
+        factors: list[float] = []
+        for slot in self.slots:
+            of = kind[slot]
+            samples.append(rows[of][slot, : size[slot] >> _HALVINGS[of]])
+            factors.append(gain[slot] * _SCALES[of])
         return Payloads(samples, np.array(factors, dtype=np.float32))
 
     def column(self, field: str) -> list[int]:

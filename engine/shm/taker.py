@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import crash_points
 from engine.clock import now_ns
-from engine.crash_points import is_armed, reach
+from engine.crash_points import reach
 from engine.errors import InternalError
 from engine.shm.batch import Batch, BatchReply, SlotReader
 from engine.shm.bell import Bell
@@ -55,7 +56,7 @@ class Taker:
         """How many slots are READY, as of now; takes no lease. 0 is reason enough to sleep once the doorbell has been
         drained: whoever stores READY after this look rings after it, and the doorbell stays readable until somebody
         drains it, so the sleep is none. READY words from before the drain are seen, whoever rang for them."""
-        return len(ReadySlots(self._columns))
+        return ReadySlots(self._columns).slots.size
 
     def take(self, choose: Chooser) -> Batch:
         """Leases one batch out of everything READY; empty if there is nothing, or nothing is chosen.
@@ -68,26 +69,31 @@ class Taker:
         self._lease.acquire()
         try:
             self.segment.header[Header.HOLDER] = self.name
-            reach("take.lease")
+            if crash_points.armed:
+                reach("take.lease")
             ready = ReadySlots(self._columns)  # again: what was READY before may have been taken meanwhile
-            found = len(ready)
+            found = ready.slots.size
             slots = choose(ready) if found else []
             words = self._mark(slots) if slots else []
         finally:
             self.segment.header[Header.HOLDER] = 0
             self._lease.release()
-        reach("take.leased")
+        if crash_points.armed:
+            reach("take.leased")
         if found > len(slots):
             self._doorbell.ring()  # work is left: another instance may sleep, its ring drained by this one
         return Batch(self._reader, slots, words, now_ns())
 
     def _mark(self, slots: list[int]) -> list[int]:
         """Makes the chosen slots LEASED; their words. Caller holds the lease."""
-        words, leased, armed = self._tables.word, self._leased, is_armed()
-        found = [words[slot] for slot in slots if 0 <= slot < len(words)]
-        if not len(found) == len(slots) == len(set(slots)) or {word & STATE_BITS for word in found} != {READY}:
-            raise InternalError(f"chose {slots}, whose words are {[hex(word) for word in found]}")
-        marked = [word & GENERATION_BITS | leased for word in found]
+        words, leased, armed = self._tables.word, self._leased, crash_points.armed
+        if len(set(slots)) != len(slots):
+            raise InternalError(f"chose {slots}, of these one twice")
+        marked: list[int] = []
+        for slot in slots:
+            if not 0 <= slot < len(words) or words[slot] & STATE_BITS != READY:
+                raise InternalError(f"chose {slots}, of which {slot} is not READY")
+            marked.append(words[slot] & GENERATION_BITS | leased)
         for slot, word in zip(slots, marked):
             # Partner: the frontends' looks for READY under the lease, and LaneOwner.instance_died of this name.
             words[slot] = word
@@ -105,7 +111,8 @@ class Taker:
             # Partner: LaneOwner._inherit, after this process has died. Before the device call, or a payload that kills
             # every process would never be convicted; not earlier, or an innocent one would.
             started[slot] = name
-        reach("start.marked")
+        if crash_points.armed:
+            reach("start.marked")
 
     # --- reply ------------------------------------------------------------------------------------------------------
 
@@ -120,19 +127,22 @@ class Taker:
         done_ns = now_ns()
         for reply in replies:
             self._write(reply, done_ns)
-        reach("reply.written")
-        words, armed = self._tables.word, is_armed()
+        if crash_points.armed:
+            reach("reply.written")
+        words, armed, lane_slots = self._tables.word, crash_points.armed, self.segment.geometry.slots
+        lanes = {}
         for reply in replies:
             for slot, word in zip(reply.batch.slots, reply.batch.words):
+                lanes[slot // lane_slots] = True
                 # Publishes reply area and result fields. Partner: LaneOwner._replied. Before them, an old answer would
                 # reach this request; and the bell comes last, or the frontend would look too early and sleep on.
                 words[slot] = word & GENERATION_BITS | REPLIED
                 if armed:
                     reach("reply.slot")
-        lane_slots = self.segment.geometry.slots
-        for lane in {slot // lane_slots for reply in replies for slot in reply.batch.slots}:
+        for lane in lanes:
             self._reply_bells[lane].ring()
-        reach("reply.rung")
+        if crash_points.armed:
+            reach("reply.rung")
 
     def _check(self, reply: BatchReply) -> None:
         words, batch = self._tables.word, reply.batch
@@ -140,7 +150,7 @@ class Taker:
             raise InternalError(f"of the slots {batch.slots} not all are leased by instance {self.name}")
         if reply.outcome is Outcome.OK:
             shape = None if reply.probabilities is None else reply.probabilities.shape
-            if shape != (len(batch), self._answers.shape[1]):
+            if shape != (len(batch.slots), self._answers.shape[1]):
                 raise InternalError(f"{len(batch)} replies of shape {shape} for {self._answers.shape[1]} classes")
 
     def _write(self, reply: BatchReply, done_ns: int) -> None:

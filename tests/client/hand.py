@@ -6,9 +6,11 @@ import os
 
 import numpy as np
 
-from engine.core.batching import Candidate
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.lease import Lease
-from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.shm.ready import ReadySlots
+from engine.shm.records import Outcome
+from engine.shm.taker import Taker
 from tests.client.stage import Version
 
 
@@ -20,6 +22,7 @@ class Hand:
         self._lease = Lease(segment.fd)
         name = version.steward.new_name(os.getpid(), 1)
         self._taker = Taker(segment, name, self._lease, version.doorbell, version.reply_bells)
+        self._arrivals = segment.tables.arrival
         self._classes = segment.geometry.reply_bytes // 4
 
     def __enter__(self) -> Hand:
@@ -37,24 +40,23 @@ class Hand:
         self._lease.release()
         return True
 
-    def take(self, most: int = 1) -> list[TakenSlot]:
+    def take(self, most: int = 1) -> Batch:
         """Leases up to `most` slots, the oldest first."""
 
-        def oldest(found: list[Candidate]) -> list[int]:
-            return [each.slot for each in sorted(found, key=lambda each: each.arrival_ns)[:most]]
+        def oldest(ready: ReadySlots) -> list[int]:
+            found: list[int] = ready.slots.tolist()
+            return sorted(found, key=self._arrivals.__getitem__)[:most]
 
         return self._taker.take(oldest)
 
-    def answer(self, taken: list[TakenSlot]) -> None:
+    def answer(self, taken: Batch) -> None:
         """Answers with the item's own first numbers."""
         self._taker.start(taken)
-        results = []
-        for slot in taken:
-            numbers = slot.payload.view(np.float32)[: self._classes]
-            answer = np.zeros(self._classes, np.float32)
-            answer[: len(numbers)] = numbers
-            results.append(SlotResult(slot, Outcome.OK, answer, "", len(taken)))
-        self._taker.reply(results)
+        answers = np.zeros((len(taken), self._classes), np.float32)
+        for row, samples in zip(answers, taken.payloads().samples):
+            numbers = samples.view(np.float32)[: self._classes]
+            row[: len(numbers)] = numbers
+        self._taker.reply([BatchReply(taken, Outcome.OK, answers, "", len(taken))])
 
     def serve(self, most: int = 1) -> int:
         """Takes and answers; how many."""

@@ -13,15 +13,16 @@ import signal
 import sys
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.clock import now_ns
-from engine.core.batching import Candidate, choose
+from engine.core.batching import BatchPolicy
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
 from engine.shm.lease import Lease
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
-from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.shm.taker import Taker
 
 DEADLY = -666.0
 BROKEN = -13.0
@@ -38,8 +39,9 @@ def main(segment_fd: int, doorbell_fd: int, reply_fds: list[int], gate_fd: int, 
     poller = select.poll()
     poller.register(doorbell_fd, select.POLLIN)
     poller.register(0, select.POLLIN)
+    policy = BatchPolicy(max_batch, 10**12)
     while True:
-        taken = taker.take(lambda found: _choose(found, max_batch))
+        taken = taker.take(lambda ready: ready.choose(policy, now_ns()))
         if taken:
             _serve(taker, taken, classes, gate_fd)
             board.add("batches")
@@ -50,32 +52,23 @@ def main(segment_fd: int, doorbell_fd: int, reply_fds: list[int], gate_fd: int, 
         doorbell.drain()
 
 
-def _choose(found: list[Candidate], max_batch: int) -> list[int]:
-    return choose(found, max_batch=max_batch, now_ns=now_ns(), aging_ns=10**12)
-
-
-def _serve(taker: Taker, taken: list[TakenSlot], classes: int, gate_fd: int) -> None:
+def _serve(taker: Taker, taken: Batch, classes: int, gate_fd: int) -> None:
     if gate_fd >= 0:
         os.eventfd_read(gate_fd)
     taker.start(taken)
-    inputs = [_input(slot) for slot in taken]
+    samples, factors = taken.payloads()
+    inputs = [item.astype(np.float32) * factor for item, factor in zip(samples, factors)]
     if any(x[0] == DEADLY for x in inputs):
         os.kill(os.getpid(), signal.SIGKILL)
-    taker.reply([_result(slot, x, classes, len(taken)) for slot, x in zip(taken, inputs, strict=True)])
-
-
-def _input(slot: TakenSlot) -> NDArray[np.float32]:
-    if slot.int16:
-        return slot.payload.view(np.int16).astype(np.float32) * np.float32(slot.gain / 32768)
-    return slot.payload.view(np.float32) * np.float32(slot.gain)
-
-
-def _result(slot: TakenSlot, x: NDArray[np.float32], classes: int, batch: int) -> SlotResult:
-    if x[0] == BROKEN:
-        return SlotResult(slot, Outcome.MODEL_FAILED, None, "this item is broken", batch)
-    answer = np.zeros(classes, np.float32)
-    answer[: min(classes, len(x))] = x[:classes]
-    return SlotResult(slot, Outcome.OK, answer, "", batch)
+    answers = np.zeros((len(taken), classes), np.float32)
+    for row, x in zip(answers, inputs):
+        row[: min(classes, len(x))] = x[:classes]
+    broken = [k for k, x in enumerate(inputs) if x[0] == BROKEN]
+    whole = [k for k in range(len(taken)) if k not in broken]
+    taker.reply([
+        BatchReply(taken.part(whole), Outcome.OK, answers[whole], "", len(taken)),
+        BatchReply(taken.part(broken), Outcome.MODEL_FAILED, None, "this item is broken", len(taken)),
+    ])
 
 
 if __name__ == "__main__":

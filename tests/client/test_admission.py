@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.admission import RETRY_AFTER_MAX_S, RETRY_AFTER_MIN_S, WaitingLine, admit, level_of, slot_window
-from engine.core.batching import Candidate, choose
+from engine.core.batching import BatchPolicy, Candidate, choose
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def test_the_line_and_the_batches_go_by_one_rule(waiting: list[tuple[int, int]])
     for each in queue:
         line.put(each.slot, level=each.level, arrival_ns=each.arrival_ns)
     found = [take(line, 3000) for _ in queue]
-    assert found == choose(queue, max_batch=30, now_ns=3000, aging_ns=1000)
+    assert found == choose(queue, BatchPolicy(30, 1000), now_ns=3000)
 
 
 def test_discarded_ones_are_gone_and_are_let_go_of() -> None:

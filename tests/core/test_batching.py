@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.batching import Candidate, buckets, choose
+from engine.core.batching import BatchPolicy, Candidate, buckets, choose, worth_taking
 
 AGING_NS = 1_000
 NOW_NS = 5_000
@@ -17,7 +17,7 @@ queues = st.lists(
 
 
 def pick(queue: list[Candidate], max_batch: int = 8) -> list[int]:
-    return choose(queue, max_batch=max_batch, now_ns=NOW_NS, aging_ns=AGING_NS)
+    return choose(queue, BatchPolicy(max_batch, AGING_NS), now_ns=NOW_NS)
 
 
 def urgency(candidate: Candidate) -> tuple[int, int]:
@@ -74,7 +74,7 @@ def test_nothing_waits_for_ever_under_a_flood_of_interactive_work(
         for _ in range(each_step):
             waiting[slot] = Candidate(slot, 1, now_ns, 1, False)
             slot += 1
-        for chosen in choose(list(waiting.values()), max_batch=max_batch, now_ns=now_ns, aging_ns=AGING_NS):
+        for chosen in choose(list(waiting.values()), BatchPolicy(max_batch, AGING_NS), now_ns=now_ns):
             del waiting[chosen]
         now_ns += step_ns
     assert not waiting.keys() & {c.slot for c in queue}
@@ -84,6 +84,15 @@ def test_an_isolated_request_runs_alone() -> None:
     queue = [Candidate(0, 0, 1, 1, True), Candidate(1, 0, 2, 1, False)]
     assert pick(queue) == [0]
     assert pick([Candidate(0, 0, 3, 1, True), Candidate(1, 0, 2, 1, False)]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("ready", "idle", "busy"), [(0, False, False), (1, True, False), (3, True, False), (4, True, True)]
+)
+def test_an_idle_instance_waits_for_nothing_and_a_busy_one_for_a_full_batch(ready: int, idle: bool, busy: bool) -> None:
+    policy = BatchPolicy(4, AGING_NS)
+    assert worth_taking(ready, policy, busy=False) == idle
+    assert worth_taking(ready, policy, busy=True) == busy
 
 
 def test_buckets_double_up_to_the_largest() -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from engine.clock import NS_PER_S, now_ns
+from engine.instance.device import Device
 from engine.instance.loading import load
 from engine.instance.runner import ModelRunner
 from engine.messages import process_start_ticks
+from engine.shm.batch import Batch
 from engine.shm.bell import Bell
 from engine.shm.item import Item
 from engine.shm.lane import LaneOwner
@@ -20,18 +22,18 @@ from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
 from engine.shm.steward import Steward
-from engine.shm.taker import TakenSlot, Taker
+from engine.shm.taker import Taker
 from engine.spec import ModelSource, ModelSpec
 from engine.testing.models import CLASSES, Loudness
-from tests.shm.rig import Asker, item_of
+from tests.shm.rig import Asker, item_of, take_all
 
 FRAMES = Loudness.input_shape[0]
 MAX_BATCH = 4
 
 
-def make_runner(factory: str) -> ModelRunner:
+def make_runner(factory: str, place: Device | None = None) -> ModelRunner:
     spec = ModelSpec(source=ModelSource.FACTORY, location=f"engine.testing.models:{factory}")
-    return ModelRunner(load(spec.to_json(), []), device="cpu", max_batch=MAX_BATCH)
+    return ModelRunner(load(spec.to_json(), []), device="cpu", max_batch=MAX_BATCH, place=place)
 
 
 @dataclass
@@ -41,13 +43,14 @@ class Bench:
     segment: Segment
     owner: LaneOwner
     taker: Taker
+    doorbell: Bell
 
     def submit(self, samples: np.ndarray, *, gain: float = 1.0, deadline_s: float = 60.0) -> None:
         asker = Asker("r", deadline_ns=now_ns() + int(deadline_s * NS_PER_S))
         assert self.owner.offer(item_of(samples, asker, gain=gain))
 
-    def take_all(self) -> list[TakenSlot]:
-        return self.taker.take(lambda found: [candidate.slot for candidate in found])
+    def take_all(self) -> Batch:
+        return self.taker.take(take_all)
 
     def replies(self) -> list[Item]:
         """In the order of submission."""
@@ -64,6 +67,7 @@ def bench() -> Iterator[Bench]:
         segment,
         LaneOwner(segment, 0, lease, doorbell, reply_bell),
         Taker(segment, name, lease, doorbell, [reply_bell]),
+        doorbell,
     )
     yield kept
     kept.owner.close()

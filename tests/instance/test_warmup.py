@@ -159,7 +159,7 @@ def test_probabilities_under_a_softmax_that_nobody_chose_are_warned_of() -> None
 @pytest.mark.parametrize("activation", Activation)
 def test_the_activation_of_the_model_makes_the_answer(activation: Activation) -> None:
     worker = runner(Likely(), activation)
-    (found,) = worker.run([warm_up(worker, repeats=1).probe.item])
-    outputs = Likely()(torch.from_numpy(warm_up(worker, repeats=1).probe.item.payload.view("<f4")[None]))
+    (found,) = worker.run(warm_up(worker, repeats=1).probe.item)
+    outputs = Likely()(torch.from_numpy(warm_up(worker, repeats=1).probe.item.samples[0][None]))
     wanted = {"softmax": outputs.softmax(1), "sigmoid": outputs.sigmoid(), "none": outputs}[activation.value]
     assert found.tolist() == pytest.approx(wanted[0].tolist(), abs=1e-6)

@@ -16,29 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
-from engine.core.batching import Candidate
 from engine.crash_points import VARIABLE
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.bell import Bell
 from engine.shm.item import Item
 from engine.shm.lane import LaneOwner
 from engine.shm.layout import Geometry
 from engine.shm.lease import Lease
+from engine.shm.ready import ReadySlots
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.steward import Steward
-from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.shm.taker import Taker
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 3
 
 
-def take_all(candidates: list[Candidate]) -> list[int]:
+def take_all(ready: ReadySlots) -> list[int]:
     """Everything that is READY, by slot."""
-    return [candidate.slot for candidate in candidates]
+    found: list[int] = ready.slots.tolist()
+    return found
 
 
-def take_first(candidates: list[Candidate]) -> list[int]:
+def take_first(ready: ReadySlots) -> list[int]:
     """One slot."""
-    return [candidates[0].slot]
+    return take_all(ready)[:1]
 
 
 @dataclass(eq=False)
@@ -71,15 +74,20 @@ def offered(lane: LaneOwner, item: Item) -> Item | None:
     return item if lane.offer(item) else None
 
 
-def answer(slot: TakenSlot) -> NDArray[np.float32]:
-    """What the rig's instances answer: first sample, size and gain."""
-    samples = slot.payload.view(np.int16)
-    return np.array([samples[0], samples.size, slot.gain], dtype=np.float32)
+def answers(batch: Batch) -> NDArray[np.float32]:
+    """What the rig's instances answer: first sample, size and gain of each."""
+    rows = [(samples[0], samples.size, gain) for samples, gain in zip(batch.payloads().samples, batch.column("gain"))]
+    return np.array(rows, dtype=np.float32).reshape(len(batch), CLASSES)
 
 
-def reply_to(taker: Taker, slots: list[TakenSlot]) -> None:
-    """Answers all of them."""
-    taker.reply([SlotResult(slot, Outcome.OK, answer(slot), batch_size=len(slots)) for slot in slots])
+def reply_to(taker: Taker, batch: Batch) -> None:
+    """Answers all of it."""
+    taker.reply([BatchReply(batch, Outcome.OK, answers(batch), batch_size=len(batch))])
+
+
+def one_by_one(batch: Batch) -> list[Batch]:
+    """Its items, each a batch of its own."""
+    return [batch.part([position]) for position in range(len(batch))]
 
 
 def values(home: list[Item]) -> list[int]:

@@ -48,7 +48,7 @@ def test_started_work_is_offered_again_alone(rig: Rig) -> None:
     second = rig.taker()
     for value in (1, 2):
         slots = second.take(take_first)
-        assert [slot.isolate for slot in slots] == [True]
+        assert slots.column("isolate") == [1]
         second.start(slots)
         reply_to(second, slots)
         assert values(lane.harvest()) == [value]
@@ -86,7 +86,8 @@ def test_of_two_batches_only_the_started_one_is_suspect(rig: Rig) -> None:
     assert lane.instance_died(dead.name, alive=1) == []
     living = rig.taker()
     slots = living.take(take_all)
-    assert [(slot.request_id, slot.isolate) for slot in slots] == [("request-1", True), ("request-2", False)]
+    assert [slots.request_id(k) for k in (0, 1)] == ["request-1", "request-2"]
+    assert slots.column("isolate") == [1, 0]
     reply_to(living, slots)
     assert values(lane.harvest()) == [1, 2]
 
@@ -204,5 +205,5 @@ def test_an_order_is_found_after_its_row_is_given_away(rig: Rig) -> None:
     rig.steward.clear_row(killed.name)
     heir = rig.taker()
     assert lane.instance_died(killed.name, alive=1) == []
-    assert [slot.isolate for slot in heir.take(take_all)] == [False]
+    assert heir.take(take_all).column("isolate") == [0]
     assert not rig.segment.was_ordered(heir.name)

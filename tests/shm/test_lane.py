@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import EngineClosed, InternalError, InvalidField, ModelFailed
+from engine.shm.batch import BatchReply
 from engine.shm.bell import Bell
 from engine.shm.lane import LaneOwner
 from engine.shm.layout import LaneWord
 from engine.shm.records import LaneStatistics, Outcome
-from engine.shm.taker import SlotResult, Taker
+from engine.shm.taker import Taker
 from engine.shm.words import FREE, LEASED, READY, WRITING, generation_of, pack, state_of
 from tests.shm.rig import Rig, offered, reply_to, request, take_all, take_first, values
 
@@ -82,8 +83,8 @@ def test_slots_are_claimed_in_turn_and_busy_ones_skipped(rig: Rig) -> None:
     assert first is not None
     for value in range(8):
         offered(lane, request(value))
-        slots = taker.take(lambda found: [c.slot for c in found if c.slot != first.slot])
-        assert [slot.index for slot in slots] == [5 + value % 3]
+        slots = taker.take(lambda found: [slot for slot in take_all(found) if slot != first.slot])
+        assert slots.slots == [5 + value % 3]
         reply_to(taker, slots)
         lane.harvest()
 
@@ -162,7 +163,7 @@ def test_the_generation_wraps(rig: Rig) -> None:
     for value in range(8):
         offered(lane, request(value))
         slots = taker.take(take_all)
-        assert slots[0].generation == (last if value < 4 else 0)
+        assert generation_of(slots.words[0]) == (last if value < 4 else 0)
         reply_to(taker, slots)
         assert values(lane.harvest()) == [value]
     assert [generation_of(rig.segment.tables.word[index]) for index in range(4)] == [1] * 4
@@ -171,8 +172,8 @@ def test_the_generation_wraps(rig: Rig) -> None:
 def test_an_error_comes_back_as_text(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
     offered(lane, request())
-    (slot,) = taker.take(take_all)
-    taker.reply([SlotResult(slot, Outcome.MODEL_FAILED, None, error="index out of range: é")])
+    taken = taker.take(take_all)
+    taker.reply([BatchReply(taken, Outcome.MODEL_FAILED, None, error="index out of range: é")])
     (item,) = lane.harvest()
     assert item.outcome is Outcome.MODEL_FAILED and item.probabilities.size == 0
     assert type(item.error) is ModelFailed and str(item.error) == "index out of range: é"
@@ -197,7 +198,7 @@ def test_abandoned_before_it_was_taken_the_slot_is_free_at_once(rig: Rig) -> Non
     lane.abandon(ticket)
     lane.abandon(ticket)
     assert ticket.ticket is None and lane.statistics() == LaneStatistics(free=4)
-    assert taker.take(take_all) == []
+    assert not taker.take(take_all)
 
 
 def test_abandoned_while_the_lease_is_busy_it_is_tried_again(rig: Rig) -> None:
@@ -216,14 +217,14 @@ def test_abandoned_while_the_lease_is_busy_it_is_tried_again(rig: Rig) -> None:
 def test_abandoned_while_leased_the_slot_returns_by_its_reply_and_nobody_hears_of_it(rig: Rig) -> None:
     lane, taker = rig.owner(), rig.taker()
     ticket = offered(lane, request())
-    (slot,) = taker.take(take_all)
+    taken = taker.take(take_all)
     assert ticket is not None
-    seen = [slot.cancelled]
+    seen = taken.column("cancel")
     lane.abandon(ticket)
-    seen.append(slot.cancelled)
-    assert seen == [False, True]
+    seen += taken.column("cancel")
+    assert seen == [0, 1]
     assert lane.statistics().leased == 1
-    taker.reply([SlotResult(slot, Outcome.CANCELLED, None)])
+    taker.reply([BatchReply(taken, Outcome.CANCELLED, None)])
     assert lane.harvest() == []
     assert lane.statistics() == LaneStatistics(free=4)
 
@@ -235,7 +236,7 @@ def test_taken_between_the_cancellation_and_the_retry(rig: Rig) -> None:
     with other:
         lane.abandon(ticket)
     slots = taker.take(take_first)
-    assert slots[0].cancelled
+    assert slots.column("cancel") == [1]
     assert lane.harvest() == []
     assert state_of(rig.segment.tables.word[0]) == LEASED
     reply_to(taker, slots)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.item import Item
 from engine.shm.lane import LaneOwner
 from engine.shm.records import Outcome
-from engine.shm.taker import TakenSlot, Taker
+from engine.shm.taker import Taker
 from engine.shm.words import LEASED, lessee_of, state_of
-from tests.shm.rig import Rig, reply_to, request
+from tests.shm.rig import Rig, answers, one_by_one, request, take_all
 
 LANES = 3
 lanes = st.integers(0, LANES - 1)
@@ -27,10 +27,10 @@ instances = st.integers(0, 1)
 
 @dataclass
 class Instance:
-    """A living instance and what it holds."""
+    """A living instance and what it holds, slot by slot."""
 
     taker: Taker
-    held: list[TakenSlot] = field(default_factory=list)
+    held: list[Batch] = field(default_factory=list)
 
 
 class Segments(RuleBasedStateMachine):
@@ -94,17 +94,18 @@ class Segments(RuleBasedStateMachine):
     @rule(which=instances, most=st.integers(1, 3))
     def take(self, which: int, most: int) -> None:
         instance = self.instances[which]
-        instance.held += instance.taker.take(lambda candidates: [c.slot for c in candidates][:most])
+        instance.held += one_by_one(instance.taker.take(lambda ready: take_all(ready)[:most]))
 
     @rule(which=instances)
     def start(self, which: int) -> None:
-        self.instances[which].taker.start(self.instances[which].held)
+        for batch in self.instances[which].held:
+            self.instances[which].taker.start(batch)
 
     @rule(which=instances, most=st.integers(1, 3))
     def reply(self, which: int, most: int) -> None:
         instance = self.instances[which]
         answered, instance.held = instance.held[:most], instance.held[most:]
-        reply_to(instance.taker, answered)
+        instance.taker.reply([BatchReply(batch, Outcome.OK, answers(batch), batch_size=1) for batch in answered])
 
     @rule(which=instances)
     def kill_instance(self, which: int) -> None:
@@ -149,10 +150,10 @@ class Segments(RuleBasedStateMachine):
     @invariant()
     def what_is_held_is_nobody_elses(self) -> None:
         for instance in self.instances:
-            for slot in instance.held:
-                word = self.rig.segment.tables.word[slot.index]
+            for batch in instance.held:
+                word = self.rig.segment.tables.word[batch.slots[0]]
                 assert (state_of(word), lessee_of(word)) == (LEASED, instance.taker.name)
-                assert f"request-{slot.payload.view(np.int16)[0]}" == slot.request_id
+                assert f"request-{batch.payloads().samples[0][0]}" == batch.request_id(0)
 
     def teardown(self) -> None:
         """At rest everything is answered and every slot is FREE."""

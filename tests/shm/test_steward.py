@@ -17,7 +17,7 @@ from engine.shm.records import LaneStatistics
 from engine.shm.layout import Header
 from engine.shm.steward import InstanceRow, LaneRow
 from engine.shm.words import FREE, LEASED, MAX_NAME, READY, REPLIED, WRITING, generation_of, pack, state_of
-from tests.shm.rig import Rig, offered, python_child, reply_to, request, take_all, values
+from tests.shm.rig import Rig, offered, python_child, reply_to, request, take_all, take_first, values
 
 DEAD, LIVING = 5, 6
 
@@ -84,7 +84,7 @@ def test_the_latest_deadline_is_that_of_work_somebody_waits_for(rig: Rig) -> Non
     late_ns = now_ns()
     assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) == due_ns[2]
     assert rig.steward.latest_deadline_ns(taker.name + 1, arrived_by_ns=late_ns) is None
-    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=slots[1].arrival_ns) == due_ns[1]
+    assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=slots.column("arrival")[1]) == due_ns[1]
     assert tickets[2] is not None
     lane.abandon(tickets[2])
     assert rig.steward.latest_deadline_ns(taker.name, arrived_by_ns=late_ns) == due_ns[1]
@@ -153,7 +153,7 @@ def test_the_next_owner_starts_where_the_last_one_ended(rig: Rig) -> None:
     lane, taker = rig.owner(0), rig.taker()
     for value in range(3):
         offered(lane, request(value))
-    late = taker.take(lambda candidates: [candidates[0].slot])
+    late = taker.take(take_first)
     assert rig.steward.sweep(0, dead) == 1
     with pytest.raises(InternalError):
         rig.steward.assign(0, 2, 2)
@@ -190,7 +190,7 @@ def test_pages_come_with_the_owner_and_go_with_the_last_slot(roomy: Rig) -> None
     with pytest.raises(InternalError, match="cannot change hands"):
         roomy.steward.vacate(0)
     assert blocks(roomy) == full
-    assert late[0].payload.any()
+    assert late.payloads().samples[0].any()
     reply_to(taker, late)
     assert roomy.steward.sweep(0, dead) == 0
     for _ in range(2):

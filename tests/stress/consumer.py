@@ -14,11 +14,14 @@ import time
 import numpy as np
 
 from engine.clock import NS_PER_MS, now_ns
-from engine.core.batching import Candidate, choose
+from engine.core.batching import BatchPolicy
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.bell import Bell
 from engine.shm.lease import Lease
+from engine.shm.ready import ReadySlots
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
-from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.shm.taker import Taker
 from engine.shm.words import generation_of
 from tests.stress import wire
 from tests.stress.ledger import Entry, Ledger
@@ -46,8 +49,8 @@ class Consumer:
         self.poller.register(self.doorbell.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
         self.poller.register(sock.fileno(), select.EPOLLIN)
 
-    def choose(self, candidates: list[Candidate]) -> list[int]:
-        chosen = choose(candidates, max_batch=self.config["max_batch"], now_ns=self.now_ns, aging_ns=AGING_NS)
+    def choose(self, ready: ReadySlots) -> list[int]:
+        chosen = ready.choose(BatchPolicy(self.config["max_batch"], AGING_NS), self.now_ns)
         words = self.segment.tables.word
         for index in chosen:
             self.ledger.add(Entry.CHOSEN, index, generation_of(words[index]))
@@ -57,9 +60,9 @@ class Consumer:
         """Until the parent hangs up."""
         while True:
             self.now_ns = now_ns()
-            slots = self.taker.take(self.choose)
-            if slots:
-                self.work(slots)
+            taken = self.taker.take(self.choose) if self.taker.look() else None
+            if taken:
+                self.work(taken)
             elif not self.wait():
                 return
 
@@ -69,33 +72,37 @@ class Consumer:
         self.doorbell.drain()
         return all(fd != self.sock.fileno() for fd, _ in events)
 
-    def work(self, slots: list[TakenSlot]) -> None:
-        for slot in slots:
-            self.ledger.add(Entry.LEASED, slot.index, slot.generation)
-        live = [slot for slot in slots if not (slot.cancelled or slot.frontend_dead or slot.deadline_ns <= self.now_ns)]
+    def work(self, taken: Batch) -> None:
+        self.note(Entry.LEASED, taken)
+        wanted, unwanted, expired = taken.sort_out(self.now_ns)
+        live = taken.part(wanted)
         self.taker.start(live)
-        results = [self.compute(slot) for slot in live]
+        checksums = self.check(live)
+        sizes = [samples.nbytes for samples in live.payloads().samples]
+        rows = [wire.answer_to(checksum, size) for checksum, size in zip(checksums, sizes)]
+        answers = np.array(rows, dtype=np.float32).reshape(len(live), wire.CLASSES)
         if self.random.random() < self.config["slow_share"]:
             time.sleep(self.random.random() * SLOW_S)
-        for slot in slots:
-            if slot not in live:
-                results.append(SlotResult(slot, Outcome.CANCELLED if slot.cancelled else Outcome.EXPIRED, None))
-        for result in results:
-            if result.outcome is Outcome.OK:
-                self.check(result.slot)  # again: somebody may have stored into it meanwhile
-            self.ledger.add(Entry.REPLYING, result.slot.index, result.slot.generation)
-        self.taker.reply(results)
+        self.check(live)  # again: somebody may have stored into it meanwhile
+        self.note(Entry.REPLYING, taken)
+        alone = live.column("isolate") == [1]
+        self.taker.reply([
+            BatchReply(live, Outcome.OK, answers, batch_size=1 if alone else 2),
+            BatchReply(taken.part(unwanted), Outcome.CANCELLED, None),
+            BatchReply(taken.part(expired), Outcome.EXPIRED, None),
+        ])
 
-    def compute(self, slot: TakenSlot) -> SlotResult:
-        checksum = self.check(slot)
-        answer = np.array(wire.answer_to(checksum, slot.payload.size), dtype=np.float32)
-        return SlotResult(slot, Outcome.OK, answer, batch_size=1 if slot.isolate else 2)
+    def note(self, entry: Entry, batch: Batch) -> None:
+        for slot, word in zip(batch.slots, batch.words):
+            self.ledger.add(entry, slot, generation_of(word))
 
-    def check(self, slot: TakenSlot) -> int:
-        checksum = wire.checksum_if_whole(slot.payload)
-        if checksum is None:
+    def check(self, batch: Batch) -> list[int]:
+        """The checksums of payloads that are whole; a torn one ends the process."""
+        checksums = [wire.checksum_if_whole(samples.view(np.uint8)) for samples in batch.payloads().samples]
+        found = [checksum for checksum in checksums if checksum is not None]
+        if len(found) < len(checksums):
             sys.exit(EXIT_TORN_PAYLOAD)
-        return checksum
+        return found
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ class Producer:
             size_bytes=len(payload),
             expires=expires,
         )
-        item = Item(np.frombuffer(payload, np.uint8))
+        item = Item(np.frombuffer(payload, np.int16))
         item.ticket = sent
         if not self.lane.offer(item):
             return False

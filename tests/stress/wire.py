@@ -35,8 +35,11 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 
 def seal(producer: int, number: int, body: bytes) -> tuple[bytes, int]:
-    """The payload of request `number`, which ends with the checksum of all before it, and that checksum."""
-    head = producer.to_bytes(8, "little") + number.to_bytes(8, "little") + body
+    """The payload of request `number`, which ends with the checksum of all before it, and that checksum.
+
+    It is a whole number of int16 samples: a zero follows a body that is none.
+    """
+    head = producer.to_bytes(8, "little") + number.to_bytes(8, "little") + body + bytes(len(body) % 2)
     checksum = zlib.crc32(head)
     return head + checksum.to_bytes(4, "little"), checksum
 

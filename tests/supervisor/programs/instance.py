@@ -21,15 +21,18 @@ import numpy as np
 
 from engine.clock import now_ns
 from engine.control.link import ControlLink
-from engine.core.batching import Candidate, choose
+from engine.core.batching import BatchPolicy
 from engine.core.lifecycle import ExitCode
 from engine.errors import NotReady, PeerGone
 from engine.instance.control import expect
 from engine.messages import sealed_memfd
+from engine.shm.batch import Batch, BatchReply
 from engine.shm.bell import Bell
 from engine.shm.lease import Lease
+from engine.shm.ready import ReadySlots
+from engine.shm.records import Outcome
 from engine.shm.segment import Segment
-from engine.shm.taker import Outcome, SlotResult, TakenSlot, Taker
+from engine.shm.taker import Taker
 from engine.spec import ModelDescription
 
 INPUT = 8
@@ -111,17 +114,14 @@ class Instance:
             if not self._heed():
                 return ExitCode.CLEAN
 
-    def _answer(self, taker: Taker, taken: list[TakenSlot]) -> None:
+    def _answer(self, taker: Taker, taken: Batch) -> None:
         taker.start(taken)
         time.sleep({"slow": 0.02, "stuck": 1.0}.get(self.behaviour, 0.0))
-        results = []
-        for slot in taken:
-            first = float(slot.payload.view(np.float32)[0])
-            if first == DEADLY:
-                os.kill(os.getpid(), signal.SIGKILL)
-            values = np.array([int(str(self.hold["version"])), os.getpid(), first, len(taken)], np.float32)
-            results.append(SlotResult(slot, Outcome.OK, values, "", len(taken)))
-        taker.reply(results)
+        firsts = [float(samples.view(np.float32)[0]) for samples in taken.payloads().samples]
+        if DEADLY in firsts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rows = [[int(str(self.hold["version"])), os.getpid(), first, len(taken)] for first in firsts]
+        taker.reply([BatchReply(taken, Outcome.OK, np.array(rows, np.float32), "", len(taken))])
 
     def _control(self) -> list[int]:
         return [self.link.fileno()] if self.link.is_open else []
@@ -141,8 +141,8 @@ class Instance:
         self.leaves = self.leaves or message["type"] == "detach"
 
 
-def _choose(found: list[Candidate]) -> list[int]:
-    return choose(found, max_batch=4, now_ns=now_ns(), aging_ns=10**12)
+def _choose(ready: ReadySlots) -> list[int]:
+    return ready.choose(BatchPolicy(4, 10**12), now_ns())
 
 
 def _behaviour(load: dict[str, object], fds: list[int]) -> str:

@@ -1,0 +1,141 @@
+"""The loop as a whole, in one process with both ends of a lane: when it takes, when it sleeps, when it leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine.control.link import ControlLink
+from engine.instance.loop import InstanceLoop
+from engine.instance.processor import BatchProcessor
+from engine.instance.warmup import warm_up
+from engine.shm.board import InstanceBoard, instance_totals
+from engine.shm.lease import Lease
+from engine.shm.records import Outcome
+from engine.testing.devices import LateDevice
+from tests.client.stage import wait_until
+from tests.instance.conftest import FRAMES, MAX_BATCH, Bench, make_runner
+from tests.instance.test_processor import sound
+
+
+class Stage:
+    """A loop that is ready to run in this thread, its device, and what another thread does meanwhile."""
+
+    def __init__(self, bench: Bench, runtime_dir: Path) -> None:
+        self.device = LateDevice((FRAMES,), MAX_BATCH)
+        runner = make_runner("loudness", self.device)
+        warmed = warm_up(runner, repeats=1)
+        self.device.log.clear()
+        self.device.batches = 0
+        self.bench = bench
+        self._loop = InstanceLoop(
+            taker=bench.taker,
+            processor=BatchProcessor(bench.taker, runner, warmed),
+            board=InstanceBoard(bench.segment, bench.taker.name),
+            doorbell=bench.doorbell,
+            control=ControlLink(runtime_dir, role="instance"),
+            aging_ms=1000.0,
+            warnings=[],
+            wanted=lambda: True,
+        )
+
+    def counted(self, name: str) -> int:
+        return instance_totals(self.bench.segment)[name]
+
+    def run(self, meanwhile: Callable[[], None]) -> None:
+        """Runs the loop until `meanwhile` has returned and everything is finished."""
+        failed: list[BaseException] = []
+
+        def play() -> None:
+            try:
+                meanwhile()
+            except AssertionError as error:
+                failed.append(error)
+            finally:
+                self._loop.handle_term()
+
+        thread = threading.Thread(target=play)
+        thread.start()
+        self._loop.run()
+        thread.join()
+        assert not failed, failed
+
+    def close(self) -> None:
+        """Lets go of the segment, which pytest would keep mapped."""
+        del self._loop, self.device
+
+
+@pytest.fixture
+def stage(bench: Bench, tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(bench, tmp_path)
+    yield made
+    made.close()
+
+
+@contextmanager
+def busy_lease(bench: Bench) -> Iterator[None]:
+    """Somebody else holds it."""
+    other = Lease(bench.segment.fd)
+    try:
+        with other:
+            yield
+    finally:
+        other.close()
+
+
+def test_a_full_batch_is_staged_while_another_computes(stage: Stage) -> None:
+    for seed in range(2 * MAX_BATCH):
+        stage.bench.submit(sound(seed))
+    stage.run(lambda: wait_until(lambda: stage.counted("requests") == 2 * MAX_BATCH, "all are computed"))
+    assert stage.device.log[:4] == ["stage 0", "launch 0", "stage 1", "copy 0"]
+    assert stage.counted("batches") == 2
+    assert [reply.outcome for reply in stage.bench.replies()] == [Outcome.OK] * 2 * MAX_BATCH
+
+
+def test_less_than_a_full_batch_is_left_to_grow_while_another_computes(stage: Stage) -> None:
+    for seed in range(MAX_BATCH + 2):
+        stage.bench.submit(sound(seed))
+    stage.run(lambda: wait_until(lambda: stage.counted("requests") == MAX_BATCH + 2, "all are computed"))
+    assert stage.device.log == [
+        *("stage 0", "launch 0", "copy 0", "compute 0", "discard 0"),
+        *("stage 1", "launch 1", "copy 1", "compute 1", "discard 1"),
+    ]
+    assert len(stage.bench.replies()) == MAX_BATCH + 2
+
+
+def test_an_idle_cycle_takes_no_lease(stage: Stage) -> None:
+    """Woken for nothing it looks and sleeps again, whoever has the lease: nobody waits for an idle instance."""
+    def ring_for_nothing() -> None:
+        with busy_lease(stage.bench):
+            for _ in range(3):
+                seen = stage.counted("progress")
+                stage.bench.doorbell.ring()
+                wait_until(lambda: stage.counted("progress") > seen, "it woke and went on")  # noqa: B023
+
+    stage.run(ring_for_nothing)
+    assert stage.device.log == []
+
+
+def test_work_that_is_ready_is_waited_for_at_the_lease(stage: Stage) -> None:
+    def submit() -> None:
+        with busy_lease(stage.bench):
+            stage.bench.submit(sound(0))
+            wait_until(lambda: not stage.bench.doorbell.drain(), "it drained the doorbell")
+        wait_until(lambda: stage.counted("requests") == 1, "it is computed, with no other ring")
+
+    stage.run(submit)
+    assert len(stage.bench.replies()) == 1
+
+
+def test_one_that_is_told_to_leave_finishes_what_it_has_begun(stage: Stage) -> None:
+    for seed in range(2 * MAX_BATCH):
+        stage.bench.submit(sound(seed))
+    stage.run(lambda: None)
+    assert stage.device.idle
+    answered = len(stage.bench.replies())
+    assert answered == stage.counted("requests") and stage.bench.owner.statistics().leased == 0
+    assert stage.bench.owner.statistics().ready == 2 * MAX_BATCH - answered
