@@ -60,7 +60,7 @@ class LaneSlots:
             if self._closed or self._outstanding.get(item.slot) is not item or self._tables.cancel[item.slot]:
                 return
             item.ticket = None
-            # A hint that spares the computation. Partner: TakenSlot.cancelled.
+            # A hint that spares the computation. Partner: Batch.sort_out.
             self._tables.cancel[item.slot] = 1
             self._withdrawals.append(item)
             self._withdraw()

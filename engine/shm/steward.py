@@ -213,7 +213,7 @@ class Steward:
         by the living are left: they store into them. If the lease stays busy for 0.1 s, all that is in use is left.
         """
         row = self.segment.lane_row(lane)
-        # Partner: TakenSlot.frontend_dead. A hint that spares the computation.
+        # Partner: Batch.sort_out. A hint that spares the computation.
         row[LaneWord.ORPHANED] = 1
         row[LaneWord.WAITING] = 0
         if self._lease.acquire_within(_LEASE_PATIENCE_S):
