@@ -91,6 +91,15 @@ class Succession:
         version = self.serving or self.starting
         return self.failure or (version.pool.seats.reason if version is not None else "")
 
+    def give_up(self) -> DeploymentRecord | None:
+        """Nobody offers what was awaited. Returns it, if something was."""
+        record, self.awaited = self.awaited, None
+        return record
+
+    def await_again(self, record: DeploymentRecord) -> None:
+        """It could not be begun anew either."""
+        self.awaited = record
+
     def promote(self) -> ServingVersion | None:
         """What starts serves from here on. Returns what it takes the place of, which is to be closed."""
         before, self.serving, self.starting, self.awaited = self.serving, self.starting, None, None

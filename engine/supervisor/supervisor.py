@@ -209,11 +209,11 @@ class Supervisor:
         self._recorder.persist()
 
     def _begin_one_anew(self, deployment: Deployment) -> None:
-        record, deployment.versions.awaited = deployment.versions.awaited, None
+        record = deployment.versions.give_up()
         if record is None or record.serving is None or deployment.versions.starting is not None:
             return
         with contextlib.ExitStack() as undo:
-            undo.callback(setattr, deployment, "awaited", record)
+            undo.callback(deployment.versions.await_again, record)
             deployment.deploy(_renumbered(record.serving, deployment))
             undo.pop_all()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.client import EngineClient
 from engine.errors import EngineError
-from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, ready_pids, spec, wait_serving
+from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, deploy, ready_pids, spec, wait_serving
 from tests.supervisor.load import Load
 from tests.supervisor.programs.failing import VARIABLE
 from tests.support.wait import wait_for
@@ -162,3 +162,20 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
         wait_for(lambda: not board.left(), f"{DEATH} to fail")
         wait_for(lambda: is_well(client), "everything to heal")
         assert len({*ready_pids(client, 2), *pids}) == 3
+
+
+def test_what_nobody_offers_is_begun_anew_until_that_succeeds(runtime_dir: Path) -> None:
+    """All are dead, and the first try of each deployment fails."""
+    with failing_engine(runtime_dir) as (engine, board):
+        with engine.client() as client:
+            wait_serving(client)
+            deploy(client, "echo", OTHER)
+        engine.kill_supervisor()
+        engine.end_all()
+        board.arm("Deployment.deploy", count=2)
+        engine.start()
+        with engine.client() as client:
+            wait_serving(client)
+            wait_serving(client, OTHER)
+            assert ask(client, 3.0, OTHER)[2] == 3.0
+        assert not board.left()
