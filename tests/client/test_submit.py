@@ -242,6 +242,21 @@ def test_what_no_model_takes_is_refused_by_name(stage: Stage, attach: Attach) ->
         submit(client, item(1), within_s=-1)
 
 
+def test_an_item_belongs_to_one_request(stage: Stage, attach: Attach) -> None:
+    """In two slots at once it could tell neither which is its own nor whose answer it carries."""
+    version = stage.deploy()
+    client, one, other = attach(), item(1), item(2)
+    with pytest.raises(InvalidField, match="one request"):
+        submit(client, one, other, one)
+    ticket = submit(client, one)
+    with pytest.raises(InvalidField, match="one request"):
+        submit(client, other, one)
+    stage.start_instance(version)
+    assert first(ticket.wait()) == [1] and first(submit(client, other).wait()) == [2]
+    with pytest.raises(InvalidField):
+        submit(client, one)
+
+
 def test_states_that_refuse(stage: Stage, attach: Attach) -> None:
     stage.tell_state("echo", "starting")
     client = attach()

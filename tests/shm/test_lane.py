@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import threading
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from engine.shm.records import LaneStatistics, Outcome
 from engine.shm.taker import Taker
 from engine.shm.words import FREE, LEASED, READY, WRITING, generation_of, pack, state_of
 from tests.shm.rig import Rig, offered, reply_to, request, take_all, take_first, values
+
+
+PATIENCE_S = 20.0
 
 
 class LateBell(Bell):
@@ -137,6 +141,48 @@ def test_closing_while_a_payload_is_copied_refuses_it(rig: Rig, monkeypatch: pyt
         offered(lane, request())
     assert lane.statistics() == LaneStatistics(free=4) and lane.outstanding == 0
     assert not rang(rig)
+
+
+def test_an_item_that_nobody_waits_for_takes_no_slot(rig: Rig) -> None:
+    lane, item = rig.owner(), request()
+    item.ticket = None
+    assert lane.offer(item) and lane.free == 4 and not rang(rig)
+
+
+def test_the_segment_is_let_go_of_only_when_no_payload_is_being_copied_into_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = rig.owner()
+    copying, go_on = threading.Event(), threading.Event()
+    fill, ends = LaneOwner._fill, []
+
+    def fill_slowly(self: LaneOwner, *arguments: object) -> None:
+        copying.set()
+        assert go_on.wait(PATIENCE_S)
+        fill(self, *arguments)  # type: ignore[arg-type]
+
+    def offer() -> None:
+        with pytest.raises(EngineClosed):
+            lane.offer(request())
+        ends.append("refused")
+
+    def close() -> None:
+        assert lane.close()
+        ends.append("closed")
+
+    monkeypatch.setattr(LaneOwner, "_fill", fill_slowly)
+    threads = [threading.Thread(target=offer), threading.Thread(target=close)]
+    threads[0].start()
+    assert copying.wait(PATIENCE_S) and lane.is_busy
+    threads[1].start()
+    while lane.enter():  # until it closes
+        lane.leave()
+    assert threads[1].is_alive() and not ends
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(ends) == ["closed", "refused"] and not lane.close()
+    assert lane.statistics() == LaneStatistics(free=4) and not rang(rig)
 
 
 def test_a_lane_with_slots_in_use_has_no_owner(rig: Rig) -> None:
