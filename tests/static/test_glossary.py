@@ -1,0 +1,66 @@
+"""A name means one thing: no class twice, and `engine/README.md` has a word for each, and for each room its place."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from collections import Counter
+
+from tests.static.figures import PACKAGES, ROOT, sources
+
+README = (ROOT / "engine" / "README.md").read_text()
+WITHOUT_WORDS = ("errors.py", "config", "models", "testing")  # have lists of their own
+
+
+def section(heading: str) -> str:
+    """The text of a section of the README."""
+    return README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def first_column(heading: str) -> list[str]:
+    """The cells of the first column of its table."""
+    rows = [line for line in section(heading).splitlines() if line.startswith("| ")]
+    return [row.split("|")[1].strip() for row in rows[1:]]
+
+
+def classes(package: str) -> list[tuple[str, str]]:
+    """Name of every class in a package, and the room, or loose file, where it is at home."""
+    found = []
+    for path in sources(package):
+        room = path.relative_to(ROOT / package).parts[0]
+        nodes = ast.walk(ast.parse(path.read_text()))
+        found += [(node.name, room) for node in nodes if isinstance(node, ast.ClassDef)]
+    return found
+
+
+def test_no_class_name_stands_for_two() -> None:
+    counted = Counter(name for package in PACKAGES for name, _ in classes(package))
+    assert {name: count for name, count in counted.items() if count > 1} == {}
+
+
+def test_every_noun_of_the_engine_stands_in_the_glossary_once() -> None:
+    words = first_column("Glossary")
+    public = {
+        name: room for name, room in classes("engine") if name[0].isupper() and room not in WITHOUT_WORDS
+    }
+    named = [word for cell in words for word in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(public), "a class without a word, or a word without a class"
+    assert len(set(words)) == len(words)
+    for row in section("Glossary").splitlines():
+        if row.startswith("| `"):
+            word, room = (cell.strip(" `") for cell in row.split("|")[1:3])
+            assert public[word].removesuffix(".py") == room, word
+
+
+def layers() -> list[list[str]]:
+    """The rooms of the engine as the contract has them, the highest first."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["importlinter:contract:engine-rooms"]["layers"].split("\n")
+    return [[room.strip() for room in line.split("|")] for line in lines if line.strip()]
+
+
+def test_the_rooms_stand_in_their_table_as_they_stand_above_each_other() -> None:
+    shown = [re.findall(r"`(\w+)(?:/|\.py)`", cell) for cell in first_column("Rooms")]
+    assert [room for cell in shown for room in cell] == [room for layer in layers() for room in layer]
