@@ -5,7 +5,8 @@ seconds of int16 at 22,050 Hz), by this ring, `multiprocessing.Queue` and `torch
 three alternate, so that whatever else the machine does falls on all alike. The model is none: the other process looks
 at the payload's first byte and answers six probabilities.
 
-Then, for 1, 8 and 32 requests at once, one reply eventfd per lane against one per slot (a slot per lane).
+Then, for 1, 8 and 32 requests at once, one reply eventfd per lane against one per slot (a slot per lane); and what it
+takes an instance to choose and lease a batch of 8 where 8 slots are READY, and where 1,024 are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S, now_ns
+from engine.core.batching import BatchPolicy
 from engine.shm.batch import BatchReply
 from engine.shm.bell import Bell
 from engine.shm.item import Item
@@ -40,9 +42,12 @@ from engine.shm.taker import Taker
 
 CLASSES = 6
 SIZES_BYTES = {"0": 0, "64 KB": 65_536, "353 KB": 352_800}
-TARGET_SHARE = 1 / 3  # of the p50 of multiprocessing.Queue, at 353 KB
+TARGET_SHARE = 1 / 4  # of the p50 of multiprocessing.Queue, at 353 KB
+READY = (8, 1024)  # slots to take a batch out of
+TARGET_TAKE = 2.0  # times the p50 where fewest are READY
 SAMPLES = 100  # of one size and mechanism, in one round
 IN_FLIGHT = (1, 8, 32)
+SMALL = np.full(256, 0x0101, dtype=np.int16)
 
 RoundTrip = Callable[[NDArray[np.int16]], None]
 
@@ -88,11 +93,21 @@ class Asker:
     level: int = 0
 
 
+def offer(payload: NDArray[np.int16], lanes: list[LaneOwner], count: int) -> None:
+    """Submits `count` requests, to one lane after the other."""
+    arrival_ns = now_ns()
+    asker = Asker(arrival_ns=arrival_ns, turn_ns=arrival_ns, deadline_ns=arrival_ns + NS_PER_S)
+    for k in range(count):
+        item = Item(payload)
+        item.ticket = asker
+        assert lanes[k % len(lanes)].offer(item)
+
+
 class Ring:
     """A segment with one owner per lane in this process."""
 
-    def __init__(self, *, lanes: int, slots: int) -> None:
-        self.segment = Segment.create(Geometry(lanes, slots, max(SIZES_BYTES.values()), 4 * CLASSES, instance_rows=1))
+    def __init__(self, *, lanes: int, slots: int, payload_bytes: int = max(SIZES_BYTES.values())) -> None:
+        self.segment = Segment.create(Geometry(lanes, slots, payload_bytes, 4 * CLASSES, instance_rows=1))
         self.lease, self.doorbell = Lease(self.segment.fd), Bell.create()
         self.bells = [Bell.create() for _ in range(lanes)]
         self.owners = {
@@ -105,14 +120,7 @@ class Ring:
 
     def round_trip(self, payload: NDArray[np.int16], *, count: int = 1) -> None:
         """Submits `count` requests, spread over the lanes, and waits for all their replies."""
-        arrival_ns = now_ns()
-        data = payload if payload.size else np.full(1, 0x0101, dtype=np.int16)  # a slot takes at least one byte
-        asker = Asker(arrival_ns=arrival_ns, turn_ns=arrival_ns, deadline_ns=arrival_ns + NS_PER_S)
-        owners = list(self.owners.values())
-        for k in range(count):
-            item = Item(data)
-            item.ticket = asker
-            assert owners[k % len(owners)].offer(item)
+        offer(payload if payload.size else SMALL[:1], list(self.owners.values()), count)  # a slot takes some byte
         while count:
             for fd, _ in self.poller.poll():
                 count -= len(self.owners[fd].harvest())
@@ -215,17 +223,63 @@ def compare_mechanisms(rounds: int) -> bool:
 
 def compare_bells(rounds: int) -> None:
     """Prints one reply eventfd per lane against one per slot."""
-    payload = np.full(256, 0x0101, dtype=np.int16)
     found: dict[tuple[int, str], list[float]] = {}
     with ring(lanes=1, slots=32) as per_lane, ring(lanes=32, slots=1) as per_slot:
         for turn in range(rounds + 1):
             for way, made in (("per lane", per_lane), ("per slot", per_slot)):
                 for count in IN_FLIGHT:
-                    samples_us = measure(lambda: made.round_trip(payload, count=count), SAMPLES // 4)  # noqa: B023
+                    samples_us = measure(lambda: made.round_trip(SMALL, count=count), SAMPLES // 4)  # noqa: B023
                     if turn:
                         found.setdefault((count, way), []).extend(samples_us)
     for (count, way), samples_us in sorted(found.items()):
         print(line(f"{count:3} at once, one reply eventfd {way}", samples_us))
+
+
+class Queued:
+    """A segment of 1,024 slots of which `ready` are READY whenever a batch is taken, in this process alone."""
+
+    def __init__(self, ready: int) -> None:
+        self.ring = Ring(lanes=32, slots=32, payload_bytes=SMALL.nbytes)
+        self._steward = Steward(self.ring.segment)
+        name = self._steward.new_name(1, 1)
+        self._taker = Taker(self.ring.segment, name, self.ring.lease, self.ring.doorbell, self.ring.bells)
+        self._lanes = list(self.ring.owners.values())
+        offer(SMALL, self._lanes, ready)
+
+    def take_us(self) -> float:
+        """Microseconds to take a batch of 8; then it is answered, and as many requests are offered again."""
+        policy = BatchPolicy(max_batch=min(READY), aging_ns=NS_PER_S)
+        start_ns = time.perf_counter_ns()
+        batch = self._taker.take(lambda ready: ready.choose(policy, now_ns()))
+        took_us = (time.perf_counter_ns() - start_ns) / 1000
+        answers = np.full((len(batch), CLASSES), 1 / CLASSES, dtype=np.float32)
+        self._taker.reply([BatchReply(batch, Outcome.OK, answers, batch_size=len(batch))])
+        emptied = [self._lanes[slot // self.ring.segment.geometry.slots] for slot in batch.slots]
+        for lane in emptied:
+            lane.harvest()
+        offer(SMALL, emptied, len(batch))
+        return took_us
+
+    def close(self) -> None:
+        self._steward.close()
+        self.ring.close()
+
+
+def compare_takes(rounds: int) -> bool:
+    """Prints what taking a batch costs by how much is READY; whether that keeps to its target."""
+    queued = {ready: Queued(ready) for ready in READY}
+    found: dict[int, list[float]] = {ready: [] for ready in READY}
+    for turn in range(rounds + 1):
+        for ready, each in queued.items():
+            samples_us = [each.take_us() for _ in range(SAMPLES)]
+            if turn:
+                found[ready] += samples_us
+    for ready, samples_us in found.items():
+        print(line(f"taking a batch of {min(READY)} out of {ready:5,} READY", samples_us))
+        queued[ready].close()
+    times = float(np.median(found[max(READY)]) / np.median(found[min(READY)]))
+    print(f"out of {max(READY):,} READY it takes {times:.2f} times as long (target: at most {TARGET_TAKE:.2f})")
+    return times <= TARGET_TAKE
 
 
 def main() -> int:
@@ -238,7 +292,7 @@ def main() -> int:
         return 0
     kept = compare_mechanisms(options.rounds)
     compare_bells(options.rounds)
-    return 0 if kept else 1
+    return 0 if compare_takes(options.rounds) and kept else 1
 
 
 if __name__ == "__main__":

@@ -64,13 +64,14 @@ class ReadySlots:
         if slots.size < 2:
             found: list[int] = slots.tolist()
             return found
-        kinds, isolates = columns.kinds[slots], columns.isolates[slots]
+        kinds, isolates = columns.kinds[slots], columns.isolates
         urgency = self._urgency(policy, now_ns)
         first = urgency.argmin()
-        if isolates[first]:
+        if isolates[slots[first]]:
             return [int(slots[first])]
+        # Isolated slots are looked for among all there are: seldom is there one, and a copy of the column costs more.
         if _varies(kinds) or isolates[isolates.argmax()]:
-            fitting = ((kinds == kinds[first]) & (isolates == 0)).nonzero()[0]
+            fitting = ((kinds == kinds[first]) & (isolates[slots] == 0)).nonzero()[0]
             slots, urgency = slots[fitting], urgency[fitting]
         chosen: list[int] = slots[_least(urgency, policy.max_batch)].tolist()
         return chosen

@@ -165,13 +165,11 @@ class Taker:
             for slot in batch.slots:
                 start = geometry.reply_at(slot)
                 self.segment.bytes[start : start + size_bytes] = text
-        for slot in batch.slots:
-            tables.outcome[slot] = reply.outcome
-            tables.batch_size[slot] = reply.batch_size
-            tables.taken[slot] = batch.taken_ns
-            tables.begun[slot] = batch.started_ns
-            tables.done[slot] = done_ns
-            tables.reply_size[slot] = size_bytes
+        moments_ns = batch.taken_ns, batch.started_ns, done_ns
+        fields = tables.outcome, tables.batch_size, tables.taken, tables.begun, tables.done, tables.reply_size
+        for field, value in zip(fields, (int(reply.outcome), reply.batch_size, *moments_ns, size_bytes)):
+            for slot in batch.slots:
+                field[slot] = value
 
 
 def _answer_rows(segment: Segment) -> NDArray[np.float32]:
