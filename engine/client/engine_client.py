@@ -191,7 +191,11 @@ class EngineClient:
 
     def description(self, deployment_id: str) -> ModelDescription:
         """The model that serves. Raises UnknownDeployment, DeploymentFailed, EngineClosed, NotReady."""
-        attachment = self._find(deployment_id).versions.serving()
+        try:
+            deployment = self._roster.deployments[deployment_id]
+        except (KeyError, TypeError):
+            deployment = self._find(deployment_id)  # says what is wrong
+        attachment = deployment.versions.ready or deployment.versions.serving()
         if attachment is None:
             raise NotReady(f"deployment {deployment_id} is between two versions")
         return attachment.description

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from engine.client.ticket import Ticket
 from engine.errors import ClientGone, DeadlineExceeded
 from engine.observe.metrics import LANE_COUNTERS, http_counter
@@ -26,6 +28,7 @@ def counts_of(ticket: Ticket) -> Counts:
     return _CANCELLED if isinstance(error, ClientGone) else _FAILED
 
 
+@functools.lru_cache(maxsize=1024)  # more than there are of endpoints and answers
 def known_counter(name: str) -> str:
     """`name`, or for an answer over HTTP that is not counted by itself, where it counts."""
     if name in _KNOWN or not name.startswith("http."):

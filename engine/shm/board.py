@@ -40,15 +40,26 @@ class LaneBoard:
         self._closed = False
 
     def add(self, name: str, n: int = 1) -> bool:
-        """Adds to a counter of LANE_COUNTERS; KeyError for any other name. False, and nothing added, once closed."""
-        return self.add_all(((name, n),))
+        """`add_sums` for one."""
+        return self.add_sums(((name, n),))
 
     def add_all(self, counts: Iterable[tuple[str, int]]) -> bool:
-        """`add` for several; the `latency_ns` of one request counts into its bucket of the histogram too."""
-        return self.add_sums(spread(counts))
+        """`add_sums`, where the `latency_ns` of one request counts into its bucket of the histogram too."""
+        words = self._words
+        with self._lock:
+            if not self._closed:
+                for name, n in counts:
+                    word = _LANE_WORD[name]
+                    words[word] = (words[word] + n) & _WORD_MASK
+                    if name == "latency_ns":
+                        words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)]] += 1
+            return not self._closed
 
     def add_sums(self, sums: Iterable[tuple[str, int]]) -> bool:
-        """`add` for what was summed elsewhere, the buckets of the histogram with it (see `spread`)."""
+        """Adds to counters of LANE_COUNTERS; KeyError for any other name. False, and nothing added, once closed.
+
+        What was summed elsewhere has its buckets of the histogram with it (see `spread`).
+        """
         words = self._words
         with self._lock:
             if not self._closed:
@@ -58,7 +69,7 @@ class LaneBoard:
             return not self._closed
 
     def add_answered(self, latency_ns: int) -> bool:
-        """`add` for all that a request moves which was answered."""
+        """`add_all` of what a request moves that was answered."""
         words = self._words
         with self._lock:
             if not self._closed:
