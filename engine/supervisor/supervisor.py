@@ -76,20 +76,22 @@ class Supervisor:
         )
         self._adoption = Adoption(self._context, self._begin_anew)
         self._deployments = Deployments(self._context, self._stop_if_done)
-        requests = Requests(
-            options,
-            self._ledger,
-            self._deployments,
-            status=self._status,
-            shut_down=lambda: loop.attempt(self.shut_down),
-            guard=loop.guard,
-        )
-        self._reception = Reception(self._context, self._deployments, self._adoption, requests)
+        self._reception = Reception(self._context, self._deployments, self._adoption, self._requests())
         self._listener: Listener | None = None
         self._leaving = False
         self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
         self._waits = False  # for those who were there
         self._began_at_ns = now_ns()
+
+    def _requests(self) -> Requests:
+        return Requests(
+            self._options,
+            self._ledger,
+            self._deployments,
+            status=self._status,
+            shut_down=lambda: self._loop.attempt(self.shut_down),
+            guard=self._loop.guard,
+        )
 
     # --- start and end ----------------------------------------------------------------------------------------------
 
