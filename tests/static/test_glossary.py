@@ -45,8 +45,9 @@ def test_every_noun_of_the_engine_stands_in_the_glossary_once() -> None:
         name: room for name, room in classes("engine") if name[0].isupper() and room not in WITHOUT_WORDS
     }
     named = [word for cell in words for word in re.findall(r"`(\w+)`", cell)]
-    assert sorted(named) == sorted(public), "a class without a word, or a word without a class"
-    assert len(set(words)) == len(words)
+    assert set(public) - set(named) == set(), "classes without a row in the glossary of engine/README.md"
+    assert set(named) - set(public) == set(), "words of it that are no class, or none of these rooms"
+    assert [word for word, count in Counter(named + words).items() if count > 1] == []
     for row in section("Glossary").splitlines():
         if row.startswith("| `"):
             word, room = (cell.strip(" `") for cell in row.split("|")[1:3])
