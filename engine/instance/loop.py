@@ -95,6 +95,7 @@ class InstanceLoop:
         most = self._processor.ceiling.look(now_ns())
         if most != self._policy.max_batch:
             self._policy = self._policy._replace(max_batch=most)
+            self._report()
         if not worth_taking(self._taker.look(), self._policy, busy=self._processor.busy):
             return None
         batch = self._taker.take(self._choose)
@@ -132,7 +133,7 @@ class InstanceLoop:
             self._read_control()
         elif self._control_fd < 0:
             self._look_for_supervisor()
-        if self._processor.ceiling.limit != self._told:
+        if self._policy.max_batch != self._told:
             self._report()
         return ready
 
@@ -159,7 +160,7 @@ class InstanceLoop:
 
     def _report(self) -> None:
         """Tells whichever supervisor there is what it does not know yet."""
-        most = self._processor.ceiling.limit
+        most = self._policy.max_batch
         if self._control.is_open:
             with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
                 self._control.send({"type": "report", "max_batch": most, "warnings": self._warnings})

@@ -111,7 +111,7 @@ class BatchProcessor:
             if isinstance(found, Failure) or not _is_finite(found):
                 failed = self._answer(begun.batch, self._relieved(begun.batch, found))
             else:
-                self._taker.reply([_answered(begun.batch, found)])
+                self._taker.reply([BatchReply(begun.batch, Outcome.OK, found, "", len(begun.batch.slots))])
         counts = BatchCounts(len(begun.batch.slots), failed, now_ns() - begun.launched_ns)
         self._begun.popleft()
         if self._begun:
@@ -133,7 +133,7 @@ class BatchProcessor:
             return
         self._taker.start(begun.batch)
         if not isinstance(staged, Failure):
-            begun.failure = begun.failure or result_of(self._runner.launch, staged, positions)
+            begun.failure = begun.failure or result_of(staged.launch, self._runner.probabilities, positions)
 
     def _drop(self, unwanted: Batch, expired: Batch) -> None:
         ended = (BatchReply(unwanted, Outcome.CANCELLED, None), BatchReply(expired, Outcome.EXPIRED, None))
@@ -197,14 +197,9 @@ def _is_finite(probabilities: Probabilities) -> bool:
     return bool(np.logical_and.reduce(np.isfinite(probabilities), axis=None))  # `all` does this by way of Python
 
 
-def _answered(batch: Batch, probabilities: Probabilities) -> BatchReply:
-    return BatchReply(batch, Outcome.OK, probabilities, "", len(batch.slots))
-
-
 def _replies(batch: Batch, probabilities: Probabilities) -> list[BatchReply]:
-    if _is_finite(probabilities):
-        return [_answered(batch, probabilities)]
     size, rows = len(batch), np.isfinite(probabilities).all(axis=1)
     good, bad = np.flatnonzero(rows).tolist(), np.flatnonzero(~rows).tolist()
+    answered = BatchReply(batch.part(good), Outcome.OK, probabilities[good], "", size)
     failed = BatchReply(batch.part(bad), Outcome.NON_FINITE, None, batch_size=size)
-    return [failed, BatchReply(batch.part(good), Outcome.OK, probabilities[good], "", size)] if good else [failed]
+    return [reply for reply in (failed, answered) if reply.batch.slots]

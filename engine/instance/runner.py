@@ -11,7 +11,7 @@ import torch
 
 from engine.errors import BrokenError
 from engine.instance.cuda import CudaDevice
-from engine.instance.device import Compute, Device, DeviceBatch, HostDevice
+from engine.instance.device import Compute, Device, HostDevice
 from engine.models.catalogue import LoadedModel
 from engine.models.outputs import checked_logits, doubtful, probabilities_of
 from engine.shm.batch import Payloads
@@ -55,16 +55,12 @@ class ModelRunner:
             weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
 
-    def launch(self, staged: DeviceBatch, positions: Sequence[int] | None = None) -> None:
-        """Computes a batch that was staged in `place`, of it those at `positions`; its `wait` and `discard` follow."""
-        staged.launch(self._probabilities, positions)
-
     def run(self, payloads: Payloads) -> npt.NDArray[np.float32]:
         """Probabilities `[B, classes]`, float32 on the host.
 
         Raises UnusableOutput for outputs of another form, and whatever the model raises.
         """
-        return self._run(payloads, self._probabilities)
+        return self._run(payloads, self.probabilities)
 
     def doubt(self, payloads: Sequence[Payloads]) -> str:
         """Why the model's outputs for `payloads` and its activation seem not to go together; empty if they do."""
@@ -80,7 +76,8 @@ class ModelRunner:
         finally:
             staged.discard()
 
-    def _probabilities(self, batch: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
+        """Float32 `[B, *input_shape]` on the device into float32 `[B, classes]` there. Raises as `run` does."""
         with self._recording_off:
             return probabilities_of(self._logits(batch), self.description.activation)
 

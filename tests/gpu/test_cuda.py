@@ -96,7 +96,7 @@ def test_what_nobody_waits_for_is_left_out_at_the_launch(bench: Bench, runner: M
     payloads = Payloads(list(sounds), np.ones(4, dtype=np.float32))
     staged = runner.place.stage(payloads)
     staged.settle()
-    runner.launch(staged, [3, 1])
+    staged.launch(runner.probabilities, [3, 1])
     found = staged.wait().copy()
     staged.discard()
     np.testing.assert_allclose(found, runner.run(payloads.part([3, 1])), atol=1e-6)
