@@ -69,7 +69,7 @@ def serve_ring(fds: list[int]) -> None:
         return found
 
     while True:
-        batch = taker.take(everything)
+        batch = taker.take(everything) if taker.look() else None
         if batch:
             taker.start(batch)
             assert all(samples[0] == 0x0101 for samples in batch.payloads().samples)
