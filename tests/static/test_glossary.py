@@ -1,9 +1,8 @@
-"""A name means one thing: no class twice, and `engine/README.md` has a word for each, and for each room its place."""
+"""A name means one thing: no class twice, and `engine/README.md` has a word for each."""
 
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 from collections import Counter
 
@@ -52,16 +51,3 @@ def test_every_noun_of_the_engine_stands_in_the_glossary_once() -> None:
         if row.startswith("| `"):
             word, room = (cell.strip(" `") for cell in row.split("|")[1:3])
             assert public[word].removesuffix(".py") == room, word
-
-
-def layers() -> list[list[str]]:
-    """The rooms of the engine as the contract has them, the highest first."""
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    lines = setup["importlinter:contract:engine-rooms"]["layers"].split("\n")
-    return [[room.strip() for room in line.split("|")] for line in lines if line.strip()]
-
-
-def test_the_rooms_stand_in_their_table_as_they_stand_above_each_other() -> None:
-    shown = [re.findall(r"`(\w+)(?:/|\.py)`", cell) for cell in first_column("Rooms")]
-    assert [room for cell in shown for room in cell] == [room for layer in layers() for room in layer]
