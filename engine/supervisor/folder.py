@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.errors import NotReady
 from engine.launch.preconditions import prepare_runtime_dir
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
+from engine.supervisor.slow_work import SlowWork
 
 LOOK_EVERY_S = 1.0
+SILENT_FOR_S = 2.0
+
+_FOLDER = ("folder", "folder")
 
 
 class RuntimeFolder:
@@ -26,9 +31,13 @@ class RuntimeFolder:
         *,
         lock: Callable[[], None],
         masters: MasterWatch | None,
-        files: Callable[[], None] | None,
+        files: Callable[[], None] | None = None,
+        slow_work: SlowWork | None = None,
     ) -> None:
-        """`lock` takes the lock of this process anew, `files` puts back what else it alone can make."""
+        """`lock` takes the lock of this process anew, `files` puts back what else it alone can make.
+
+        `slow_work` finds out first whether the disk answers: the loop does not look at one that hangs.
+        """
         self._loop = loop
         self._path = path
         self._steps: list[tuple[str, Callable[[], None]]] = [("lock", lock)]
@@ -36,13 +45,34 @@ class RuntimeFolder:
             self._steps.append(("masters", masters.keep))
         if files is not None:
             self._steps.append(("files", files))
+        self._slow_work = slow_work
+        self._asks = False  # whether the disk answers
 
     def look(self) -> None:
         """Now, and again every second. For the loop."""
         self._loop.call_after(LOOK_EVERY_S, self.look)
-        if self._do("folder", self._make):
-            for name, step in self._steps:
-                self._do(name, step)
+        if self._slow_work is None:
+            if self._do("folder", self._make):
+                self._do_steps()
+        elif not self._asks:
+            self._slow_work.submit(self._make, self._answered, self._failed)
+            self._asks = True
+        elif self._slow_work.busy_s > SILENT_FOR_S:
+            silence = NotReady(f"the disk has not answered for {self._slow_work.busy_s:.0f} s")
+            self._loop.guard.failed(_FOLDER, "RuntimeFolder.look", silence)
+
+    def _answered(self, _: None) -> None:
+        self._asks = False
+        self._loop.guard.over(_FOLDER)
+        self._do_steps()
+
+    def _failed(self, error: Exception) -> None:
+        self._asks = False
+        self._loop.guard.failed(_FOLDER, "RuntimeFolder.look", error)
+
+    def _do_steps(self) -> None:
+        for name, step in self._steps:
+            self._do(name, step)
 
     def _do(self, name: str, step: Callable[[], None]) -> bool:
         """Not repeated by the loop: the next look comes soon enough."""

@@ -165,7 +165,7 @@ def _keep(runtime_dir: Path, command: Sequence[str], report_fd: int | None) -> i
         stack.callback(watch.close)
         loop.call_after(0.0, watch.look)
         folder = RuntimeFolder(
-            loop, runtime_dir, lock=functools.partial(_keep_lock, lock, keeper), masters=watch, files=None
+            loop, runtime_dir, lock=functools.partial(_keep_lock, lock, keeper), masters=watch
         )
         loop.call_after(LOOK_EVERY_S, folder.look)
         loop.attempt(keeper.start)

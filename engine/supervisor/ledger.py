@@ -60,16 +60,19 @@ class Ledger:
         self.lost = False  # whether `read` found nothing that could be read
         self.unreadable = ""  # why `read` could make nothing of a file that was there
 
-    def write(self, state: State) -> None:
-        """Replaces what was written before. Raises OSError, and then that is still there if it was."""
-        fresh = self._path.with_suffix(".new")
-        content = json.dumps({
+    def content(self, state: State) -> bytes:
+        """What is to be written of it."""
+        return json.dumps({
             "deployments": [_record_json(record) for record in state.deployments],
             "instances": [asdict(peer) for peer in state.instances],
             "frontends": [asdict(peer) for peer in state.frontends],
-        })
+        }).encode()
+
+    def write(self, content: bytes) -> None:
+        """Replaces what was written before. Raises OSError, and then that is still there if it was."""
+        fresh = self._path.with_suffix(".new")
         with _new_file(fresh) as fd:
-            _write_all(fd, content.encode())
+            _write_all(fd, content)
             os.replace(fresh, self._path)
             self._written = _file_id(os.fstat(fd))
 
@@ -128,7 +131,7 @@ class Ledger:
 
     def put_back_factories(self) -> None:
         """Those that were removed while they are in use. Raises OSError."""
-        for path, fd in self._open.items():
+        for path, fd in list(self._open.items()):  # the loop may ask for one meanwhile
             if not path.exists():
                 self._copy(path, fd, os.fstat(fd).st_size)
 

@@ -1,7 +1,8 @@
 """The one loop of a supervisor or keeper: descriptors, moments, signals.
 
 Signal handlers only leave a byte in a socket; everything else happens here, one call after another, in one thread. So
-nothing that a handler of this loop touches needs a lock, and no handler may wait.
+nothing that a handler of this loop touches needs a lock, and no handler may wait. Other threads have one way in:
+`call_soon_threadsafe`.
 
 An exception never leaves the loop: the handler that raised it is called again after a pause, until it returns. So a
 handler must be written to be repeated from its beginning, wherever it stopped.
@@ -16,11 +17,15 @@ import select
 import selectors
 import signal
 import socket
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.clock import NS_PER_S, now_ns
 from engine.supervisor.guard import Guard
+
+_NO_SIGNAL = b"\0"  # in the socket that signals leave their number in
 
 Handler = Callable[[], object]
 _Watched = tuple[Handler, Handler | None]
@@ -53,10 +58,13 @@ class Loop:
         self._running = False
         self._signals: dict[int, Handler] = {}
         self._previous: dict[int, object] = {}
+        self._calls: deque[Handler] = deque()  # of other threads
+        self._wake_lock = threading.Lock()  # around waking, which must not meet a socket that is closed
+        self._closed = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self.watch(self._wake_reader.fileno(), self._handle_signals)
+        self.watch(self._wake_reader.fileno(), self._handle_wake)
 
     # --- what to wait for -------------------------------------------------------------------------------------------
 
@@ -90,6 +98,16 @@ class Loop:
         timer = Timer(now_ns() + int(delay_s * NS_PER_S), next(self._orders), handler)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def call_soon_threadsafe(self, handler: Handler) -> bool:
+        """From any thread: `handler` is called in the loop, as `attempt` does. False once the loop is closed: never."""
+        with self._wake_lock:
+            if self._closed:
+                return False
+            self._calls.append(handler)  # before the byte: whoever reads that finds it
+            with contextlib.suppress(BlockingIOError):  # full of bytes that are still to be read
+                self._wake_writer.send(_NO_SIGNAL)
+        return True
 
     def attempt(self, handler: Handler) -> None:
         """Calls `handler` now, and again later should it fail: for steps of which none may hinder the next one.
@@ -137,8 +155,10 @@ class Loop:
         for signum, previous in self._previous.items():
             signal.signal(signum, previous)  # type: ignore[arg-type]  # it came out of signal.signal
         self._selector.close()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        with self._wake_lock:
+            self._closed = True
+            self._wake_reader.close()
+            self._wake_writer.close()
 
     def _patience_s(self, at_most_s: float | None) -> float | None:
         while self._timers and self._timers[0].handler is None:
@@ -193,11 +213,13 @@ class Loop:
         else:
             self.guard.over(timer.order)
 
-    def _handle_signals(self) -> None:
+    def _handle_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for signum in set(self._wake_reader.recv(4096)):
                 if signum in self._signals:
                     self.attempt(self._signals[signum])
+        for _ in range(len(self._calls)):  # those that come meanwhile have left a byte of their own
+            self.attempt(self._calls.popleft())
 
 
 def _events(watched: _Watched) -> int:

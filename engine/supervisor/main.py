@@ -76,13 +76,19 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     try:
         lock = _locked(options.runtime_dir, embedded=embedded)
     except (OSError, SupervisorRunning):
+        supervisor.slow_work.close()
         loop.close()
         raise
     watch = MasterWatch(loop, options.runtime_dir, supervisor.shut_down) if embedded else None
     if watch is not None:
         loop.call_after(0.0, watch.look)
     folder = RuntimeFolder(
-        loop, options.runtime_dir, lock=lock.keep, masters=watch, files=supervisor.keep_files
+        loop,
+        options.runtime_dir,
+        lock=lock.keep,
+        masters=watch,
+        files=supervisor.keep_files,
+        slow_work=supervisor.slow_work,
     )
     loop.call_after(0.0, supervisor.start)
     loop.call_after(0.0, folder.look)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,17 @@ from engine.errors import (
     InternalError,
     InvalidField,
     ProtocolError,
-    StateNotWritten,
 )
 from engine.spec import ModelSource, ModelSpec
 from engine.supervisor.deployments import Deployments
 from engine.supervisor.guard import Guard, caught
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.orders import Order, Orders
 from engine.supervisor.parcel import Parcel
 from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
+from engine.supervisor.stored_factory import StoredFactory
 from engine.supervisor.waiters import Waiter
 
 _LONGEST_ID = 128
@@ -61,7 +61,9 @@ class Requests:
         options: SupervisorOptions,
         ledger: Ledger,
         deployments: Deployments,
+        orders: Orders,
         *,
+        forget_factory: Callable[[Path], None],
         status: Callable[[], dict[str, Any]],
         shut_down: Callable[[], None],
         guard: Guard,
@@ -69,6 +71,8 @@ class Requests:
         self._options = options
         self._ledger = ledger
         self._deployments = deployments
+        self._orders = orders
+        self._forget_factory = forget_factory
         self._status = status
         self._shut_down = shut_down
         self._guard = guard
@@ -77,10 +81,13 @@ class Requests:
         """Answers now, or when the order is carried out."""
         answer = Answer(peer, parcel.fields.get("id"))
         error = caught(functools.partial(self._carry_out, parcel, answer))
+        if error is not None:
+            self._refuse(f"order {parcel.fields.get('op')}", answer, error)
+
+    def _refuse(self, step: str, answer: Answer, error: Exception) -> None:
         if isinstance(error, EngineError):
             answer.failed(error)
-        elif error is not None:  # it can be given again, which is better than one that hangs
-            step = f"order {parcel.fields['op']}"
+        else:  # it can be given again, which is better than one that hangs
             self._guard.failed(step, step, error)
             self._guard.over(step)
             answer.failed(InternalError(f"{step} failed: {type(error).__name__}: {error}"))
@@ -106,36 +113,38 @@ class Requests:
         if (spec.source is ModelSource.PICKLE) != (parcel.fds_left == 1):
             raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
         options = self._options.pool_options(parcel.mapping("options"))
-        deployment = self._deployments.of(name)
-        number = deployment.versions.newest + 1
-        path = None
+        factory = None
         if spec.source is ModelSource.PICKLE:
-            path = self._store(name, number, parcel)
-        plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
-        try:
-            deployment.deploy(plan, answer.waiter(deployment=name, version=number))
-        except EngineError:
-            if path is not None:
-                self._ledger.forget_factory(path)
-            raise
+            factory = StoredFactory(self._ledger, name, parcel.take_fds(1)[0], self._forget_factory)
 
-    def _store(self, deployment: str, number: int, parcel: Parcel) -> Path:
-        fd = parcel.take_fds(1)[0]
-        try:
-            return self._ledger.store_factory(deployment, number, fd)
-        except OSError as error:
-            raise StateNotWritten(f"the factory cannot be stored: {error}") from error
-        finally:
-            os.close(fd)
+        def deploy() -> None:
+            deployment = self._deployments.of(name)
+            number = deployment.versions.newest + 1
+            path = factory.path if factory is not None else None
+            plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
+            deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+
+        self._order("deploy", answer, deploy, factory)
 
     def _undeploy(self, parcel: Parcel, answer: Answer) -> None:
         name = parcel.text("deployment")
-        self._deployments.find(name).undeploy(answer.waiter(deployment=name))
+        waiter = answer.waiter(deployment=name)
+        self._order("undeploy", answer, lambda: self._deployments.find(name).undeploy(waiter))
 
     def _scale(self, parcel: Parcel, answer: Answer) -> None:
         name, size = parcel.text("deployment"), parcel.number("pool_size")
         options = self._options.pool_options({"pool_size": size})
-        self._deployments.find(name).scale(options.pool_size, answer.waiter(deployment=name, pool_size=size))
+        waiter = answer.waiter(deployment=name, pool_size=size)
+        self._order("scale", answer, lambda: self._deployments.find(name).scale(options.pool_size, waiter))
+
+    def _order(
+        self, op: str, answer: Answer, act: Callable[[], None], factory: StoredFactory | None = None
+    ) -> None:
+        refuse = functools.partial(self._refuse, f"order {op}", answer)
+        if factory is None:
+            self._orders.give(Order(act, refuse))
+        else:
+            self._orders.give(Order(act, refuse, prepare=factory.store, finish=factory.finish))
 
     def _shutdown(self, parcel: Parcel, answer: Answer) -> None:
         answer.done()

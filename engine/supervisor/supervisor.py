@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from engine.clock import Deadline, now_ns
@@ -28,11 +29,13 @@ from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_jso
 from engine.supervisor.listener import Listener
 from engine.supervisor.loop import Loop
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.orders import Orders
 from engine.supervisor.placement import Placement
 from engine.supervisor.plan import Plan
 from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
+from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.status import describe
 from engine.supervisor.totals import Totals
 
@@ -54,7 +57,8 @@ class Supervisor:
         self._ledger = Ledger(options.runtime_dir)
         self._process_holds = ProcessHolds()
         self._totals = Totals(loop, self._process_holds)
-        self._recorder = Recorder(loop, self._ledger, self._state)
+        self.slow_work = SlowWork(loop)
+        self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
         placement = Placement(options, lambda: self._deployments)
         self._context = Context(
@@ -67,7 +71,7 @@ class Supervisor:
             commit=self._recorder.commit,
             keep_factory=self._keep_factory,
             open_factory=self._ledger.open_factory,
-            forget_factory=self._ledger.forget_factory,
+            forget_factory=self._forget_factory,
             everybody_back=lambda: self._adoption.over,
             news=lambda: self._reception.welcome_who_may(),
             rebalance=functools.partial(loop.attempt, placement.apply),
@@ -88,6 +92,8 @@ class Supervisor:
             self._options,
             self._ledger,
             self._deployments,
+            Orders(self._loop, self._recorder, self.slow_work),
+            forget_factory=self._forget_factory,
             status=self._status,
             shut_down=lambda: self._loop.attempt(self.shut_down),
             guard=self._loop.guard,
@@ -149,7 +155,7 @@ class Supervisor:
         _log.info("shutting down")
         self._loop.attempt(self._look_back)
         # One by one: what hinders one of them must not keep the others, who would be killed with their work in hand.
-        self._loop.attempt(self._ledger.clear)
+        self._loop.attempt(functools.partial(self.slow_work.attempt, self._ledger.clear))
         self._loop.attempt(self._adoption.dismiss)
         for deployment in self._deployments:
             self._loop.attempt(functools.partial(deployment.undeploy, drain_s=drain_s))
@@ -164,7 +170,8 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        for step in (*steps, self._reception.close_all, self._ledger.close, self._process_holds.close):
+        steps += [self._reception.close_all, self.slow_work.close, self._ledger.close, self._process_holds.close]
+        for step in steps:
             self._loop.attempt(step)
 
     def _restore(self, record: DeploymentRecord) -> None:
@@ -183,6 +190,9 @@ class Supervisor:
         if plan.pickle_path is not None:
             with contextlib.suppress(OSError):  # it is missed when it is needed, which may be never
                 self._ledger.keep_factory(plan.pickle_path)
+
+    def _forget_factory(self, path: Path) -> None:
+        self.slow_work.attempt(functools.partial(self._ledger.forget_factory, path))
 
     def _begin_anew(self) -> None:
         """Everybody is here who will come: what nobody offered is started from its plan."""

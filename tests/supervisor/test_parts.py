@@ -252,7 +252,7 @@ def test_what_is_written_is_read_back(runtime_dir: Path) -> None:
         instances=(Identity(1, 2),),
         frontends=(Identity(3, 4), Identity(5, 6)),
     )
-    ledger.write(state)
+    ledger.write(ledger.content(state))
     assert ledger.read() == state
     ledger.clear()
     assert ledger.read() == State()
@@ -282,13 +282,13 @@ def test_a_state_that_is_nonsense_is_put_aside_and_said(runtime_dir: Path, conte
 def test_a_state_that_cannot_be_written_leaves_the_one_before(runtime_dir: Path) -> None:
     ledger = Ledger(runtime_dir)
     before, after = State(frontends=(Identity(1, 2),)), State(frontends=(Identity(3, 4),))
-    ledger.write(before)
+    ledger.write(ledger.content(before))
     (runtime_dir / "state.new").mkdir()
     with pytest.raises(OSError, match="directory"):
-        ledger.write(after)
+        ledger.write(ledger.content(after))
     assert ledger.read() == before
     (runtime_dir / "state.new").rmdir()
-    ledger.write(after)
+    ledger.write(ledger.content(after))
     assert ledger.is_in_place
     (runtime_dir / "state.json").unlink()
     assert not Ledger(runtime_dir).is_in_place

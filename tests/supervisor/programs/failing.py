@@ -30,6 +30,7 @@ from engine.supervisor.ledger import Ledger
 from engine.supervisor.listener import Listener
 from engine.supervisor.main import main
 from engine.supervisor.master_watch import MasterWatch
+from engine.supervisor.orders import Orders
 from engine.supervisor.peer import Peer
 from engine.supervisor.placement import Placement
 from engine.supervisor.plane import Plane
@@ -47,7 +48,7 @@ from engine.supervisor.waiters import Waiters
 VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
-    *(Carrier, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
+    *(Carrier, Orders, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
     *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 
