@@ -28,6 +28,7 @@ class Context:
     keys: dict[str, Callable[[Peer], None]]  # key of an instance that was started -> whom its hello is for
     record_json: Callable[[Plan, ModelDescription], dict[str, Any]]  # what an instance keeps of its version
     persist: Callable[[], None]  # writes what there is; later, if it cannot be written now
+    when_written: Callable[[Callable[[], object]], object]  # calls it once that is on disk, where it can be
     commit: Callable[[], None]  # writes what an order asks for, before it is begun; raises StateNotWritten
     keep_factory: Callable[[Plan], None]  # the pickled factory of a plan that is desired will be asked for
     open_factory: Callable[[Path], int]  # a descriptor of a pickled factory; raises OSError

@@ -210,9 +210,10 @@ class Deployment:
         reach("serve.written")
         if before is not None:
             close = functools.partial(self._close, before, drain_s=self._drain_s)
-            self._context.loop.call_after(SWITCH_GRACE_S, close)
+            self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(self._context.when_written, close))
         self._context.loop.attempt(self.tell_state)
-        self._start_waiters.tell()
+        # What is said to be done stays done: a successor must know it.
+        self._context.when_written(self._start_waiters.taken().tell)
         self._context.rebalance()
 
     def version_failed(self, version: ServingVersion, reason: str) -> None:

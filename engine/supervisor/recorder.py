@@ -43,6 +43,7 @@ class Recorder:
         self._is_stale = False  # there is more to write than what is being written
         self._looks = False  # for what somebody may have removed
         self._granted = False  # what the order at hand asks for is on disk
+        self._waiting: list[Callable[[], object]] = []  # for what was persisted to be on disk
         self.is_on = False
 
     def persist(self) -> None:
@@ -60,6 +61,22 @@ class Recorder:
         contents: list[bytes] = []
         error = caught(lambda: contents.append(self._ledger.content(self._state())))
         raise NotYetWritten(contents[0]) if error is None else not_written(error)
+
+    def when_written(self, act: Callable[[], object]) -> None:
+        """Calls `act` once what is persisted by now is on disk: now, or in the loop.
+
+        Also where it cannot be written, or the disk has not answered for long: what has happened has happened.
+        """
+        if not self.is_on or not (self._in_flight or self._is_stale):
+            act()
+            return
+        self._waiting.append(act)
+        self._loop.call_after(ANSWER_WITHIN_S, functools.partial(self._release, act))
+
+    def _release(self, act: Callable[[], object]) -> None:
+        if act in self._waiting:
+            self._waiting.remove(act)
+            self._loop.attempt(act)
 
     def write_order(self, content: bytes, written: Written) -> None:
         """Writes `content`, and nothing else meanwhile; `written` is told in the loop."""
@@ -118,6 +135,9 @@ class Recorder:
         self._loop.attempt(functools.partial(written, error))
         if self._is_stale and error is None:
             self._loop.attempt(self.persist)
+        if error is not None or not self._in_flight:
+            for act in list(self._waiting):
+                self._release(act)
 
     def _write_later(self, error: Exception) -> None:
         pause_s = self._loop.guard.failed("state", "Ledger.write", error)

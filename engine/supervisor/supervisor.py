@@ -68,6 +68,7 @@ class Supervisor:
             keys={},
             record_json=record_json,
             persist=self._recorder.persist,
+            when_written=self._recorder.when_written,
             commit=self._recorder.commit,
             keep_factory=self._keep_factory,
             open_factory=self._ledger.open_factory,

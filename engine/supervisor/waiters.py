@@ -23,6 +23,12 @@ class Waiters:
         if waiter is not None:
             self._all.append(waiter)
 
+    def taken(self) -> Waiters:
+        """Those that wait just now, to be told later; whoever comes meanwhile waits for other news."""
+        found = Waiters(self._loop)
+        found._all, self._all = self._all, []
+        return found
+
     def tell(self, error: EngineError | None = None) -> None:
         """How it ended, to all that wait just now."""
         told, self._all = self._all, []

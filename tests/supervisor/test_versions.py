@@ -71,6 +71,7 @@ class Stage:
             keys={},
             record_json=record_json,
             persist=lambda: None,
+            when_written=lambda act: act(),
             commit=lambda: None,
             keep_factory=lambda plan: None,
             open_factory=lambda path: os.open(path, os.O_RDONLY),
