@@ -279,5 +279,5 @@ class Deployment:
 
     def _leave_if_empty(self) -> None:
         if not self.versions.wanted and not any(self.versions):
-            self._gone_waiters.tell()
             self._on_gone(self)
+            self._context.when_written(self._gone_waiters.taken().tell)
