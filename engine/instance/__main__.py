@@ -26,7 +26,7 @@ from engine.instance.faults import Poisoned
 from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
 from engine.instance.runner import ModelRunner
-from engine.instance.surroundings import Surroundings, leave
+from engine.instance.surroundings import Surroundings, give_way, leave
 from engine.instance.warmup import warm_up
 from engine.messages import sealed_memfd
 from engine.models.foreign import describe
@@ -87,6 +87,9 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             "warmup_ms": {str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()},
         })
         expect(control, "take")
+        surroundings.settle()
+        if runner.device.type == "cpu":
+            give_way()
         try:
             mapped.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
         except Poisoned as error:

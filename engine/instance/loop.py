@@ -45,8 +45,10 @@ class InstanceLoop:
         """`warnings`: what warming up found that an operator should know."""
         self._taker = taker
         self._processor = processor
+        self._in_flight = processor.in_flight
         self._board = board
         self._doorbell = doorbell
+        self._doorbell_fd = doorbell.fileno()
         self._control = control
         self._policy = BatchPolicy(processor.ceiling.limit, int(aging_ms * NS_PER_MS))
         self._wanted = wanted
@@ -59,7 +61,7 @@ class InstanceLoop:
 
     def run(self) -> None:
         """Returns after `detach`, a signal, or when neither supervisor nor frontends are left. Raises Poisoned."""
-        self._poller.register(self._doorbell.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._poller.register(self._doorbell_fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         self._poller.register(self._wake_fd, select.EPOLLIN)
         self._watch_control()
         self._report()
@@ -67,7 +69,7 @@ class InstanceLoop:
         try:
             while not self._leaving:
                 self._step()
-            while self._processor.busy:
+            while self._processor.in_flight:
                 self._finish()
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -83,10 +85,10 @@ class InstanceLoop:
         batch = self._take()
         if batch is not None:
             self._processor.begin(batch)
-        elif not self._processor.busy:
+        elif not self._in_flight:
             self._sleep()
             return
-        if batch is None or self._processor.full:
+        if batch is None or len(self._in_flight) == self._processor.most_in_flight:
             self._finish()
             self._handle_events(timeout_s=0)
 
@@ -96,7 +98,7 @@ class InstanceLoop:
         if most != self._policy.max_batch:
             self._policy = self._policy._replace(max_batch=most)
             self._report()
-        if not worth_taking(self._taker.look(), self._policy, busy=self._processor.busy):
+        if not worth_taking(self._taker.look(), self._policy, busy=bool(self._in_flight)):
             return None
         batch = self._taker.take(self._choose)
         return batch if batch.slots else None
@@ -118,11 +120,11 @@ class InstanceLoop:
 
     def _sleep(self) -> None:
         """Until the doorbell rings (drained before the next look) or anything else happens."""
-        doorbell_fd, rung = self._doorbell.fileno(), False
+        rung = False
         while not (rung or self._leaving):
             ready = self._handle_events(timeout_s=BELT_S)
-            rung = not ready or (doorbell_fd in ready and self._doorbell.drain())
-        self._board.add("progress", 1)
+            rung = not ready or (self._doorbell_fd in ready and self._doorbell.drain())
+        self._board.add_all((("progress", 1),))
 
     def _handle_events(self, *, timeout_s: float) -> dict[int, int]:
         """Polls once; acts on everything but the doorbell. The descriptors that were ready; none: it timed out."""

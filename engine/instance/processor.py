@@ -45,7 +45,7 @@ class BatchCounts(NamedTuple):
     busy_ns: int
 
 
-class _Begun:
+class BegunBatch:
     """A batch between `begin` and the end of `finish`."""
 
     __slots__ = ("batch", "staged", "failure", "launched_ns")
@@ -69,42 +69,32 @@ class _Begun:
 class BatchProcessor:
     """Answers every slot of the batches it is given exactly once, or raises Poisoned.
 
-    Equation: batches begun and not finished <= 1 + the device's `ahead`; of these the oldest alone has been launched.
+    Equation: len(in_flight) <= most_in_flight; of these the oldest alone has been launched.
     """
 
     def __init__(self, taker: Taker, runner: ModelRunner, warmed: WarmUp) -> None:
         self._taker = taker
         self._runner = runner
         self._probe = warmed.probe
-        self._begun: deque[_Begun] = deque()
-        self._room = 1 + runner.place.ahead
+        self.in_flight: deque[BegunBatch] = deque()  # begun and not finished, the oldest first; changed here alone
+        self.most_in_flight = 1 + runner.place.ahead
         self.ceiling = BatchCeiling(runner.max_batch)
         if warmed.too_large:
             self.ceiling.sink(warmed.too_large, now_ns())
 
-    @property
-    def busy(self) -> bool:
-        """Whether there is something to finish."""
-        return bool(self._begun)
-
-    @property
-    def full(self) -> bool:
-        """Whether something must be finished before anything is begun."""
-        return len(self._begun) == self._room
-
     def begin(self, batch: Batch) -> None:
-        """Stages a batch that was just taken; not while `full`."""
-        begun = _Begun(batch, result_of(self._runner.place.stage, batch.payloads()))
-        self._begun.append(begun)
-        if len(self._begun) == 1:
+        """Stages a batch that was just taken; not while `most_in_flight` are."""
+        begun = BegunBatch(batch, result_of(self._runner.place.stage, batch.payloads()))
+        self.in_flight.append(begun)
+        if len(self.in_flight) == 1:
             self._launch(begun)
 
     def finish(self) -> BatchCounts:
-        """Waits for the oldest batch and replies; only while `busy`.
+        """Waits for the oldest batch and replies; only while one is in flight.
 
         Raises Poisoned with slots left unanswered; the process must end, and nothing be stored any more.
         """
-        begun = self._begun[0]
+        begun = self.in_flight[0]
         failed = 0
         found = result_of(begun.collect)
         if begun.batch.slots:
@@ -113,12 +103,12 @@ class BatchProcessor:
             else:
                 self._taker.reply([BatchReply(begun.batch, Outcome.OK, found, "", len(begun.batch.slots))])
         counts = BatchCounts(len(begun.batch.slots), failed, now_ns() - begun.launched_ns)
-        self._begun.popleft()
-        if self._begun:
-            self._launch(self._begun[0])
+        self.in_flight.popleft()
+        if self.in_flight:
+            self._launch(self.in_flight[0])
         return counts
 
-    def _launch(self, begun: _Begun) -> None:
+    def _launch(self, begun: BegunBatch) -> None:
         """The last look at who still waits; the others are on the device from here on, and count as started."""
         batch, staged, positions = begun.batch, begun.staged, None
         begun.launched_ns = now_ns()

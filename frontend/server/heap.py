@@ -26,7 +26,7 @@ def settle() -> None:
     """What is there now stays, so the collector need not look at it again.
 
     A full collection over everything that an application imports takes some tens of milliseconds, in which no request
-    of this process moves.
+    of this process moves. None is made here either: it would write into every page that is shared with the master, and
+    each frontend would hold its own copy of them.
     """
-    gc.collect()
     gc.freeze()

@@ -73,14 +73,14 @@ def test_a_batch_is_staged_while_another_computes(bench: Bench, runner: ModelRun
             batch = bench.take_all()
             wanted.append(oracle.run(batch.payloads()))
             worker.begin(batch)
-            if worker.full:
+            if len(worker.in_flight) == worker.most_in_flight:
                 assert batch.column("started") == [0, 0]
                 worker.finish()
                 assert batch.column("started") == [bench.taker.name] * 2
                 check(bench, wanted.pop(0))
         worker.finish()
         check(bench, wanted.pop(0))
-        assert not worker.busy and bench.owner.statistics().free == 8
+        assert not worker.in_flight and bench.owner.statistics().free == 8
     finally:
         runner.close()
 

@@ -112,3 +112,17 @@ def test_a_log_that_is_full_or_that_nobody_reads_fails_no_print() -> None:
         ended = subprocess.run([sys.executable, "-c", FULL], stdout=writer, stderr=full, timeout=60)
     os.close(writer)
     assert ended.returncode == 0
+
+
+def test_an_instance_goes_behind_the_frontends_of_its_machine() -> None:
+    program = (
+        "import os; from engine.instance.surroundings import give_way; give_way(); "
+        "print(os.nice(0), open('/proc/self/autogroup').read() if os.path.exists('/proc/self/autogroup') else '')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, start_new_session=True
+    )
+    before = os.nice(0)
+    niceness, *group = done.stdout.split()
+    assert int(niceness) == min(19, before + 2)
+    assert not group or group[-1] == "2"

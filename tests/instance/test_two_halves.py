@@ -64,9 +64,9 @@ def begin(bench: Bench, worker: BatchProcessor, *sounds: np.ndarray) -> Batch:
 def test_the_second_batch_is_staged_while_the_first_computes_and_starts_once_that_is_answered(bench: Bench) -> None:
     worker, device = late(bench)
     first = begin(bench, worker, sound(0), sound(1))
-    full = [worker.full]
+    full = [(len(worker.in_flight) == worker.most_in_flight)]
     second = begin(bench, worker, sound(2), sound(3))
-    assert [*full, worker.full] == [False, True]
+    assert [*full, (len(worker.in_flight) == worker.most_in_flight)] == [False, True]
     assert device.log == ["stage 0", "launch 0", "stage 1"]
     name = bench.taker.name
     assert first.column("started") == [name, name] and second.column("started") == [0, 0]
@@ -76,7 +76,7 @@ def test_the_second_batch_is_staged_while_the_first_computes_and_starts_once_tha
     assert second.column("started") == [name, name]
     assert [reply.outcome for reply in bench.replies()] == [Outcome.OK] * 2
     assert worker.finish()[:2] == (2, 0)
-    assert not worker.busy and device.idle and len(bench.replies()) == 2
+    assert not worker.in_flight and device.idle and len(bench.replies()) == 2
 
 
 def test_no_third_batch_has_room(bench: Bench) -> None:
@@ -176,16 +176,16 @@ def test_whatever_comes_and_goes_every_answer_is_its_own(bench: Bench, factory: 
             answered += 1
 
     def begin_or_finish() -> None:
-        batch = None if worker.full else take(bench, random_.randint(1, MAX_BATCH))
+        batch = None if (len(worker.in_flight) == worker.most_in_flight) else take(bench, random_.randint(1, MAX_BATCH))
         if batch:
             worker.begin(batch)
-        elif worker.busy:
+        elif worker.in_flight:
             worker.finish()
 
     steps: list[Callable[[], None]] = [submit, submit, submit, abandon, harvest, begin_or_finish]
     while answered < 150:
         random_.choice(steps)()
-    while waiting or worker.busy:
+    while waiting or worker.in_flight:
         begin_or_finish()
         harvest()
     assert device.idle and bench.owner.statistics().free == 8
