@@ -50,7 +50,6 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     surroundings = Surroundings()
     surroundings.prepare()
-    keep_freed_memory()
     control = ControlLink(options.runtime_dir, role="instance", key=options.key)
     try:
         control.open()
@@ -73,6 +72,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         torch.set_num_threads(threads)
         runner = load_runner(order)
     surroundings.restore(threads=threads)
+    keep_freed_memory()
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
         mapped = stack.enter_context(MappedSegment.open(expect(control, "attach")))

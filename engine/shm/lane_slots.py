@@ -12,7 +12,6 @@ Thread-safe by one local lock, held for list work only. The lease is taken insid
 from __future__ import annotations
 
 import threading
-from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ class LaneSlots:
         self._slots = range(lane * geometry.slots, (lane + 1) * geometry.slots)
         self._replies = _reply_areas(segment, self._slots)
         self._lock = threading.Lock()
-        self._free: deque[int] = deque(self._slots)
+        self._free: list[int] = [*reversed(self._slots)]  # the last one freed is the next one claimed
         self._outstanding: dict[int, Item] = {}
         self._withdrawals: list[Item] = []
         self._inside: list[None] = []  # one entry for each thread that uses the mapping without the lock
