@@ -49,13 +49,6 @@ def served_app() -> FastLane:
     return fast_lane(import_app(named) if named else create_app())
 
 
-def table_of(app: flask.Flask) -> RouteTable:
-    """The route table of an application made by `create_app`."""
-    table = app.extensions[EXTENSION]
-    assert isinstance(table, RouteTable)
-    return table
-
-
 def _context(settings: Settings) -> RouteContext:
     return RouteContext(
         settings,

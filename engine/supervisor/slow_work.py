@@ -70,8 +70,10 @@ class SlowWork:
         self._loop.call_after(pause_s, functools.partial(self.attempt, job))
 
     def _run(self) -> None:
-        # By its name whoever looks at a process that waits for a disk sees which of its threads does.
-        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(THREAD_NAME)
+        # By its name whoever looks at a process that waits for a disk sees which of its threads does. Where /proc is
+        # read-only it has none, which is no reason to do no work.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(THREAD_NAME)
         while (job := self._jobs.get()) is not None:
             self._busy_since_ns = now_ns()
             job()

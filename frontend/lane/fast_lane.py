@@ -4,8 +4,9 @@
     application = fast_lane(app, guard=check)                 # any other: `check` runs before a byte of body is read
     application = fast_lane(app, enabled=True)                # any other, and nothing needs to be checked
 
-The lane never goes round an application's own checks: which routes it may answer is decided in `lane_gate`, and asked
-again for every request. Nothing here waits in a thread or blocks the loop; decoding that takes long has its own pool.
+The lane never goes round an application's own checks: which routes it may answer is decided in `gate.py`, and asked
+again for every request (whether our own application is unchanged, every few milliseconds). Nothing here waits in a
+thread or blocks the loop; decoding that takes long has its own pool.
 """
 
 from __future__ import annotations

@@ -39,9 +39,11 @@ class AsgiCall:
         """Runs the application to its end, and answers for it where it does not."""
         exchange = self._exchange
         exchange.listener = self
-        scope = scope_of(exchange.head, exchange.connection.state)
-        scope["extensions"][EXTENSION] = exchange
+        extensions: dict[str, Exchange] = {}
         try:
+            scope = scope_of(exchange.head, exchange.connection.state)
+            scope["extensions"] = extensions
+            extensions[EXTENSION] = exchange
             await app(scope, self.receive, self.send)
         except Exception as error:  # the application is somebody else's code
             exchange.fail("Exception in ASGI application", error)
@@ -49,8 +51,9 @@ class AsgiCall:
             if not exchange.response_complete and not exchange.disconnected:
                 exchange.fail("ASGI callable returned without completing its response.")
         finally:
-            exchange.listener = None  # or else a circle, which only the garbage collector would undo
-            del scope["extensions"][EXTENSION]
+            # Or else there are circles, which only the garbage collector would undo.
+            exchange.listener = None
+            extensions.clear()
 
     def wake(self) -> None:
         """See `ExchangeListener`."""

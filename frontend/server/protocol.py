@@ -23,7 +23,7 @@ from frontend.server.exchange import AnsweringApplication, Exchange
 from frontend.server.head import RequestHead, path_of
 from frontend.server.peer import HttpPeer
 from frontend.server.reader import RequestReader
-from frontend.server.refusals import BodyTooSlow, HeadersTooSlow, Leaving, TransportRefusal, UpgradeRefused, last_answer
+from frontend.server.refusals import BodyTooSlow, HeadersTooSlow, Leaving, TransportRefusal, last_answer
 from frontend.server.server_log import ACCESS_LOG
 from frontend.server.transport_state import TransportState
 from frontend.server.wire import refusal
@@ -129,7 +129,7 @@ class NightScanProtocol(asyncio.Protocol):
     def refuse_parsed(self, error: TransportRefusal) -> None:
         """See `ReadConnection`."""
         answering = self._answering
-        if answering is None or answering.response_complete or answering.more_body or isinstance(error, UpgradeRefused):
+        if answering is None or answering.response_complete or answering.more_body:
             self.refuse(error)
         else:  # nonsense behind a good request: that one still gets its answer, as the last one
             answering.keep_alive = False

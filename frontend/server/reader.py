@@ -45,6 +45,9 @@ class ReadConnection(Protocol):
     def head_complete(self, head: RequestHead, *, keep_alive: bool) -> Exchange:
         """A request begins; the exchange that its body goes to."""
 
+    def refuse(self, error: TransportRefusal) -> None:
+        """Answers the request that has come last, or is being answered, in the application's place."""
+
     def refuse_parsed(self, error: TransportRefusal) -> None:
         """What has come is no request that could be answered."""
 
@@ -153,7 +156,7 @@ class RequestReader:
         receiving.keep_alive = False
         self.go_deaf()
         if receiving.declared_bytes or receiving.head.coding:
-            self._connection.refuse_parsed(UpgradeRefused())
+            self._connection.refuse(UpgradeRefused())
 
     def go_deaf(self) -> None:
         """What comes from here on is no request of this connection; it closes after the answers that are due."""
