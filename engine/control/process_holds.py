@@ -54,9 +54,11 @@ class ProcessHolds:
 
         Raises ProtocolError for what is no offer; then nothing of it is kept.
         """
-        if len(offered) > MOST_KINDS:
-            raise ProtocolError(f"{len(offered)} kinds of things are offered, at most {MOST_KINDS} can be")
-        for kind, number, count in [_label(value) for value in offered]:
+        labels = [_label(value) for value in offered[: MOST_KINDS + 1]]
+        kinds = self._by_kind.keys() | {kind for kind, _, _ in labels}
+        if len(offered) > MOST_KINDS or len(kinds) > MOST_KINDS:  # all of them must fit into one message
+            raise ProtocolError(f"more than {MOST_KINDS} kinds of things are offered")
+        for kind, number, count in labels:
             self.keep(ProcessHold(kind, number, tuple(take_fds(count))))
 
     def offer(self) -> tuple[list[dict[str, Any]], list[int]]:

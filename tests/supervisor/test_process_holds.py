@@ -15,7 +15,7 @@ import pytest
 
 from engine.client import EngineClient
 from engine.control.link import BACK_OFF_MAX_S, BACK_OFF_MIN_S, ControlLink
-from engine.control.process_holds import TOTALS, ProcessHold, ProcessHolds
+from engine.control.process_holds import MOST_KINDS, TOTALS, ProcessHold, ProcessHolds
 from engine.crash_points import VARIABLE
 from engine.errors import NotReady, ProtocolError
 from engine.messages import sealed_memfd
@@ -178,6 +178,21 @@ def test_nonsense_that_is_offered_is_refused_whole(offered: list[object]) -> Non
     with pytest.raises(ProtocolError):
         holds.receive(offered, lambda count: pytest.fail(f"{count} descriptors taken"))
     assert holds.offer() == ([], [])
+
+
+def test_many_peers_together_cannot_offer_more_than_one_welcome_carries() -> None:
+    holds = ProcessHolds()
+    given = [os.open(os.devnull, os.O_RDONLY) for _ in range(MOST_KINDS)]
+    try:
+        labels = [{"kind": f"kind {number}", "number": 1, "fds": 1} for number in range(MOST_KINDS)]
+        holds.receive(labels, lambda count: [given.pop() for _ in range(count)])
+        with pytest.raises(ProtocolError, match=str(MOST_KINDS)):
+            holds.receive([{"kind": "one more", "number": 1, "fds": 1}], lambda count: given[:count])
+        assert len(holds.offer()[0]) == MOST_KINDS
+    finally:
+        holds.close()
+        for fd in given:
+            os.close(fd)
 
 
 # --- the link -------------------------------------------------------------------------------------------------------
