@@ -20,7 +20,7 @@ import torch
 from engine.control.link import ControlLink
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, NotReady, PeerGone
-from engine.instance.allocator import keep_freed_memory
+from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
 from engine.instance.loading import load
@@ -68,11 +68,11 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
     order = expect(control, "load")
     fields = order.fields
     threads = int(fields["threads"])
+    large_blocks_apart()
     with reported(control, "load"):
         torch.set_num_threads(threads)
         runner = load_runner(order)
     surroundings.restore(threads=threads)
-    keep_freed_memory()
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
         mapped = stack.enter_context(MappedSegment.open(expect(control, "attach")))
@@ -80,7 +80,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         with reported(control, "warmup"):
             if mapped.segment.keeps_pages:
                 runner.use_mapping(mapped.segment.array)
-            warmed = warm_up(runner, repeats=int(fields["warmup_requests"]))
+            warmed = warm_up(runner, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
         control.send({
             "type": "ready",

@@ -8,6 +8,7 @@ is tried and may fail is another layout of the weights.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from engine.shm.batch import Payloads
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
 BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
+MEETING_LIMIT_S = 2.0  # nor is another size met
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,18 +56,40 @@ class WarmUp:
     warnings: tuple[str, ...] = ()  # what works and is probably not meant
 
 
-def warm_up(runner: ModelRunner, *, repeats: int) -> WarmUp:
-    """Runs every bucket. Raises BrokenError or ConfigError when a check fails or the model raises anything."""
+def warm_up(runner: ModelRunner, *, repeats: int, all_met: Callable[[], object] | None = None) -> WarmUp:
+    """Runs every bucket. Raises BrokenError or ConfigError when a check fails or the model raises anything.
+
+    `all_met` is called in between: when every size has been met once, also those that are no buckets, and before a
+    bucket is measured. Without it they are not met.
+    """
     sound = _made_up_sound(runner.description.input_shape)
     probe = Probe(_batch_of(sound, 1), _checked(runner, _batch_of(sound, 1)))
     doubt = runner.doubt([_batch_of(sound, 1, factor) for factor in (1.0, 4.0, 0.05)])  # loud and quiet
     if runner.try_channels_last():
         try:
-            return _warm_buckets(runner, probe, repeats, doubt)
+            return _warm_all(runner, probe, repeats, doubt, all_met)
         except (ConfigError, BrokenError) as error:
             _LOG.info("the model keeps its channels first: %s", error)
             runner.channels_first()
+    return _warm_all(runner, probe, repeats, doubt, all_met)
+
+
+def _warm_all(
+    runner: ModelRunner, probe: Probe, repeats: int, doubt: str, all_met: Callable[[], object] | None
+) -> WarmUp:
+    if all_met is not None:
+        _meet_sizes(runner, probe)
+        all_met()
     return _warm_buckets(runner, probe, repeats, doubt)
+
+
+def _meet_sizes(runner: ModelRunner, probe: Probe) -> None:
+    """What libraries remember of a batch size they remember now, and not in the middle of somebody's request."""
+    give_up_ns = now_ns() + int(MEETING_LIMIT_S * NS_PER_S)
+    warmed_later = buckets(runner.max_batch)[:-1]
+    for size in range(runner.max_batch, 0, -1):
+        if size not in warmed_later and now_ns() < give_up_ns:
+            _warm_or_too_large(runner, probe, size, repeats=1)
 
 
 def _warm_buckets(runner: ModelRunner, probe: Probe, repeats: int, doubt: str) -> WarmUp:

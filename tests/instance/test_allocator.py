@@ -6,19 +6,24 @@ import subprocess
 import sys
 
 BATCHES = 5
-PAGES_OF_A_BATCH = 48 * 1024 * 1024 // 4096
+LARGE_BYTES = 48 * 1024 * 1024  # twice in a batch: more than glibc ever keeps by itself
+SMALLER_BYTES = 2 * 1024 * 1024  # glibc keeps these in the heap once one has been freed
+PAGE_BYTES = 4096
 
 PROGRAM = f"""
 import resource, sys
 import torch
-from engine.instance.allocator import keep_freed_memory
+from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
+if sys.argv[1] == "apart":
+    assert large_blocks_apart()
+items = int(sys.argv[2]) // 4
 torch.set_num_threads(1)
 
 def batch():
-    return (torch.ones(12 * 1024 * 1024) * 2.0).sum()  # 48 MB, twice: more than glibc ever keeps by itself
+    return (torch.ones(items) * 2.0).sum()
 
 for _ in range(10):
     batch()
@@ -29,11 +34,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True, timeout=60)
+def faults(how: str, size_bytes: int) -> int:
+    command = [sys.executable, "-c", PROGRAM, how, str(size_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return int(done.stdout)
 
 
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
-    assert faults("kept") < PAGES_OF_A_BATCH // 10
-    assert faults("given back") > BATCHES * PAGES_OF_A_BATCH // 2  # what it is good for
+    assert faults("kept", LARGE_BYTES) < LARGE_BYTES // PAGE_BYTES // 10
+    assert faults("given back", LARGE_BYTES) > BATCHES * LARGE_BYTES // PAGE_BYTES // 2  # what it is good for
+
+
+def test_large_blocks_lie_outside_the_heap_until_then() -> None:
+    assert faults("left alone", SMALLER_BYTES) < SMALLER_BYTES // PAGE_BYTES // 10
+    assert faults("apart", SMALLER_BYTES) > BATCHES * SMALLER_BYTES // PAGE_BYTES // 2

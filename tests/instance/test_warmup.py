@@ -52,6 +52,20 @@ def test_every_bucket_is_measured() -> None:
     assert list(measured_ms) == [1, 2, 4] and all(ms > 0 for ms in measured_ms.values())
 
 
+def test_every_size_is_met_before_a_bucket_is_measured() -> None:
+    seen: list[int] = []
+
+    class Counts(torch.nn.Module):
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            seen.append(len(waveform))
+            return waveform[:, :3]
+
+    met: list[list[int]] = []
+    warm_up(runner(Counts()), repeats=1, all_met=lambda: met.append(list(seen)))
+    assert len(met) == 1 and met[0][-2:] == [4, 3]
+    assert seen[len(met[0]) :] == [4, 2, 1]
+
+
 def test_convolutions_run_with_their_channels_last() -> None:
     module = Convolves(by_view=False)
     assert list(warm_up(runner(module), repeats=1).bucket_ms) == [1, 2, 4]
