@@ -191,6 +191,19 @@ class StateNotWritten(BrokenError):
     retryable = True
 
 
+class StoreUnavailable(BrokenError):
+    """A store cannot be used just now."""
+
+    code = "STORE_UNAVAILABLE"
+    retryable = True
+
+
+class PoolExhausted(StoreUnavailable):
+    """No connection of the pool became free in time."""
+
+    code = "POOL_EXHAUSTED"
+
+
 class PeerGone(BrokenError):
     """The other end of a control connection is gone."""
 

@@ -1,8 +1,8 @@
 """Every setting of the engine and its frontends: declared once, read from environment and file, checked, shown.
 
-A setting is one field with one rule in a section (`published`, `serving`, `audio`, `server`). Reading, bounds, error
-texts, `nightscan config` and the manual's table follow from it. Plain dataclasses, because every frontend and the
-supervisor import this and pay for it in memory and start-up time.
+A setting is one field with one rule in a section (`published`, `serving`, `audio`, `server`, `stores`). Bounds,
+reading, error texts, `nightscan config` and the manual's table follow from it. Plain dataclasses, because every
+frontend and the supervisor import this and pay for it in memory and start-up time.
 """
 
 from engine.config.declaration import SettingDeclaration

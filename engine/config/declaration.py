@@ -32,6 +32,7 @@ class Rule:
     pattern: str = ""  # the whole of a text must match
     allowed: str = ""  # the pattern in words
     bare_variable: str = ""  # environment variable of the original API, below the prefixed one
+    shared_variable: bool = False  # others use the bare variable too: what it says is ignored where it is not for us
     default_text: str = ""  # for defaults that depend on the machine
     secret: bool = False  # credentials in it are never shown
     no_effect: str = ""  # why nothing acts on it; it is accepted because the original system's files set it

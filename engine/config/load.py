@@ -17,6 +17,7 @@ from typing import Any
 from engine.config.declaration import ENVIRONMENT_PREFIX, SettingDeclaration, Value
 from engine.config.serving import default_runtime_dir
 from engine.config.settings import Settings, declared
+from engine.config.stores import default_state_dir
 from engine.config.values import checked, from_text, one_line
 from engine.errors import ConfigError
 
@@ -35,13 +36,18 @@ def load_settings(environ: Mapping[str, str] | None = None, file: str | os.PathL
     """
     environ = os.environ if environ is None else environ
     path = os.fspath(file) if file is not None else environ.get(CONFIG_VARIABLE, "")
-    found: _Found = {"runtime_dir": (default_runtime_dir(environ), "default")}
+    found: _Found = {
+        "runtime_dir": (default_runtime_dir(environ), "default"),
+        "state_dir": (default_state_dir(environ), "default"),
+    }
+    ignored: list[str] = []
     if path:
         found.update(_from_file(path))
-    found.update(_from_bare_variables(environ))
+    found.update(_from_bare_variables(environ, ignored))
     found.update(_from_environment(environ))
     values: dict[str, Any] = {name: value for name, (value, _) in found.items()}
-    return Settings(**values, sources={name: source for name, (_, source) in found.items()})
+    sources = {name: source for name, (_, source) in found.items()}
+    return Settings(**values, sources=sources, ignored=tuple(ignored))
 
 
 def settings_with(settings: Settings, values: Mapping[str, object], source: str) -> Settings:
@@ -68,13 +74,22 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
     return found
 
 
-def _from_bare_variables(environ: Mapping[str, str]) -> _Found:
-    """The original API's own variables; an empty one counts as unset, as it did there."""
+def _from_bare_variables(environ: Mapping[str, str], ignored: list[str]) -> _Found:
+    """The original API's own variables; an empty one counts as unset, as it did there.
+
+    Adds to `ignored` a line for each that others use too and that holds what is not for us.
+    """
     found: _Found = {}
     for item in declared():
         text = environ.get(item.rule.bare_variable, "") if item.rule.bare_variable else ""
-        if text:
+        if not text:
+            continue
+        try:
             found[item.name] = _read(item, text, item.rule.bare_variable)
+        except ConfigError as error:
+            if not item.rule.shared_variable:
+                raise
+            ignored.append(f"{error}; ignored")
     return found
 
 

@@ -41,6 +41,13 @@ def effective_settings(settings: Settings) -> list[EffectiveSetting]:
 def ineffective_settings(settings: Settings) -> list[str]:
     """A line for each setting that somebody has set and that nothing acts on: it must not be relied on."""
     return [
+        *settings.ignored,
+        *_idle_settings(settings),
+    ]
+
+
+def _idle_settings(settings: Settings) -> list[str]:
+    return [
         f"{item.name}={shown(item, getattr(settings, item.name))} ({settings.sources[item.name]}) has no effect:"
         f" {item.rule.no_effect}"
         for item in declared()

@@ -16,6 +16,7 @@ from engine.config.declaration import SettingDeclaration, Value, as_text, declar
 from engine.config.published import PoolSettings, SwitchSettings
 from engine.config.server import OriginalApiSettings, ServerSettings
 from engine.config.serving import EngineSettings, ModelSettings
+from engine.config.stores import StoreSettings
 from engine.config.values import checked, shown
 from engine.errors import ConfigError
 
@@ -25,6 +26,7 @@ _ORDERED = (("db_min_connections", "db_max_connections"), ("redis_min_connection
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings(  # dataclasses list the last base first: read the bases from the bottom up
+    StoreSettings,
     OriginalApiSettings,
     ServerSettings,
     AudioSettings,
@@ -35,10 +37,12 @@ class Settings(  # dataclasses list the last base first: read the bases from the
 ):
     """The effective settings of a process. Making one with a value out of its bounds raises ConfigError.
 
-    `sources` says where each value came from: `default`, `environment NAME`, `file PATH` or `argument`.
+    `sources` says where each value came from: `default`, `environment NAME`, `file PATH` or `argument`. `ignored` has a
+    line for each variable that others use too and whose value is not for us.
     """
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    ignored: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         sources = {}
