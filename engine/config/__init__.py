@@ -15,10 +15,11 @@ from engine.config.effective import (
     effective_pool_size,
     spec_from_settings,
 )
-from engine.config.load import load_settings, settings_with
+from engine.config.load import load_settings, settings_with, without_secrets
 from engine.config.presets import ConnectionPoolConfig
 from engine.config.reference import EffectiveSetting, effective_settings, ineffective_settings, reference_table
 from engine.config.settings import Settings, declared
+from engine.config.values import shown_address
 
 __all__ = [
     "ConnectionPoolConfig",
@@ -37,5 +38,7 @@ __all__ = [
     "load_settings",
     "reference_table",
     "settings_with",
+    "shown_address",
     "spec_from_settings",
+    "without_secrets",
 ]

@@ -50,6 +50,13 @@ def load_settings(environ: Mapping[str, str] | None = None, file: str | os.PathL
     return Settings(**values, sources=sources, ignored=tuple(ignored))
 
 
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for processes that run other people's code: without the variables that set a secret setting."""
+    secret = [item for item in declared() if item.rule.secret]
+    names = {item.environment_variable for item in secret} | {item.rule.bare_variable for item in secret}
+    return {name: value for name, value in environ.items() if name.upper() not in names}
+
+
 def settings_with(settings: Settings, values: Mapping[str, object], source: str) -> Settings:
     """`settings` with `values` (setting -> typed value, or text as in the environment) over them, told as `source`.
 

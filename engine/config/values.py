@@ -15,16 +15,28 @@ from engine.errors import ConfigError
 _TRUE = frozenset(("true", "1", "yes", "on"))
 _FALSE = frozenset(("false", "0", "no", "off"))
 _WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_ADDRESS = re.compile(r"(?is)(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<place>[^?#\s]*)(?P<cut>.*)", re.ASCII)
+_HIDDEN = "***"
 _LONGEST_QUOTE = 200  # characters
 _LONGEST_NUMBER = 40  # digits; CPython refuses to parse several thousand with an error of its own
 
 
 def shown(declaration: SettingDeclaration, value: object) -> str:
-    """The value as people may see it: without what stands before the @ of an address, or after its ?."""
+    """The value as people may see it: of an address that may hold credentials only what cannot be one."""
     text = as_text(value) if isinstance(value, (bool, int, float, str)) else repr(value)
-    if declaration.rule.secret:
-        text = re.sub(r"(//).*@", r"\1***@", re.sub(r"[?#].*", "?***", text, flags=re.S), flags=re.S)
-    return text
+    return shown_address(text) if declaration.rule.secret and text else text
+
+
+def shown_address(address: str) -> str:
+    """Scheme, host and path: without what stands before an @, or after a ?, a # or a blank.
+
+    Where these overlap, or nothing tells a host from a word, nobody knows which part is the secret: then none is shown.
+    """
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None or "@" in parts["cut"]:
+        return _HIDDEN
+    _, at, place = parts["place"].rpartition("@")
+    return parts["scheme"] + (_HIDDEN + at if at else "") + place + (f"?{_HIDDEN}" if parts["cut"] else "")
 
 
 def one_line(text: str) -> str:

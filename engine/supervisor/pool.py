@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from engine.config import without_secrets
 from engine.core.lifecycle import InstanceEvent, InstanceState
 from engine.core.restart import Death, SeatRecord
 from engine.errors import ProtocolError
@@ -156,7 +157,7 @@ class Pool:
         key = secrets.token_hex(8)
         command = [*self._options.instance_command, "--runtime-dir", str(self._options.runtime_dir), "--key", key]
         try:
-            child = spawn(command)
+            child = spawn(command, without_secrets(os.environ))
         except OSError as error:
             self._refill(seat, Obituary(seat, Death.NEVER_BOOTED, f"cannot start a process: {error}", 0.0))
             self.owner.pool_changed()

@@ -22,6 +22,7 @@ SECRET_URLS = [
     "https://host/x?key=hunter2",
     "https://host/#hunter2",
 ]
+UNCLEAR_URLS = ["https://user:hun?hunter2@host/", "https://user:#hunter2@host", "https://host/?key=a@hunter2"]
 
 
 @pytest.mark.parametrize("url", SECRET_URLS)
@@ -43,6 +44,19 @@ def test_credentials_are_masked_in_refusals(url: str) -> None:
 @pytest.mark.parametrize("url", SECRET_URLS)
 def test_credentials_are_masked_when_printed(url: str) -> None:
     assert "hunter2" not in repr(load_settings({PREFIX + "ORIGINAL_API_URL": url}))
+
+
+@pytest.mark.parametrize("url", UNCLEAR_URLS)
+def test_an_address_is_hidden_whole_where_nobody_knows_which_part_of_it_is_the_secret(url: str) -> None:
+    settings = load_settings({PREFIX + "ORIGINAL_API_URL": url})
+    assert "hun" not in repr(settings) + str(effective_settings(settings))
+
+
+@pytest.mark.parametrize("text", ["hunter2", "host=h password=hunter2", "//user:hunter2@host", "http:user:hunter2@h"])
+def test_what_is_no_address_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({PREFIX + "ORIGINAL_API_URL": text})
+    assert str(caught.value).startswith("original_api_url=*** (") and "hunter2" not in str(caught.value)
 
 
 def test_the_manual_holds_the_generated_table() -> None:
