@@ -2,7 +2,8 @@
 
 Counters live in shared memory, one row per lane (its only writer: the frontend that owns the lane) and one per instance
 (its only writer: that instance). `engine/shm/board.py` lays the rows out in exactly the order of the tuples below, so
-that adding a name here changes the layout of the segment, and its version with it.
+that adding a name here changes the layout of the segment, and its version with it. What belongs to no deployment is
+counted in one row per process of the machine segment, whatever the process is.
 """
 
 from __future__ import annotations
@@ -51,6 +52,73 @@ INSTANCE_COUNTERS: tuple[str, ...] = (
     "busy_ns",  # between the start of a batch on the device and its replies
     "progress",  # steps of the working loop, sleeps too; in status: still for seconds, it hangs. Nobody acts on it yet
     "failed",
+)
+
+POOLS = ("database", "redis", "http")
+CACHE_LEVELS = ("l1", "l2")
+SINGLE_FLIGHT_ROLES = ("leader", "follower", "takeover")
+FALLBACK_OUTCOMES = (
+    "answered",
+    "failed",  # no complete answer in time
+    "refused",  # not asked: the breaker is open, no connection is free, or the call came from a fallback itself
+)
+JOURNAL_STAGES = (
+    "recorded",  # appended to a spool
+    "stored",  # in SQLite
+    "sent",  # in Postgres, or there already
+    "rejected",  # set aside: damaged, or refused by Postgres
+    "lost",  # could not be appended, or had to go before it was sent
+)
+
+# Of a process as a whole. They never fall: who claims the row of a dead process goes on with its counters.
+PROCESS_COUNTERS: tuple[str, ...] = (
+    *(
+        f"{pool}.{what}"
+        for pool in POOLS
+        for what in (
+            "opened",  # connections
+            "lost",  # connections that broke, or that the server closed
+            "errors",  # attempts to connect, and uses, that failed
+            "wait_ns",  # that callers have waited for a connection, together
+        )
+    ),
+    *(
+        f"{level}.{what}"
+        for level in CACHE_LEVELS
+        for what in (
+            "hits",
+            "misses",
+            "stored",
+            "dropped",  # not stored: too large, no room, or the queue to Redis was full
+            "torn",  # found, but not what its checksum or form says: a miss, too
+            "bypassed",  # look-ups and stores left out because they cost more than they save
+            "hit_age_ms",  # sum over hits of the time since the answer was computed
+        )
+    ),
+    "l1.evicted",
+    *(f"single_flight.{role}" for role in SINGLE_FLIGHT_ROLES),
+    *(f"journal.{stage}" for stage in JOURNAL_STAGES),
+    *(f"fallback.{outcome}" for outcome in FALLBACK_OUTCOMES),
+)
+
+# Of a process as it is now: they count for as long as it lives.
+PROCESS_GAUGES: tuple[str, ...] = (
+    *(
+        f"{pool}.{what}"
+        for pool in POOLS
+        for what in (
+            "initialized",  # 1: the pool is open, whether or not the server is there
+            "in_use",  # connections
+            "idle",  # connections
+            "waiting",  # callers
+            "breaker",  # `BreakerState`: 0 while the server is asked
+        )
+    ),
+    *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
+    "l1.without_memory",  # 1: it was wanted, and there is none
+    "journal.failing",  # 1: this process cannot write its part of it
+    "journal.backlog",  # records not yet where they are to be at last; of the supervisor that moves them
+    "journal.oldest_at_ms",  # wall clock: when the oldest of these was answered; 0: there is none
 )
 
 
