@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 SETTLE_S = 5.0
+# Servers that a fixture of a module or of the session ends, which a test may have restarted: see ServiceProcess.
+kept_children: set[int] = set()
 
 
 def open_descriptors() -> dict[int, str]:
@@ -45,7 +47,7 @@ class LeakGuard:
         now = LeakGuard.now()
         opened = {fd: what for fd, what in now.descriptors.items() if self.descriptors.get(fd) != what}
         found = [f"descriptor {fd} -> {what}" for fd, what in opened.items()]
-        found += [f"child process {pid}" for pid in now.children - self.children]
+        found += [f"child process {pid}" for pid in now.children - self.children - kept_children]
         found += [f"thread {t.name}" for t in threading.enumerate() if (t.ident or 0) not in self.threads]
         return found + [f"/dev/shm/{name}" for name in now.shared_names - self.shared_names]
 
