@@ -22,7 +22,7 @@ from engine.stores.journal_record import (
 )
 
 ID = "0123456789abcdef" * 2
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 SEGMENT = st.tuples(
     st.integers(0, 10**6), NUMBER, NUMBER, st.lists(st.tuples(TEXT, NUMBER), max_size=5).map(tuple)
