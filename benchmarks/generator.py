@@ -3,7 +3,8 @@
     python -m benchmarks.generator http://127.0.0.1:8001/api/optimized/predict night.wav --connections 16 --seconds 4
 
 One thread on an epoll, so that it takes little of the cores that it shares with the server. Prints one JSON line. For
-servers on this machine; several bodies are sent in turn.
+servers on this machine; several bodies are sent in turn, each with eight last bytes of its own, so that no cache knows
+it; with `--same` they are sent as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 
 from engine.clock import NS_PER_MS, NS_PER_S, now_ns
@@ -27,6 +28,7 @@ _RECEIVE_BYTES = 1 << 16
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
 _CLOSES = b"\r\nconnection: close"
+_OWN_BYTES = 8  # four samples
 
 
 @dataclass(frozen=True)
@@ -147,18 +149,25 @@ class _Run:
             self._connect()
 
 
-def generate(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float) -> Load:
+def generate(
+    url: str, bodies: Sequence[bytes], *, connections: int, seconds: float, same: bool = False
+) -> Load:
     """Runs for `seconds`, then waits for what is under way. Raises OSError when nobody listens."""
     where = urllib.parse.urlsplit(url)
     address = (where.hostname or "127.0.0.1", where.port or 80)
     began_ns = now_ns()
-    run = _Run(
-        address, cycle([_request(where, body) for body in bodies]), began_ns + round(seconds * NS_PER_S)
-    )
+    requests = cycle([_request(where, body) for body in bodies])
+    run = _Run(address, requests if same else _each_its_own(requests), began_ns + round(seconds * NS_PER_S))
     run.go(connections)
     ordered = sorted(run.latencies_ns) or [0]
     p50_ms, p99_ms = (ordered[min(len(ordered) - 1, len(ordered) * q // 100)] / NS_PER_MS for q in (50, 99))
     return Load(len(run.latencies_ns), (now_ns() - began_ns) / NS_PER_S, p50_ms, p99_ms, dict(+run.errors))
+
+
+def _each_its_own(requests: Iterator[bytes]) -> Iterator[bytes]:
+    """No two alike, in this run or in an earlier one against the same server."""
+    for number, request in zip(count(now_ns()), requests):
+        yield request[:-_OWN_BYTES] + number.to_bytes(_OWN_BYTES, "little")
 
 
 def _request(where: urllib.parse.SplitResult, body: bytes) -> bytes:
@@ -173,9 +182,11 @@ def main() -> int:
     parser.add_argument("bodies", nargs="+", type=Path, help="files that are posted in turn")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--same", action="store_true", help="post the files as they are, again and again")
     options = parser.parse_args()
     bodies = [path.read_bytes() for path in options.bodies]
-    print(json.dumps(asdict(generate(options.url, bodies, connections=options.connections, seconds=options.seconds))))
+    run = {"connections": options.connections, "seconds": options.seconds, "same": options.same}
+    print(json.dumps(asdict(generate(options.url, bodies, **run))))
     return 0
 
 

@@ -27,9 +27,9 @@ class Measurement:
     pss_mb: float
 
 
-def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> Measurement:
-    """Loads `url`, which everything below this process serves, for `seconds`."""
-    generator = _generator(url, body_files, concurrency=concurrency, seconds=seconds)
+def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int, same: bool = False) -> Measurement:
+    """Loads `url`, which everything below this process serves, for `seconds`; `same`: with nothing but repetitions."""
+    generator = _generator(url, body_files, concurrency=concurrency, seconds=seconds, same=same)
     servers = descendants(but=generator.pid)
     before_s = cpu_s(servers)
     output, _ = generator.communicate()
@@ -51,7 +51,9 @@ def load(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int
     return Load(**json.loads(output))
 
 
-def _generator(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int) -> subprocess.Popen[str]:
-    options = ["--connections", str(concurrency), "--seconds", str(seconds)]
+def _generator(
+    url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int, same: bool = False
+) -> subprocess.Popen[str]:
+    options = ["--connections", str(concurrency), "--seconds", str(seconds), *(["--same"] if same else [])]
     command = [sys.executable, "-m", "benchmarks.generator", url, *map(str, body_files), *options]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
