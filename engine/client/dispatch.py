@@ -106,7 +106,7 @@ class Dispatcher:
     def _send_from(self, ticket: Ticket) -> bool:
         """True when all of `ticket` that may be in flight is; False when there is no slot for its next item."""
         while (attachment := self._versions.active) is not None:
-            item = ticket.take_off(attachment.window)
+            item = ticket.take_off(attachment.window, attachment.description)
             if item is None:
                 return True
             try:

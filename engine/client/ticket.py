@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import ClientGone, DeadlineExceeded, EngineError, InheritedByFork
 from engine.shm.item import NO_PAYLOAD, Item
+from engine.spec import ModelDescription
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Ticket:
 
     __slots__ = (
         "request_id", "level", "arrival_ns", "turn_ns", "deadline_ns", "caller_hash", "items", "error", "is_flawed",
-        "done", "done_ns", "to_send", "in_flight", "bucket", "_left", "_issuer", "_lock", "_callbacks",
+        "done", "done_ns", "to_send", "in_flight", "bucket", "model", "is_of_two_models", "_left", "_issuer", "_lock",
+        "_callbacks",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +64,9 @@ class Ticket:
         self.to_send = deque(items)  # items that have no slot yet, the next one first. Changed under the lock
         self.in_flight = 0  # items that have one. Changed under the lock
         self.bucket: set[Ticket] | None = None  # where its deadline is noted
+        # Whose answers its items have: the model of the version that they were sent to. Changed under the lock.
+        self.model: ModelDescription | None = None  # None: none was sent
+        self.is_of_two_models = False  # a swap came between: `model` is the last one's
         self._left = len(items)  # items that are not home; not counted any more once the ticket is done
         self._issuer = issuer
         self._lock = threading.Lock()
@@ -120,11 +125,15 @@ class Ticket:
         with self._lock:
             return not self.done and bool(self.to_send) and self.in_flight < window
 
-    def take_off(self, window: int) -> Item | None:
-        """The next item, counted as in flight; None when there is none, or `window` items are in flight already."""
+    def take_off(self, window: int, model: ModelDescription) -> Item | None:
+        """The next item, for `model`, counted as in flight; None when there is none, or `window` of them are already.
+        """
         with self._lock:
             if self.done or not self.to_send or self.in_flight >= window:
                 return None
+            if self.model is not model:
+                self.is_of_two_models = self.model is not None
+                self.model = model
             self.in_flight += 1
             return self.to_send.popleft()
 
@@ -134,6 +143,8 @@ class Ticket:
             if not self.done:
                 self.in_flight -= 1
                 self.to_send.appendleft(item)
+                if len(self.to_send) == len(self.items):
+                    self.model = None  # it has done nothing for this ticket
 
     def land(self, item: Item, now: int) -> None:
         """`item` is home with its answer; the last one finishes the ticket. Too late: no effect."""
