@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.leaks import LeakGuard
+
+# No test may write into the journal, or the databases, of whoever runs it. What a test starts inherits this.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ns-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+for _variable in ("REDIS_URL", "DATABASE_URL", "STATE_DIRECTORY"):
+    os.environ.pop(_variable, None)
 
 
 @pytest.fixture(autouse=True)

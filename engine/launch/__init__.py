@@ -1,12 +1,13 @@
 """The door for programs that start and stop the engine. Cheap to import: gunicorn's master does, and every frontend."""
 
-from engine.launch.preconditions import check_platform, prepare_runtime_dir
+from engine.launch.preconditions import check_platform, prepare_runtime_dir, prepare_state_dir
 from engine.launch.starting import ensure_keeper, register_user, start_keeper, start_supervisor, stop_keeper
 
 __all__ = [
     "check_platform",
     "ensure_keeper",
     "prepare_runtime_dir",
+    "prepare_state_dir",
     "register_user",
     "start_keeper",
     "start_supervisor",

@@ -1,14 +1,18 @@
-"""What must hold before an engine runs here: the platform, and the runtime directory."""
+"""What must hold before an engine runs here: the platform, the runtime directory, and where the journal lies."""
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import stat
 import sys
 from pathlib import Path
 
+from engine.config import Settings
 from engine.errors import ConfigError, UnsupportedPlatform
+
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE)
 
 
 def check_platform() -> None:
@@ -37,4 +41,23 @@ def prepare_runtime_dir(runtime_dir: str | os.PathLike[str]) -> Path:
             raise ConfigError(f"runtime_dir={path}: belongs to uid {owner_uid}, this process is uid {os.geteuid()}")
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
+    return path
+
+
+def prepare_state_dir(settings: Settings) -> Path:
+    """Makes the folder of the journal, 0700. Raises ConfigError, which says how to do without, if it can never be used.
+
+    A full disk is no such reason: that passes, and answers are given meanwhile.
+    """
+    path = Path(settings.state_dir)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if error.errno not in _PASSING:
+            raise ConfigError(
+                f"state_dir={path} ({settings.sources['state_dir']}): cannot be written: {error.strerror}; name another"
+                " folder, or keep no journal: journal=off"
+            ) from error
     return path

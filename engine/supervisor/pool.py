@@ -157,7 +157,7 @@ class Pool:
         key = secrets.token_hex(8)
         command = [*self._options.instance_command, "--runtime-dir", str(self._options.runtime_dir), "--key", key]
         try:
-            child = spawn(command, without_secrets(os.environ))
+            child = spawn(command, without_secrets(os.environ))  # a model is somebody else's code
         except OSError as error:
             self._refill(seat, Obituary(seat, Death.NEVER_BOOTED, f"cannot start a process: {error}", 0.0))
             self.owner.pool_changed()

@@ -17,7 +17,7 @@ import click
 from engine.client.admin import ask
 from engine.config import Settings, effective_settings, load_settings
 from engine.errors import EngineError
-from engine.launch import prepare_runtime_dir
+from engine.launch import prepare_runtime_dir, prepare_state_dir
 from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
 from frontend.cli.demo import demo
 from frontend.cli.http_client import post_file
@@ -70,6 +70,8 @@ def serve(app: str | None, gunicorn_arguments: tuple[str, ...]) -> None:
 def engine() -> None:
     """Run the supervisor in the foreground, for a service manager."""
     settings = load_settings()
+    if settings.journal == "on":
+        prepare_state_dir(settings)
     path = prepare_runtime_dir(settings.runtime_dir)
     os.execv(sys.executable, [sys.executable, "-m", "engine.supervisor", "--runtime-dir", str(path)])
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.serving.servers import GUNICORN, SETTING, run_to_its_end
+from engine.config import Settings
+from engine.errors import ConfigError
+from engine.launch import prepare_state_dir
+from tests.serving.servers import GUNICORN, SETTING, run_to_its_end, server
 from tests.support.server import ROOT, TOKEN, processes_with
 
 STARTERS = {
@@ -30,6 +34,10 @@ WRONG = {
         {f"{SETTING}ENABLED": "perhaps"},
         f"enabled=perhaps (environment {SETTING}ENABLED): must be true or false",
     ),
+    "another scheme of a store": (
+        {f"{SETTING}REDIS_URL": "mongodb://app:hunter2@db/app"},
+        f"redis_url=mongodb://***@db/app (environment {SETTING}REDIS_URL): must be a redis, rediss or unix address",
+    ),
     "in the file": (
         {"NIGHTSCAN_CONFIG": "config.json"},
         "request_queue_size=-1 (file config.json): must be a whole number from 1 to 1000000",
@@ -42,10 +50,41 @@ WRONG = {
 def test_the_start_is_refused(starter: str, wrong: str, tmp_path: Path, runtime_dir: Path) -> None:
     given, line = WRONG[wrong]
     (tmp_path / "config.json").write_text(json.dumps({"optimized_serving": {"request_queue_size": -1}}))
+    assert refusal(STARTERS[starter], given, tmp_path, runtime_dir) == f"nightscan: {line}\n"
+
+
+@pytest.mark.parametrize("starter", [*STARTERS, "nightscan engine"])
+def test_without_a_place_for_the_journal_the_start_is_refused_and_says_how_to_do_without(
+    starter: str, tmp_path: Path, runtime_dir: Path
+) -> None:
+    command = STARTERS.get(starter) or [sys.executable, "-m", "frontend.cli.main", "engine"]
+    told = refusal(command, {f"{SETTING}STATE_DIR": "/proc/nightscan"}, tmp_path, runtime_dir)
+    assert told.splitlines()[-1] == (
+        f"nightscan: state_dir=/proc/nightscan (environment {SETTING}STATE_DIR): cannot be written: No such file or "
+        "directory; name another folder, or keep no journal: journal=off"
+    )
+
+
+def test_no_place_is_needed_for_no_journal(tmp_path: Path) -> None:
+    settings = {"state_dir": "/proc/nightscan", "journal": "off", "enabled": "false"}
+    with server(settings, ready="/health") as process:
+        assert process.fetch("GET", "/health").status == 200
+
+
+def test_a_folder_for_the_journal_is_made_and_only_for_its_owner(tmp_path: Path) -> None:
+    path = prepare_state_dir(Settings(state_dir=str(tmp_path / "var" / "state")))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^state_dir=.*/file/state \(argument\): cannot be .*journal=off$"):
+        prepare_state_dir(Settings(state_dir=str(tmp_path / "file" / "state")))
+
+
+def refusal(command: list[str], given: dict[str, str], directory: Path, runtime_dir: Path) -> str:
+    """What a start says that is refused, and leaves nothing behind."""
     token = uuid.uuid4().hex
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCAN")}
     environment |= {TOKEN: token, "PYTHONPATH": str(ROOT), f"{SETTING}RUNTIME_DIR": str(runtime_dir / "run"), **given}
-    code, told = run_to_its_end(STARTERS[starter], environment, tmp_path)
+    code, told = run_to_its_end(command, environment, directory)
     assert code != 0
-    assert told == f"nightscan: {line}\n"
     assert not processes_with(token) and not (runtime_dir / "run").exists()
+    return told

@@ -57,7 +57,7 @@ class ServerProcess:
         self._log_path = Path(self._folder.name) / "log"
         self._directory = directory or Path(self._folder.name)
         self._command = [sys.executable, "-m", module, *arguments]
-        self._environment = self._make_environment(environment or {}, import_paths)
+        self.environment = self._make_environment(environment or {}, import_paths)
         self._process: subprocess.Popen[bytes] | None = None
 
     def _make_environment(self, given: Mapping[str, str], import_paths: Sequence[Path]) -> dict[str, str]:
@@ -65,6 +65,7 @@ class ServerProcess:
         own |= {
             TOKEN: self.token,
             "NIGHTSCAN_OPTIMIZED_SERVING__RUNTIME_DIR": str(self.runtime_dir),
+            "NIGHTSCAN_OPTIMIZED_SERVING__STATE_DIR": str(Path(self._folder.name) / "state"),
             "NIGHTSCAN_OPTIMIZED_SERVING__PORT": str(self.port),
             "NIGHTSCAN_OPTIMIZED_SERVING__WORKERS": "1",
             "PYTHONPATH": os.pathsep.join(map(str, [*import_paths, ROOT])),
@@ -80,7 +81,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 cwd=self._directory,  # where no gunicorn.conf.py lies that would be read by itself
                 start_new_session=True,
             )
