@@ -51,7 +51,9 @@ def _idle_settings(settings: Settings) -> list[str]:
         f"{item.name}={shown(item, getattr(settings, item.name))} ({settings.sources[item.name]}) has no effect:"
         f" {item.rule.no_effect}"
         for item in declared()
-        if item.rule.no_effect and not item.is_default(getattr(settings, item.name))
+        if item.rule.no_effect
+        and settings.sources[item.name] != "default"  # a place on the disk may be another one in another process
+        and not item.is_default(getattr(settings, item.name))
     ]
 
 

@@ -70,15 +70,12 @@ class StoreSettings:
         default_state_dir,
         Rule(
             text="Folder of the journal, mode 0700; several engines may share it.",
-            no_effect=_NOT_YET,
             pattern=r"/[^\0\n]{0,999}",
             allowed="an absolute path of at most 1000 characters",
             default_text="$STATE_DIRECTORY, else nightscan in $XDG_STATE_HOME or ~/.local/state",
         ),
     )
-    journal: str = setting(
-        "on", Rule(text="Keep one row for every answer.", no_effect=_NOT_YET, choices=("on", "off"))
-    )
+    journal: str = setting("on", Rule(text="Keep one row for every answer.", choices=("on", "off")))
     journal_retention_days: int = setting(
         30,
         Rule(
