@@ -55,6 +55,7 @@ INSTANCE_COUNTERS: tuple[str, ...] = (
 )
 
 POOLS = ("database", "redis", "http")
+LENT_POOLS = ("redis", "http")  # every process has one: the supervisor lends out what they may have open together
 CACHE_LEVELS = ("l1", "l2")
 SINGLE_FLIGHT_ROLES = ("leader", "follower", "takeover")
 FALLBACK_OUTCOMES = (
@@ -99,6 +100,7 @@ PROCESS_COUNTERS: tuple[str, ...] = (
     *(f"single_flight.{role}" for role in SINGLE_FLIGHT_ROLES),
     *(f"journal.{stage}" for stage in JOURNAL_STAGES),
     *(f"fallback.{outcome}" for outcome in FALLBACK_OUTCOMES),
+    "http.answers_unattached",  # over HTTP, while no deployment had a lane of this process to count them in
 )
 
 # Of a process as it is now: they count for as long as it lives.
@@ -119,6 +121,14 @@ PROCESS_GAUGES: tuple[str, ...] = (
     "journal.failing",  # 1: this process cannot write its part of it
     "journal.backlog",  # records not yet where they are to be at last; of the supervisor that moves them
     "journal.oldest_at_ms",  # wall clock: when the oldest of these was answered; 0: there is none
+)
+
+# Of these the machine's figure is the greatest of its processes', of all others the sum.
+GREATEST_GAUGES = frozenset(
+    (
+        *(f"{pool}.{what}" for pool in POOLS for what in ("initialized", "breaker")),
+        *("l1.without_memory", "journal.failing", "journal.oldest_at_ms"),
+    )
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.shm.layout import SLOT_FIELDS, Header, InstanceWord, LaneWord
+from engine.shm.machine_layout import MachineHeader, ProcessWord
 
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
 README = (ENGINE / "README.md").read_text()
@@ -30,6 +31,8 @@ def constants(owner: type) -> dict[str, int]:
         ("Header (`Header`)", constants(Header)),
         ("Instance row (`InstanceWord`)", constants(InstanceWord)),
         ("Lane row (`LaneWord`)", constants(LaneWord)),
+        ("Header (`MachineHeader`)", constants(MachineHeader)),
+        ("Row of a process (`ProcessWord`)", constants(ProcessWord)),
         ("Slot tables (`SLOT_FIELDS`)", {name: number for number, name in enumerate(SLOT_FIELDS)}),
     ],
 )

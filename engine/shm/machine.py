@@ -1,0 +1,172 @@
+"""The machine segment: what processes share apart from any version of a deployment.
+
+One anonymous memory file, made once by the supervisor and held by every process (`control/process_holds.py`), so that
+it outlives all of them but the last. In it: a row of counters for each process, and the area of the L1 cache, whose
+pages come when it is used. Sealed against resizing; header and rows have their pages from the beginning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import OutOfMemory, ProtocolError
+from engine.observe.metrics import GREATEST_GAUGES, PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.shm.byte_lock import ByteLocks
+from engine.shm.forked import not_for_children
+from engine.shm.layout import PAGE_BYTES
+from engine.shm.machine_layout import (
+    MACHINE_MAGIC,
+    MACHINE_VERSION,
+    MachineGeometry,
+    MachineHeader,
+    ProcessWord,
+)
+from engine.shm.memory import available_bytes
+from engine.shm.words import WORD_BYTES, word_view
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class MachineSegment:
+    """A mapped machine segment. Made by `create` (the supervisor) or `attach` (everybody else)."""
+
+    def __init__(self, fd: int, geometry: MachineGeometry) -> None:
+        """Maps an open memory file whose header is known to be right; owns `fd` from here on."""
+        self.fd = fd
+        self.geometry = geometry
+        status = os.fstat(fd)
+        self.identity = (status.st_dev, status.st_ino)  # the same for all who map this piece of memory
+        self._mapping = mmap.mmap(fd, geometry.total_bytes)
+        self.bytes = memoryview(self._mapping)
+        self.l1_area = self.bytes[geometry.l1_at :]  # `[l1_bytes]`, writable; without pages until `allocate`
+        self._probe = ByteLocks(fd)  # takes none: what it finds locked is somebody's
+        self._closed = False
+        not_for_children(self)
+
+    @classmethod
+    def create(cls, geometry: MachineGeometry) -> MachineSegment:
+        """A new one, in which nobody has counted anything.
+
+        Raises OutOfMemory, with the figures, if header and rows do not fit into what the machine or the control group
+        has left.
+        """
+        _check_memory("the machine segment", geometry.l1_at)
+        with contextlib.ExitStack() as undo:
+            try:
+                fd = os.memfd_create("nightscan-machine", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                undo.callback(os.close, fd)
+                os.ftruncate(fd, geometry.total_bytes)
+                os.posix_fallocate(fd, 0, geometry.l1_at)
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+                machine = cls(fd, geometry)
+            except OSError as error:
+                raise OutOfMemory(f"the machine segment needs {geometry.l1_at} bytes: {error}") from error
+            undo.pop_all()
+        machine._write_header()
+        return machine
+
+    @classmethod
+    def attach(cls, fd: int) -> MachineSegment:
+        """Maps the segment behind `fd` and owns `fd` from here on, even if it raises.
+
+        Raises ProtocolError if it is no machine segment, one of another version, or not sealed; OSError.
+        """
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, fd)
+            machine = cls(fd, _read_geometry(fd))
+            undo.pop_all()
+        return machine
+
+    def again(self) -> MachineSegment:
+        """The same segment, mapped for somebody who closes it by itself. Raises OSError."""
+        return self.attach(os.dup(self.fd))
+
+    def _write_header(self) -> None:
+        header = word_view(self.bytes, 0, PAGE_BYTES // WORD_BYTES)
+        header[MachineHeader.VERSION] = MACHINE_VERSION
+        header[MachineHeader.ROWS] = self.geometry.rows
+        header[MachineHeader.L1_BYTES] = self.geometry.l1_bytes
+        header[MachineHeader.TOTAL_BYTES] = self.geometry.total_bytes
+        header[MachineHeader.MAGIC] = MACHINE_MAGIC
+
+    def row(self, row: int) -> memoryview:
+        """The words of row `row`; it keeps the mapping alive. To write them is for whoever has the lock of the row."""
+        return word_view(self.bytes, self.geometry.row_at(row), ProcessWord.WORDS)
+
+    def is_live(self, row: int) -> bool:
+        """Whether a living process has row `row`."""
+        return self._probe.taken_elsewhere(self.geometry.row_at(row))
+
+    def process_totals(self) -> dict[str, int]:
+        """Every counter of PROCESS_COUNTERS over all who ever counted, every gauge over the processes that live.
+
+        Counters never fall, but for a machine segment that took this one's place.
+        """
+        words = self._words()
+        counters = words[:, ProcessWord.COUNTERS : ProcessWord.COUNTERS + len(PROCESS_COUNTERS)].sum(axis=0)
+        live = words[[self.is_live(row) for row in range(self.geometry.rows)]]
+        totals = dict(zip(PROCESS_COUNTERS, counters.tolist(), strict=True))
+        for word, name in enumerate(PROCESS_GAUGES, ProcessWord.GAUGES):
+            values = live[:, word]
+            totals[name] = int(values.max(initial=0) if name in GREATEST_GAUGES else values.sum())
+        return totals
+
+    def allocate(self, start: int, size: int) -> None:
+        """Makes sure that bytes `start` to `start + size` of `l1_area` have their pages: without, a store into them
+        could be the end of the process. May be repeated. Raises OutOfMemory, with the figures.
+        """
+        _check_memory("the L1 cache", size)
+        try:
+            os.posix_fallocate(self.fd, self.geometry.l1_at + start, size)
+        except OSError as error:
+            raise OutOfMemory(f"the L1 cache needs {size} bytes: {error}") from error
+
+    def close(self) -> None:
+        """Closes the descriptor and unmaps, or leaves the mapping to the views of it that still live. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._probe.close()
+        for view in (self.l1_area, self.bytes):
+            with contextlib.suppress(BufferError):  # somebody made an array of it
+                view.release()
+        with contextlib.suppress(BufferError):  # somebody still holds a view: the mapping goes with the last of them
+            self._mapping.close()
+        os.close(self.fd)
+
+    def let_go_in_child(self) -> None:
+        """In a forked child: rows and arenas are the parent's to write, whoever has views of them here."""
+        self.close()
+
+    def _words(self) -> NDArray[np.uint64]:
+        """A copy of all rows, `[rows, ProcessWord.WORDS]`, each word whole."""
+        count = self.geometry.rows * ProcessWord.WORDS
+        words = np.frombuffer(self.bytes, np.uint64, count, self.geometry.rows_at)
+        return words.reshape(self.geometry.rows, ProcessWord.WORDS).copy()
+
+
+def _check_memory(what: str, needed_bytes: int) -> None:
+    available = available_bytes()
+    if needed_bytes > available:
+        raise OutOfMemory(f"{what} needs {needed_bytes} bytes, {available} are available")
+
+
+def _read_geometry(fd: int) -> MachineGeometry:
+    words = memoryview(os.pread(fd, WORD_BYTES * 8, 0).ljust(WORD_BYTES * 8, b"\0")).cast("Q")
+    if words[MachineHeader.MAGIC] != MACHINE_MAGIC:
+        raise ProtocolError("not a machine segment of this engine")
+    if words[MachineHeader.VERSION] != MACHINE_VERSION:
+        version = words[MachineHeader.VERSION]
+        raise ProtocolError(f"machine segment has layout {version:#x}, this process knows {MACHINE_VERSION:#x}")
+    size, rows, l1_bytes = os.fstat(fd).st_size, words[MachineHeader.ROWS], words[MachineHeader.L1_BYTES]
+    if rows < 1 or l1_bytes % PAGE_BYTES or MachineGeometry(rows, l1_bytes).total_bytes != size:
+        raise ProtocolError(f"machine segment of {size} bytes does not fit its header ({rows} rows, {l1_bytes} bytes)")
+    if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        raise ProtocolError("machine segment is not sealed against resizing")
+    return MachineGeometry(rows, l1_bytes)

@@ -1,0 +1,80 @@
+"""Where everything lies in the machine segment: the only module that computes its offsets.
+
+Drawn in `engine/README.md`, "The bytes of the machine". Words as in `layout.py`; every area begins at a whole page.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.errors import InternalError
+from engine.observe.metrics import LENT_POOLS, PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.shm.layout import PAGE_BYTES
+from engine.shm.words import WORD_BYTES
+
+MACHINE_MAGIC = int.from_bytes(b"NIGHTMCH", "little")
+
+
+class MachineHeader:
+    """Word numbers in the header."""
+
+    MAGIC, VERSION, ROWS, L1_BYTES, TOTAL_BYTES = range(5)
+
+
+class ProcessWord:
+    """Word numbers in the row of a process."""
+
+    EPOCH, PID, START_TICKS = range(3)
+    LOANS = 8  # one word per pool of LENT_POOLS; see `engine/core/lending.py`
+    HOLDINGS = 12  # the same
+    COUNTERS = 16
+    GAUGES = 80
+    WORDS = 128
+
+
+# The names of the fields are part of the version: a process with other counters must not attach.
+MACHINE_VERSION = 1 << 32 | zlib.crc32(repr((PROCESS_COUNTERS, PROCESS_GAUGES, LENT_POOLS)).encode())
+
+SUPERVISOR_ROW = 0  # the others are for whoever comes
+
+
+@dataclass(frozen=True)
+class MachineGeometry:
+    """Sizes of the machine segment, and the byte offset of everything in it."""
+
+    rows: int  # most processes that count at a time
+    l1_bytes: int  # of the area for L1, a multiple of a page; 0: there is none
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.l1_bytes < 0 or self.l1_bytes % PAGE_BYTES:
+            raise InternalError(f"not the sizes of a machine segment: {self}")
+        rooms = (
+            (len(LENT_POOLS), ProcessWord.HOLDINGS - ProcessWord.LOANS),
+            (len(LENT_POOLS), ProcessWord.COUNTERS - ProcessWord.HOLDINGS),
+            (len(PROCESS_COUNTERS), ProcessWord.GAUGES - ProcessWord.COUNTERS),
+            (len(PROCESS_GAUGES), ProcessWord.WORDS - ProcessWord.GAUGES),
+        )
+        if any(count > room for count, room in rooms):
+            raise InternalError(f"what a process counts does not fit into its row: {rooms}")
+
+    @cached_property
+    def rows_at(self) -> int:
+        return PAGE_BYTES
+
+    @cached_property
+    def row_bytes(self) -> int:
+        return WORD_BYTES * ProcessWord.WORDS
+
+    @cached_property
+    def l1_at(self) -> int:
+        return self.rows_at + -(-self.rows * self.row_bytes // PAGE_BYTES) * PAGE_BYTES
+
+    @cached_property
+    def total_bytes(self) -> int:
+        return self.l1_at + self.l1_bytes
+
+    def row_at(self, row: int) -> int:
+        """Also the byte whose lock is the permission to write the row."""
+        return self.rows_at + self.row_bytes * row
