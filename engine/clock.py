@@ -11,6 +11,7 @@ from typing import Final
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+MS_PER_S = 1000
 LAST_NS = (1 << 63) - 1  # the latest moment that there is: what a shared word holds, read with or without a sign
 _ORDINARY_S = 1e6  # up to here a duration added to any moment is a moment
 

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.clock import NS_PER_S
+from engine.config import Settings
 from engine.observe.counters import Counters, Observed
 from engine.observe.metrics import (
     EXPORTED,
@@ -23,6 +24,8 @@ from engine.observe.metrics import (
     http_counter,
     latency_counter,
 )
+from engine.observe.store_families import store_families
+from engine.observe.store_stats import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,16 +40,18 @@ _PLAIN_COUNTERS = (
 )
 
 
-def exposition(client: Observed | None) -> bytes:
-    """All exported metrics, summed over deployments; without a client only their names."""
+def exposition(client: Observed | None, settings: Settings, totals: Totals | None = None) -> bytes:
+    """All exported metrics, summed over deployments; without a client, or totals, only the names of theirs."""
     registry = CollectorRegistry()
-    registry.register(_EngineCollector(client))
+    registry.register(_EngineCollector(client, settings, totals))
     return generate_latest(registry)
 
 
 class _EngineCollector(Collector):
-    def __init__(self, client: Observed | None) -> None:
+    def __init__(self, client: Observed | None, settings: Settings, totals: Totals | None) -> None:
         self._counters = [] if client is None else [client.counters(name) for name in client.known_deployments()]
+        self._settings = settings
+        self._totals = totals
 
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
@@ -60,6 +65,7 @@ class _EngineCollector(Collector):
             yield family
         yield from _instances(counters)
         yield from _slots(counters)
+        yield from store_families(self._totals, self._settings)
 
 
 def _sum(each: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -119,6 +119,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
     *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
     "l1.without_memory",  # 1: it was wanted, and there is none
     "journal.failing",  # 1: this process cannot write its part of it
+    "journal.moving",  # 1: the supervisor that moves records, whose backlog is the machine's
     "journal.backlog",  # records not yet where they are to be at last; of the supervisor that moves them
     "journal.oldest_at_ms",  # wall clock: when the oldest of these was answered; 0: there is none
 )
@@ -158,4 +159,16 @@ EXPORTED: tuple[Metric, ...] = (
     Metric("nightscan_engine_batches_total", "counter", "", ("instance",), "batches computed"),
     Metric("nightscan_engine_batched_requests_total", "counter", "", ("instance",), "items computed"),
     Metric("nightscan_engine_busy_seconds_total", "counter", "s", ("instance",), "time spent on batches"),
+    Metric("nightscan_engine_pool_connections", "gauge", "", ("pool", "state"), "connections of all processes"),
+    Metric("nightscan_engine_pool_opened_total", "counter", "", ("pool",), "connections that were opened"),
+    Metric("nightscan_engine_pool_lost_total", "counter", "", ("pool",), "connections that broke or were closed"),
+    Metric("nightscan_engine_pool_wait_seconds_total", "counter", "s", ("pool",), "waiting for a connection"),
+    Metric("nightscan_engine_breaker_open", "gauge", "", ("pool",), "1 while a process has given the server up"),
+    Metric("nightscan_engine_cache_lookups_total", "counter", "", ("level", "result"), "look-ups in the cache"),
+    Metric("nightscan_engine_cache_bytes", "gauge", "bytes", (), "what the L1 cache holds"),
+    Metric("nightscan_engine_single_flight_total", "counter", "", ("role",), "requests for the same by their role"),
+    Metric("nightscan_engine_journal_records_total", "counter", "", ("stage",), "records that came so far"),
+    Metric("nightscan_engine_journal_backlog", "gauge", "", (), "records that are not yet where they are to be"),
+    Metric("nightscan_engine_journal_oldest_seconds", "gauge", "s", (), "age of the oldest of these"),
+    Metric("nightscan_engine_fallbacks_total", "counter", "", ("outcome",), "requests given to the original API"),
 )

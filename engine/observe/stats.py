@@ -12,31 +12,23 @@ import psutil
 from engine.clock import NS_PER_S
 from engine.config import Settings
 from engine.observe.counters import Counters, Observed, latency_quantile_s
+from engine.observe.store_stats import Totals, cache, connection_pools, journal
 
 _MB = 1024 * 1024
 
 
-def optimization_stats(client: Observed | None, settings: Settings) -> dict[str, Any]:
-    """All sections; those of deployments are empty without a client."""
+def optimization_stats(client: Observed | None, settings: Settings, totals: Totals | None = None) -> dict[str, Any]:
+    """All sections; those of deployments are empty without a client. `totals`: of all processes, None while unknown."""
     found = {} if client is None else {name: client.counters(name) for name in client.deployments()}
+    kept = cache(totals, settings)
     return {
-        "connection_pools": _connection_pools(settings),
+        "connection_pools": connection_pools(totals, settings),
+        "cache": kept,
+        "journal": journal(totals, settings),
         "model_pools": {name: _model_pool(client, name, counters) for name, counters in found.items()},
         "batch_processing": {name: _batches(counters) for name, counters in found.items()},
-        "performance_metrics": {name: _performance(counters) for name, counters in found.items()},
+        "performance_metrics": {name: _performance(counters, kept["ttl_s"]) for name, counters in found.items()},
         "system_resources": _resources(),
-    }
-
-
-def _connection_pools(settings: Settings) -> dict[str, Any]:
-    return {
-        "database": {
-            "initialized": False,
-            "min_connections": settings.db_min_connections,
-            "max_connections": settings.db_max_connections,
-        },
-        "redis": {"initialized": False, "max_connections": settings.redis_max_connections},
-        "http": {"initialized": False, "max_connections": settings.http_max_connections},
     }
 
 
@@ -69,7 +61,7 @@ def _batches(counters: Counters) -> dict[str, Any]:
     }
 
 
-def _performance(counters: Counters) -> dict[str, Any]:
+def _performance(counters: Counters, cache_ttl_s: int | None) -> dict[str, Any]:
     totals = counters.lane_totals
     requests, succeeded = totals.get("requests", 0), totals.get("succeeded", 0)
     hits, misses = totals.get("cache_hits", 0), totals.get("cache_misses", 0)
@@ -81,7 +73,7 @@ def _performance(counters: Counters) -> dict[str, Any]:
         "cache_hits": hits,
         "cache_misses": misses,
         "cache_hit_rate": hits / (hits + misses) if hits + misses else 0.0,
-        "cache_ttl_s": None,  # nothing expires where nothing is kept
+        "cache_ttl_s": cache_ttl_s,  # None: nothing expires where nothing is kept
         "error_rate": totals.get("failed", 0) / requests if requests else 0.0,
         "refused_requests": totals.get("refused", 0),
         "expired_requests": totals.get("expired", 0),

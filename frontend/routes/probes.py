@@ -121,7 +121,7 @@ class Metrics(_Probe):
     """`GET /metrics`: Prometheus text."""
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
-        return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], exposition(client))
+        return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], exposition(client, self._context.settings))
 
 
 def iso_now() -> str:

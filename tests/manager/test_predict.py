@@ -295,8 +295,9 @@ def test_the_published_statistics(manager: SyncModelServingManager, deploy: Depl
     manager.predict("counted", audio(1), "late", timeout=0.0)
     wait_until(lambda: _usage(manager) == 5, "the instances have counted what they have answered")
     stats = manager.get_optimization_stats()
-    assert stats["connection_pools"]["database"] == {"initialized": False, "min_connections": 5, "max_connections": 20}
-    assert stats["connection_pools"]["redis"] == {"initialized": False, "max_connections": 15}
+    published = {"database": {"min_connections": 5, "max_connections": 20}, "redis": {"max_connections": 15}}
+    for name, bounds in published.items():
+        assert {"initialized": False, **bounds}.items() <= stats["connection_pools"][name].items()
     pool = stats["model_pools"]["counted"]
     assert pool["deployment_id"] == "counted" and pool["warmup_complete"] is True
     assert pool["pool_size"] == len(pool["usage_per_instance"]) and sum(pool["usage_per_instance"]) == 5

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from engine.client import EngineClient
+from engine.config import Settings
 from engine.errors import EngineError
 from engine.observe.exposition import exposition
 from engine.observe.metrics import LATENCY_BOUNDS_S, latency_counter
@@ -64,7 +65,7 @@ class Watch:
 def counters(client: EngineClient) -> dict[str, float]:
     """All that are exported, summed over instances."""
     found: dict[str, float] = {}
-    for line in exposition(client).decode().splitlines():
+    for line in exposition(client, Settings()).decode().splitlines():
         name, _, value = line.rpartition(" ")
         if line.startswith("#") or name.startswith(("nightscan_ml_queue", "nightscan_engine_slots")):
             continue

@@ -1,0 +1,58 @@
+"""Why the engine is not well although it serves: what is configured to be kept, and is not.
+
+The same from every process: it follows from what is counted and from the settings, and from nothing before.
+"""
+
+from __future__ import annotations
+
+from engine.config import Settings
+from engine.core.breaker import BreakerState
+from engine.observe.store_stats import Totals, configured_pools, journal_backend, oldest_s
+
+# A batch goes to SQLite four times a second, to Postgres as often; a backlog as old as this does not get smaller.
+BEHIND_S = 15.0
+
+_AWAY = {
+    "database": "Postgres does not answer: the journal is kept here until it does",
+    "redis": "Redis does not answer: answers are cached on this machine alone",
+    "http": "the original API does not answer: there is no fallback",
+}
+
+
+def store_reasons(totals: Totals | None, settings: Settings) -> list[str]:
+    """A line for each trouble of a store; none of them keeps a request from being answered."""
+    if totals is None:
+        return []
+    configured = configured_pools(settings)
+    reasons = [
+        text
+        for pool, text in _AWAY.items()
+        if configured[pool] and totals[f"{pool}.breaker"] != BreakerState.CLOSED
+    ]
+    if settings.cache_l1_mb and totals["l1.without_memory"]:
+        reasons.append("there is no memory for the L1 cache")
+    return [*reasons, *_journal_reasons(totals, settings)]
+
+
+def connected(totals: Totals | None, pool: str) -> bool:
+    """Whether some process has a connection of `pool` to a server that answers."""
+    if totals is None or totals[f"{pool}.breaker"] == BreakerState.OPEN:
+        return False
+    return totals[f"{pool}.in_use"] + totals[f"{pool}.idle"] > 0
+
+
+def _journal_reasons(totals: Totals, settings: Settings) -> list[str]:
+    backend = journal_backend(settings)
+    if backend == "off":
+        return []
+    reasons = ["the journal cannot be written"] if totals["journal.failing"] else []
+    behind_s = oldest_s(totals)
+    if totals["journal.backlog"] and behind_s > BEHIND_S:
+        reasons.append(
+            f"the journal is behind: {totals['journal.backlog']} records are not yet in {_NAMES[backend]}, "
+            f"the oldest for {behind_s:.0f} s"
+        )
+    return reasons
+
+
+_NAMES = {"sqlite": "SQLite", "postgres": "Postgres"}

@@ -1,0 +1,19 @@
+"""Figures of processes that a test makes up."""
+
+from __future__ import annotations
+
+from engine.config import Settings
+from engine.observe.metrics import PROCESS_COUNTERS, PROCESS_GAUGES
+
+REDIS, POSTGRES = "redis://:hunter2@cache/1", "postgresql://app:hunter2@db/app"
+EVERYTHING = Settings(redis_url=REDIS, database_url=POSTGRES, original_api_url="http://original")
+NOTHING = Settings(cache_l1_mb=0, journal="off")
+
+
+def totals(**counted: int) -> dict[str, int]:
+    """Nothing but `counted`; `__` in a name stands for the point."""
+    found = dict.fromkeys((*PROCESS_COUNTERS, *PROCESS_GAUGES), 0)
+    for name, value in counted.items():
+        assert name.replace("__", ".") in found or name in ("l1__entries", "l1__bytes"), name
+        found[name.replace("__", ".")] = value
+    return found
