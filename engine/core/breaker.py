@@ -38,6 +38,12 @@ class Breaker:
             return True
         return self.state is BreakerState.CLOSED
 
+    def refuses(self, now_ns: int) -> bool:
+        """Whether `may_try` would say no. Asking this changes nothing."""
+        if self.state is BreakerState.OPEN:
+            return now_ns < self._retry_at_ns
+        return self.state is BreakerState.HALF_OPEN
+
     def succeeded(self) -> None:
         """The server has answered."""
         self._failures = 0

@@ -55,3 +55,12 @@ def test_whatever_happens_pauses_are_bounded_and_one_success_closes_it() -> None
                 breaker.failed(now_ns)
         if breaker.state is BreakerState.OPEN:
             assert breaker.may_try(now_ns + LONGEST_PAUSE_NS), seed
+
+
+def test_whether_it_would_refuse_can_be_asked_without_taking_the_one_attempt() -> None:
+    breaker = Breaker(failures_to_open=1)
+    assert not breaker.refuses(0)
+    breaker.failed(0)
+    assert breaker.refuses(FIRST_PAUSE_NS - 1)
+    assert not breaker.refuses(FIRST_PAUSE_NS) and not breaker.refuses(FIRST_PAUSE_NS), "asking is no attempt"
+    assert breaker.may_try(FIRST_PAUSE_NS) and breaker.refuses(FIRST_PAUSE_NS), "somebody is at it"

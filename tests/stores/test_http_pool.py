@@ -1,0 +1,297 @@
+"""Connections to the original API: bounded in number, in time and in what they bring, whatever the server does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from engine.clock import Deadline
+from engine.core.breaker import BreakerState
+from engine.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EngineClosed,
+    EngineError,
+    InheritedByFork,
+    PoolExhausted,
+    StoreUnavailable,
+)
+from engine.stores import http_calls, http_pool
+from engine.stores.http_calls import HttpCall
+from engine.stores.http_line import MAX_ANSWER_BYTES, AnswerTooLarge, HttpQuestion
+from engine.stores.http_pool import HttpPool
+from tests.support.original import ANSWER, How, Original, original_server
+from tests.support.wait import wait_for
+
+QUESTION = HttpQuestion("/api/predict", {"content-type": "audio/wav"}, b"RIFF....WAVE")
+LONG_S = 30.0  # nothing here takes that long unless it hangs
+
+
+@pytest.fixture
+def original() -> Iterator[Original]:
+    with original_server() as server:
+        yield server
+
+
+def pool_for(url: str, at_first: int = 4, connect_timeout_s: float = 5.0) -> HttpPool:
+    pool = HttpPool(url, most=100, at_first=at_first, connect_timeout_s=connect_timeout_s)
+    pool.open()
+    return pool
+
+
+@pytest.fixture
+def pool(original: Original) -> Iterator[HttpPool]:
+    made = pool_for(original.url)
+    yield made
+    made.close()
+
+
+def ask(pool: HttpPool, within_s: float = LONG_S) -> HttpCall:
+    return pool.ask(QUESTION, Deadline.after_s(within_s))
+
+
+def error_of(call: HttpCall) -> EngineError:
+    with pytest.raises(EngineError) as raised:
+        call.result()
+    return raised.value
+
+
+@pytest.mark.parametrize("how", [How.ANSWER, How.CHUNKED, How.CLOSED_END])
+def test_an_answer_comes_complete_however_it_is_framed(original: Original, pool: HttpPool, how: How) -> None:
+    original.how, original.status, original.body = how, 422, b"x" * 300_000
+    answer = ask(pool).result()
+    assert (answer.status, answer.body) == (422, original.body)
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_connection_is_used_again(original: Original, pool: HttpPool) -> None:
+    for _ in range(5):
+        assert ask(pool).result().body == ANSWER
+    found = pool.statistics()
+    assert original.connections == 1 and (found.opened, found.idle, found.in_use, found.lost) == (1, 1, 0, 0)
+
+
+def test_one_that_the_server_has_closed_meanwhile_costs_nothing(original: Original, pool: HttpPool) -> None:
+    ask(pool).result()
+    original.hang_up()
+    wait_for(lambda: original.open_connections == 0, "the server has closed it")
+    assert ask(pool).result().body == ANSWER
+    assert (pool.statistics().lost, pool.statistics().errors) == (1, 0)
+
+
+def test_one_that_the_server_closes_as_it_is_used_again_is_tried_once_more(original: Original, pool: HttpPool) -> None:
+    ask(pool).result()
+    original.how = How.HANG_UP
+    assert isinstance(error_of(ask(pool)), StoreUnavailable), "the second connection was closed as well"
+    assert original.requests == [b"POST /api/predict HTTP/1.1"] * 3
+
+
+def test_a_server_that_keeps_no_connection_is_no_worse(original: Original, pool: HttpPool) -> None:
+    original.keeps_alive = False
+    assert [ask(pool).result().body for _ in range(3)] == [ANSWER] * 3
+    assert pool.statistics().opened == 3 and pool.statistics().idle == 0
+
+
+@pytest.mark.parametrize("how", [How.SLOW, How.DRIP, How.DRIP_HEAD])
+def test_a_server_that_never_comes_to_an_end_is_cut_off_at_the_deadline(
+    original: Original, pool: HttpPool, how: How
+) -> None:
+    original.how = how
+    assert isinstance(error_of(ask(pool, within_s=0.3)), DeadlineExceeded)
+    wait_for(lambda: original.open_connections == 0, "its connection is given up", timeout_s=5)
+    wait_for(lambda: pool.statistics().in_use == 0, "and so is the thread")
+    original.how = How.ANSWER
+    assert ask(pool).result().body == ANSWER
+
+
+def test_a_body_that_nobody_reads_is_cut_off_too(pool: HttpPool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        deaf = pool_for(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        question = QUESTION._replace(body=bytes(32 * 1024 * 1024))
+        with closing(deaf):
+            assert isinstance(error_of(deaf.ask(question, Deadline.after_s(0.3))), DeadlineExceeded)
+            wait_for(lambda: deaf.statistics().in_use == 0, "the thread is free")
+
+
+@pytest.mark.parametrize("how", [How.CUT, How.NO_HTTP, How.HANG_UP])
+def test_half_an_answer_is_none(original: Original, pool: HttpPool, how: How) -> None:
+    original.how = how
+    assert type(error_of(ask(pool))) is StoreUnavailable
+    assert pool.statistics().errors == 1
+
+
+def test_an_answer_of_16_mb_is_handed_on_and_a_larger_one_is_not(original: Original, pool: HttpPool) -> None:
+    original.body = bytes(MAX_ANSWER_BYTES)
+    assert ask(pool).result().body == original.body
+    original.body = bytes(MAX_ANSWER_BYTES + 1)
+    for _ in range(4):  # more than would open the circuit
+        assert isinstance(error_of(ask(pool)), AnswerTooLarge)
+    assert pool.statistics().breaker is BreakerState.CLOSED, "it does answer"
+
+
+def test_what_nobody_waits_for_is_given_up(original: Original, pool: HttpPool) -> None:
+    original.how = How.SLOW
+    call = ask(pool)
+    wait_for(lambda: len(original.requests) == 1, "it is asked")
+    call.cancel()
+    assert call.is_done
+    wait_for(lambda: original.open_connections == 0, "the connection is closed")
+    wait_for(lambda: pool.statistics().in_use == 0, "and so is the thread")
+    assert pool.statistics().breaker is BreakerState.CLOSED, "who hangs up says nothing of the server"
+
+
+def test_the_circuit_opens_and_closes_again_by_itself(original: Original, pool: HttpPool) -> None:
+    original.how = How.HANG_UP
+    for _ in range(3):
+        error_of(ask(pool))
+    wait_for(lambda: pool.statistics().breaker is BreakerState.OPEN, "it is open")
+    asked = len(original.requests)
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        ask(pool).result()
+    assert len(original.requests) == asked, "it is left alone"
+    original.how = How.ANSWER
+
+    def answers() -> bool:
+        try:
+            return ask(pool).result().body == ANSWER
+        except StoreUnavailable:
+            return False
+
+    wait_for(answers, "it is tried again", timeout_s=5)
+    assert pool.statistics().breaker is BreakerState.CLOSED
+
+
+def test_those_who_wait_for_a_connection_are_told_when_the_circuit_opens(original: Original) -> None:
+    original.how = How.SLOW
+    with closing(pool_for(original.url, at_first=3)) as pool:
+        patient = [ask(pool) for _ in range(20)]
+        wait_for(lambda: len(original.requests) == 3, "three are asked, the others wait")
+        original.how = How.HANG_UP
+        original.hang_up()
+        assert all(type(error_of(call)) is StoreUnavailable for call in patient)
+    assert original.connections <= 3 + 2, "after three failures nobody else is asked"
+
+
+def test_no_more_connections_than_allowed_and_every_call_is_over_by_its_deadline(original: Original) -> None:
+    original.how = How.DRIP
+    with closing(pool_for(original.url, at_first=5)) as pool:
+        begun = time.monotonic()
+        calls = [ask(pool, within_s=0.5 + 0.01 * (k % 10)) for k in range(64)]
+        used: list[int] = []
+
+        def all_over() -> bool:
+            used.append(pool.statistics().in_use)
+            return all(call.is_done for call in calls)
+
+        wait_for(all_over, "every call is over", timeout_s=LONG_S)
+        assert time.monotonic() - begun < LONG_S / 2 and max(used) == 5
+        assert all(isinstance(error_of(call), (DeadlineExceeded, StoreUnavailable)) for call in calls)
+
+
+def test_a_full_queue_is_a_refusal_at_once(original: Original, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_calls, "MOST_WAITING", 3)
+    monkeypatch.setattr(http_calls, "MOST_THREADS", 2)
+    original.how = How.SLOW
+    with closing(pool_for(original.url, at_first=2)) as pool:
+        calls = []
+        for _ in range(2):
+            calls.append(ask(pool))
+            wait_for(lambda: len(original.requests) == len(calls), "it is asked")
+        calls += [ask(pool) for _ in range(3)]
+        with pytest.raises(PoolExhausted):
+            ask(pool)
+        calls[-1].cancel()
+        calls.append(ask(pool))
+        assert pool.statistics().waiting == 3, "the one that was given up makes room"
+
+
+def test_a_share_that_shrinks_closes_connections_before_it_says_so(original: Original, pool: HttpPool) -> None:
+    said: list[tuple[int, int]] = []
+    share = 3
+
+    def hold(connections: int) -> None:
+        said.append((connections, original.open_connections))
+
+    pool.borrow(lambda: share, hold)
+    wait_for(lambda: said and said[-1][0] == 3, "the share is seen")
+    with pool.acquire(5) as first, pool.acquire(5) as second, pool.acquire(5) as third:
+        for line in (first, second, third):
+            line.connect(Deadline.after_s(5))
+        with pytest.raises(PoolExhausted):
+            with pool.acquire(0.01):
+                pass
+        share = 1
+        wait_for(lambda: pool.statistics().max_connections == 1, "it opens no more")
+        assert said[-1][0] == 3, "but has them still"
+    wait_for(lambda: said[-1][0] == 1, "it says what it has")
+    wait_for(lambda: original.open_connections == 1, "the others are closed")
+    share = 0
+    wait_for(lambda: said[-1][0] == 0, "nothing is left")
+    assert pool.statistics().idle == 0
+    waiting = ask(pool)
+    wait_for(lambda: pool.statistics().waiting == 1, "with no share it waits")
+    share = 1
+    assert waiting.result().body == ANSWER
+
+
+def test_idle_connections_are_closed(original: Original, pool: HttpPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(pool).result()
+    monkeypatch.setattr(http_pool, "IDLE_S", 0.0)
+    wait_for(lambda: original.open_connections == 0, "it is closed")
+    assert pool.statistics().idle == 0
+
+
+def test_close_ends_every_call_and_thread(original: Original) -> None:
+    original.how = How.SLOW
+    pool = pool_for(original.url, at_first=2)
+    calls = [ask(pool) for _ in range(6)]
+    wait_for(lambda: len(original.requests) == 2, "two are asked")
+    pool.close()
+    assert all(isinstance(error_of(call), EngineClosed) for call in calls)
+    with pytest.raises(EngineClosed):
+        ask(pool)
+    pool.close()
+    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("http-")], "no thread is left")
+
+
+def test_a_forked_child_is_told_and_the_parents_connection_goes_on(original: Original, pool: HttpPool) -> None:
+    ask(pool).result()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ask(pool)
+        except InheritedByFork:
+            pool.close()
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert ask(pool).result().body == ANSWER and original.connections == 1
+
+
+def test_wait_ready_tells_whether_it_accepts(original: Original, pool: HttpPool) -> None:
+    assert pool.wait_ready(5)
+    original.stop()
+    assert not pool.wait_ready(5)
+
+
+def test_who_asks_without_waiting_is_called_back(original: Original, pool: HttpPool) -> None:
+    told = threading.Event()
+    call = ask(pool)
+    call.add_done_callback(told.set)
+    assert told.wait(10) and call.result().body == ANSWER
+    again = threading.Event()
+    call.add_done_callback(again.set)
+    assert again.is_set(), "it was over"
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "http://", "http://[::1", "http://host:99999999/", "nonsense"])
+def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        HttpPool(url, most=1, at_first=1, connect_timeout_s=1)
+    assert url not in str(raised.value)
