@@ -46,6 +46,10 @@ class ByteLocks:
         found = fcntl.fcntl(self._checked(), fcntl.F_OFD_GETLK, asked)
         return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
 
+    def fileno(self) -> int:
+        """The descriptor of the file that the locks are on. Raises InternalError once closed."""
+        return self._checked()
+
     def close(self) -> None:
         """Gives everything back. Idempotent."""
         fd, self._fd = self._fd, -1

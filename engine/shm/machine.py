@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from engine.errors import OutOfMemory, ProtocolError
 from engine.observe.metrics import GREATEST_GAUGES, PROCESS_COUNTERS, PROCESS_GAUGES
 from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
+from engine.shm.l1 import L1, geometry_of, prepare_cache
 from engine.shm.layout import PAGE_BYTES
 from engine.shm.machine_layout import (
     MACHINE_MAGIC,
@@ -44,7 +46,7 @@ class MachineSegment:
         self.identity = (status.st_dev, status.st_ino)  # the same for all who map this piece of memory
         self._mapping = mmap.mmap(fd, geometry.total_bytes)
         self.bytes = memoryview(self._mapping)
-        self.l1_area = self.bytes[geometry.l1_at :]  # `[l1_bytes]`, writable; without pages until `allocate`
+        self.l1_area = self.bytes[geometry.l1_at :]  # `[l1_bytes]`, writable; its pages come as `L1` asks for them
         self._probe = ByteLocks(fd)  # takes none: what it finds locked is somebody's
         self._closed = False
         not_for_children(self)
@@ -68,6 +70,8 @@ class MachineSegment:
             except OSError as error:
                 raise OutOfMemory(f"the machine segment needs {geometry.l1_at} bytes: {error}") from error
             undo.pop_all()
+        if geometry.l1_bytes:
+            prepare_cache(fd, geometry.l1_at, machine.l1_area, geometry.l1_writers)
         machine._write_header()
         return machine
 
@@ -117,16 +121,6 @@ class MachineSegment:
             totals[name] = int(values.max(initial=0) if name in GREATEST_GAUGES else values.sum())
         return totals
 
-    def allocate(self, start: int, size: int) -> None:
-        """Makes sure that bytes `start` to `start + size` of `l1_area` have their pages: without, a store into them
-        could be the end of the process. May be repeated. Raises OutOfMemory, with the figures.
-        """
-        _check_memory("the L1 cache", size)
-        try:
-            os.posix_fallocate(self.fd, self.geometry.l1_at + start, size)
-        except OSError as error:
-            raise OutOfMemory(f"the L1 cache needs {size} bytes: {error}") from error
-
     def close(self) -> None:
         """Closes the descriptor and unmaps, or leaves the mapping to the views of it that still live. Idempotent."""
         if self._closed:
@@ -149,6 +143,13 @@ class MachineSegment:
         count = self.geometry.rows * ProcessWord.WORDS
         words = np.frombuffer(self.bytes, np.uint64, count, self.geometry.rows_at)
         return words.reshape(self.geometry.rows, ProcessWord.WORDS).copy()
+
+
+def open_l1(machine: MachineSegment, count: Callable[[str, int], object]) -> L1 | None:
+    """The cache in this segment, for one process that closes it; None if there is none. Raises OSError."""
+    if geometry_of(machine.l1_area) is None:
+        return None
+    return L1(machine.fd, machine.geometry.l1_at, machine.l1_area, count)
 
 
 def _check_memory(what: str, needed_bytes: int) -> None:

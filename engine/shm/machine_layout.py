@@ -46,6 +46,7 @@ class MachineGeometry:
 
     rows: int  # most processes that count at a time
     l1_bytes: int  # of the area for L1, a multiple of a page; 0: there is none
+    l1_writers: int = 1  # processes that shall each have an arena of it; asked when it is made only
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.l1_bytes < 0 or self.l1_bytes % PAGE_BYTES:

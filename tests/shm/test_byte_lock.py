@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -22,7 +23,9 @@ def fd() -> Iterator[int]:
 def holder_of(fd: int, offset: int) -> int:
     """A child that has locked a byte of the file, and lives until it is killed."""
     read_end, write_end = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of the thread that bounds the test
+        pid = os.fork()
     if pid == 0:
         ByteLocks(fd).try_lock(offset)
         os.write(write_end, b"x")

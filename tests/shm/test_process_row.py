@@ -82,28 +82,17 @@ def ended(process: subprocess.Popen[str]) -> int:
 
 def test_all_who_attach_see_the_same_bytes(machine: MachineSegment) -> None:
     other = machine.again()
-    machine.allocate(0, PAGE_BYTES)
+    os.posix_fallocate(machine.fd, machine.geometry.l1_at, PAGE_BYTES)
     machine.l1_area[5] = 77
     assert (other.l1_area[5], len(other.l1_area), other.identity) == (77, L1_BYTES, machine.identity)
     other.close()
     other.close()
 
 
-def test_pages_of_the_cache_come_when_they_are_asked_for(machine: MachineSegment) -> None:
-    before = os.fstat(machine.fd).st_blocks
-    machine.allocate(PAGE_BYTES, 3 * PAGE_BYTES)
-    machine.allocate(PAGE_BYTES, 3 * PAGE_BYTES)
-    assert (os.fstat(machine.fd).st_blocks - before) * 512 == 3 * PAGE_BYTES
-
-
-def test_too_little_memory_is_refused_with_the_figure(
-    machine: MachineSegment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_is_refused_with_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_module, "available_bytes", lambda: 4096)
     with pytest.raises(OutOfMemory, match="4096 are available"):
         MachineSegment.create(MachineGeometry(ROWS, 0))
-    with pytest.raises(OutOfMemory, match="needs 8192 bytes"):
-        machine.allocate(0, 8192)
 
 
 def test_what_is_no_machine_segment_is_refused(machine: MachineSegment) -> None:
