@@ -41,7 +41,7 @@ def test_every_word_is_documented_where_it_lies(heading: str, declared: dict[str
 
 
 def test_every_crash_point_is_named() -> None:
-    source = "".join(path.read_text() for path in (ENGINE / "shm").glob("*.py"))
+    source = "".join(path.read_text() for room in ("shm", "stores") for path in (ENGINE / room).glob("*.py"))
     section = README.split("Named places", 1)[1].split("## ", 1)[0]
     named = set(re.findall(r"`([a-z]+\.[a-z]+)`", section)) - {"crash_points.py"}
     assert named == set(re.findall(r'reach\("([\w.]+)"\)', source))
