@@ -5,9 +5,19 @@ The same from every process: it follows from what is counted and from the settin
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.config import Settings
 from engine.core.breaker import BreakerState
-from engine.observe.store_stats import Totals, configured_pools, journal_backend, oldest_s
+from engine.observe.store_stats import (
+    Totals,
+    cache,
+    configured_pools,
+    connection_pools,
+    journal,
+    journal_backend,
+    oldest_s,
+)
 
 # A batch goes to SQLite four times a second, to Postgres as often; a backlog as old as this does not get smaller.
 BEHIND_S = 15.0
@@ -32,6 +42,16 @@ def store_reasons(totals: Totals | None, settings: Settings) -> list[str]:
     if settings.cache_l1_mb and totals["l1.without_memory"]:
         reasons.append("there is no memory for the L1 cache")
     return [*reasons, *_journal_reasons(totals, settings)]
+
+
+def stores_seen(totals: Totals | None, settings: Settings) -> dict[str, Any]:
+    """Pools, cache and journal as the statistics have them, and why they are not well."""
+    return {
+        "connection_pools": connection_pools(totals, settings),
+        "cache": cache(totals, settings),
+        "journal": journal(totals, settings),
+        "reasons": store_reasons(totals, settings),
+    }
 
 
 def connected(totals: Totals | None, pool: str) -> bool:

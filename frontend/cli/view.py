@@ -11,6 +11,7 @@ from rich.table import Table
 
 from engine.config import EffectiveSetting
 from frontend.attach_wait import lacking_lanes
+from frontend.cli.store_view import store_rows
 
 _PIPE_WIDTH = 160
 
@@ -22,15 +23,19 @@ def config_view(settings: Iterable[EffectiveSetting]) -> str:
 
 
 def status_view(status: dict[str, Any]) -> str:
-    """Deployments and their instances, and above them what the supervisor cannot do just now."""
+    """Deployments with their instances, then stores; above them what is not as it should be."""
     supervisor = status.get("supervisor", {})
     head = f"supervisor {supervisor.get('pid')}, up {supervisor.get('uptime_s', 0):.0f} s, "
     head += f"{len(status.get('frontends', []))} frontends\n"
     for trouble in status.get("health", {}).get("troubles", []):
         times, since_s = trouble["count"], trouble["since_s"]
         head += f"degraded: {trouble['step']}: {trouble['error']} ({times} times in {since_s:.0f} s, tried again)\n"
+    for reason in status.get("stores", {}).get("reasons", []):
+        head += f"degraded: {reason}\n"
     rows = [row for deployment in status.get("deployments", []) for row in _deployment_rows(deployment)]
-    return head + _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
+    deployments = _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
+    stores = list(store_rows(status))
+    return head + deployments + ("\n" + _table(("store", "state", "figures"), stores) if stores else "")
 
 
 def prediction_view(answer: dict[str, Any]) -> str:
