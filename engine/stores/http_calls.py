@@ -93,9 +93,8 @@ class HttpCall:
 class HttpCalls:
     """Calls that wait and threads that ask, over connections from `acquire`. For any thread."""
 
-    def __init__(self, acquire: Acquire, *, threads: int) -> None:
+    def __init__(self, acquire: Acquire) -> None:
         self._acquire = acquire
-        self._most_threads = min(threads, MOST_THREADS)
         self._changed = threading.Condition()  # around all that follows
         self._queue: deque[HttpCall] = deque()
         self._live: set[HttpCall] = set()  # waiting or being asked
@@ -119,7 +118,7 @@ class HttpCalls:
             self._live.add(call)
             if self._idle_threads >= len(self._queue):
                 self._changed.notify()
-            elif len(self._threads) < self._most_threads:
+            elif len(self._threads) < MOST_THREADS:
                 self._start_thread()
         self._watch.wake()
         return call

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.core.breaker import Breaker
 from engine.errors import EngineClosed, InheritedByFork, PoolExhausted, StoreUnavailable
 from engine.shm.forked import not_for_children
+from engine.shm.process_row import ProcessRow
 from engine.stores.http_calls import HttpCall, HttpCalls
 from engine.stores.http_line import HttpLine, HttpOrigin, HttpQuestion
 from engine.stores.pool import PoolStatistics
+from engine.stores.pool_report import PoolReport
 from engine.stores.ticker import Ticker
 
+POOL = "http"  # in the row of the process
 TICK_S = 0.05  # between two looks at what has been lent
 IDLE_S = 30.0  # after which an idle connection is closed; arbitrary
 _CLOSE_S = 1.0
@@ -30,18 +33,18 @@ _LOG = logging.getLogger(__name__)
 class HttpPool:
     """A `ConnectionPool[HttpLine]`, and `ask` for those who must not wait in a thread.
 
-    `most`: connections of all processes together. Until it is told by `borrow` what it may have of them, it takes
-    `at_first`. One lock, around lists and numbers only: connecting, asking and closing happen outside.
+    How many connections it may have is `row.share(POOL)`, looked at every TICK_S; there too it shows what it does. One
+    lock, around lists and numbers only: connecting, asking and closing happen outside.
     """
 
-    def __init__(self, url: str, *, most: int, at_first: int, connect_timeout_s: float) -> None:
+    def __init__(self, url: str, row: ProcessRow, *, connect_timeout_s: float) -> None:
         """Raises ConfigError for a URL that is none."""
         self._origin = HttpOrigin.of(url)
         self._connect_timeout_s = connect_timeout_s
+        self._row = row
+        self._report = PoolReport(row, POOL)  # of the pool's own thread, and of `close` after it
         self._changed = threading.Condition()  # around all that follows
-        self._allowed: Callable[[], int] = lambda: at_first
-        self._hold: Callable[[int], object] = lambda _: None
-        self._limit = at_first  # what was last acknowledged; only `_acknowledge` changes it
+        self._limit = 0  # the share that was seen last; only `_maintain` changes it
         self._idle: list[HttpLine] = []  # the one used last at the end
         self._in_use = 0
         self._waiting = 0
@@ -50,21 +53,13 @@ class HttpPool:
         self._breaker = Breaker()
         self._is_closed = self._is_inherited = False
         self._ticker = Ticker(self._maintain, name="http-pool")
-        self._calls = HttpCalls(self.acquire, threads=most)
+        self._calls = HttpCalls(self.acquire)
         not_for_children(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Nothing is connected before somebody asks: the original API is needed while the engine is away."""
-        self._ticker.wake()
-
-    def borrow(self, allowed: Callable[[], int], hold: Callable[[int], object]) -> None:
-        """From now on `allowed()` is how many connections this process may have; `hold(n)` tells that it will not
-        have more than n, and is called whenever that changes. Both are called under a lock and must not wait.
-        """
-        with self._changed:
-            self._allowed, self._hold = allowed, hold
         self._ticker.wake()
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -89,6 +84,9 @@ class HttpPool:
         self._ticker.close(_CLOSE_S)
         for line in idle:
             line.close()
+        self._row.hold(POOL, self._in_use)
+        self._report.show(self.statistics())
+        self._report.end()
 
     def let_go_in_child(self) -> None:
         """In a forked child: the parent's connections would mix up two processes' answers."""
@@ -196,7 +194,7 @@ class HttpPool:
     def _maintain(self) -> float:
         """One turn of the pool's own thread; takes the lock."""
         with self._changed:
-            allowed = max(0, self._allowed())
+            allowed = self._row.share(POOL)
             oldest_ns = now_ns() - int(IDLE_S * NS_PER_S)
             surplus = self._in_use + len(self._idle) - allowed
             expired = sum(line.idle_since_ns < oldest_ns for line in self._idle)
@@ -208,5 +206,6 @@ class HttpPool:
         for line in closing:
             line.close()
         with self._changed:  # only now: what is told must be true of what the server has
-            self._hold(max(self._limit, self._in_use + len(self._idle)))
+            self._row.hold(POOL, max(self._limit, self._in_use + len(self._idle)))
+        self._report.show(self.statistics())
         return TICK_S

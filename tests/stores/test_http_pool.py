@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import pytest
@@ -22,6 +22,7 @@ from engine.errors import (
     PoolExhausted,
     StoreUnavailable,
 )
+from engine.shm.process_row import ProcessRow
 from engine.stores import http_calls, http_pool
 from engine.stores.http_calls import HttpCall
 from engine.stores.http_line import MAX_ANSWER_BYTES, AnswerTooLarge, HttpQuestion
@@ -39,8 +40,8 @@ def original() -> Iterator[Original]:
         yield server
 
 
-def pool_for(url: str, at_first: int = 4, connect_timeout_s: float = 5.0) -> HttpPool:
-    pool = HttpPool(url, most=100, at_first=at_first, connect_timeout_s=connect_timeout_s)
+def pool_for(url: str, share: int = 4, connect_timeout_s: float = 5.0) -> HttpPool:
+    pool = HttpPool(url, ProcessRow.private({"http": share}), connect_timeout_s=connect_timeout_s)
     pool.open()
     return pool
 
@@ -169,7 +170,7 @@ def test_the_circuit_opens_and_closes_again_by_itself(original: Original, pool: 
 
 def test_those_who_wait_for_a_connection_are_told_when_the_circuit_opens(original: Original) -> None:
     original.how = How.SLOW
-    with closing(pool_for(original.url, at_first=3)) as pool:
+    with closing(pool_for(original.url, share=3)) as pool:
         patient = [ask(pool) for _ in range(20)]
         wait_for(lambda: len(original.requests) == 3, "three are asked, the others wait")
         original.how = How.HANG_UP
@@ -180,7 +181,7 @@ def test_those_who_wait_for_a_connection_are_told_when_the_circuit_opens(origina
 
 def test_no_more_connections_than_allowed_and_every_call_is_over_by_its_deadline(original: Original) -> None:
     original.how = How.DRIP
-    with closing(pool_for(original.url, at_first=5)) as pool:
+    with closing(pool_for(original.url, share=5)) as pool:
         begun = time.monotonic()
         calls = [ask(pool, within_s=0.5 + 0.01 * (k % 10)) for k in range(64)]
         used: list[int] = []
@@ -198,7 +199,7 @@ def test_a_full_queue_is_a_refusal_at_once(original: Original, monkeypatch: pyte
     monkeypatch.setattr(http_calls, "MOST_WAITING", 3)
     monkeypatch.setattr(http_calls, "MOST_THREADS", 2)
     original.how = How.SLOW
-    with closing(pool_for(original.url, at_first=2)) as pool:
+    with closing(pool_for(original.url, share=2)) as pool:
         calls = []
         for _ in range(2):
             calls.append(ask(pool))
@@ -211,33 +212,64 @@ def test_a_full_queue_is_a_refusal_at_once(original: Original, monkeypatch: pyte
         assert pool.statistics().waiting == 3, "the one that was given up makes room"
 
 
-def test_a_share_that_shrinks_closes_connections_before_it_says_so(original: Original, pool: HttpPool) -> None:
-    said: list[tuple[int, int]] = []
-    share = 3
+class WatchedRow(ProcessRow):
+    """Notes what is said to be held, and what the server has at that moment."""
 
-    def hold(connections: int) -> None:
-        said.append((connections, original.open_connections))
+    def __init__(self, shares: Mapping[str, int], original: Original) -> None:
+        super().__init__(shares)
+        self.said: list[tuple[int, int]] = []
+        self._original = original
 
-    pool.borrow(lambda: share, hold)
-    wait_for(lambda: said and said[-1][0] == 3, "the share is seen")
-    with pool.acquire(5) as first, pool.acquire(5) as second, pool.acquire(5) as third:
-        for line in (first, second, third):
-            line.connect(Deadline.after_s(5))
-        with pytest.raises(PoolExhausted):
-            with pool.acquire(0.01):
-                pass
-        share = 1
-        wait_for(lambda: pool.statistics().max_connections == 1, "it opens no more")
-        assert said[-1][0] == 3, "but has them still"
-    wait_for(lambda: said[-1][0] == 1, "it says what it has")
-    wait_for(lambda: original.open_connections == 1, "the others are closed")
-    share = 0
-    wait_for(lambda: said[-1][0] == 0, "nothing is left")
-    assert pool.statistics().idle == 0
-    waiting = ask(pool)
-    wait_for(lambda: pool.statistics().waiting == 1, "with no share it waits")
-    share = 1
-    assert waiting.result().body == ANSWER
+    def hold(self, pool: str, count: int) -> None:
+        super().hold(pool, count)
+        self.said.append((count, self._original.open_connections))
+
+
+def test_a_share_that_shrinks_closes_connections_before_it_says_so(original: Original) -> None:
+    shares = {"http": 3}
+    row = WatchedRow(shares, original)
+    pool = HttpPool(original.url, row, connect_timeout_s=5)
+    pool.open()
+    with closing(pool):
+        with pool.acquire(5) as first, pool.acquire(5) as second, pool.acquire(5) as third:
+            for line in (first, second, third):
+                line.connect(Deadline.after_s(5))
+            with pytest.raises(PoolExhausted):
+                with pool.acquire(0.01):
+                    pass
+            shares["http"] = 1
+            wait_for(lambda: pool.statistics().max_connections == 1, "it opens no more")
+            assert row.said[-1][0] == 3, "but has them still"
+        wait_for(lambda: row.said[-1][0] == 1, "it says what it has")
+        wait_for(lambda: original.open_connections == 1, "the others are closed")
+        shares["http"] = 0
+        wait_for(lambda: row.said[-1][0] == 0, "nothing is left")
+        assert pool.statistics().idle == 0
+        waiting = ask(pool)
+        wait_for(lambda: pool.statistics().waiting == 1, "with no share it waits")
+        shares["http"] = 1
+        assert waiting.result().body == ANSWER
+
+
+def test_what_it_does_is_shown_in_the_row_of_its_process(original: Original) -> None:
+    row = ProcessRow.private({"http": 2})
+    pool = HttpPool(original.url, row, connect_timeout_s=5)
+    pool.open()
+    wait_for(lambda: row.get("http.initialized") == 1, "the pool is seen")
+    ask(pool).result()
+    wait_for(lambda: (row.get("http.opened"), row.get("http.idle")) == (1, 1), "its connection is seen")
+    original.how = How.SLOW
+    calls = [ask(pool) for _ in range(5)]
+    wait_for(lambda: (row.get("http.in_use"), row.get("http.waiting")) == (2, 3), "the others wait")
+    original.how = How.HANG_UP
+    original.hang_up()
+    for call in calls:
+        error_of(call)
+    wait_for(lambda: row.get("http.breaker") == BreakerState.OPEN, "the circuit is seen to be open")
+    pool.close()
+    now = [row.get(f"http.{what}") for what in ("initialized", "in_use", "idle", "waiting", "breaker")]
+    assert now == [0] * 5 and row.get("http.opened") >= 2 and row.get("http.wait_ns") > 0
+    assert (row.get("http.lost"), row.get("http.errors")) == (pool.statistics().lost, pool.statistics().errors)
 
 
 def test_idle_connections_are_closed(original: Original, pool: HttpPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +281,7 @@ def test_idle_connections_are_closed(original: Original, pool: HttpPool, monkeyp
 
 def test_close_ends_every_call_and_thread(original: Original) -> None:
     original.how = How.SLOW
-    pool = pool_for(original.url, at_first=2)
+    pool = pool_for(original.url, share=2)
     calls = [ask(pool) for _ in range(6)]
     wait_for(lambda: len(original.requests) == 2, "two are asked")
     pool.close()
@@ -293,5 +325,5 @@ def test_who_asks_without_waiting_is_called_back(original: Original, pool: HttpP
 @pytest.mark.parametrize("url", ["ftp://x/", "http://", "http://[::1", "http://host:99999999/", "nonsense"])
 def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        HttpPool(url, most=1, at_first=1, connect_timeout_s=1)
+        HttpPool(url, ProcessRow.private(), connect_timeout_s=1)
     assert url not in str(raised.value)
