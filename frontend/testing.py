@@ -167,6 +167,9 @@ class StandInEngine:
     def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
         """Nothing is counted."""
 
+    def count_cached(self, deployment_id: str, latency_ns: int) -> None:
+        """Nothing is counted."""
+
     def use_event_loop(self, loop: object) -> None:
         """Nothing has to be driven."""
 
@@ -200,6 +203,8 @@ class AnsweredTicket:
     """A `Ticket` that is done."""
 
     done = True
+    model = None  # nothing is swapped
+    is_of_two_models = False
 
     def __init__(self, items: Sequence[Item], error: EngineError | None, deadline_ns: int) -> None:
         self.items = items

@@ -79,8 +79,8 @@ class CacheValue(NamedTuple):
     answers: Sequence[CachedAnswer]
 
 
-class _Recording(Protocol):
-    """Of a recording that was decoded."""
+class Heard(Protocol):
+    """What is told of a recording, whether it was decoded now or before."""
 
     @property
     def duration_s(self) -> float: ...
@@ -95,8 +95,8 @@ class _Recording(Protocol):
     def format(self) -> str: ...
 
 
-class _Window(Protocol):
-    """Of a window that was cut."""
+class Place(Protocol):
+    """Where a window lies in its recording, whether it was cut now or before; see `CachedWindow`."""
 
     @property
     def index(self) -> int: ...
@@ -111,8 +111,8 @@ class _Window(Protocol):
     def channel(self) -> int: ...
 
 
-class _Answer(Protocol):
-    """Of a window that was computed."""
+class Computed(Protocol):
+    """What the model said of a window, now or before; see `CachedAnswer`."""
 
     @property
     def probabilities(self) -> Probabilities: ...
@@ -121,7 +121,7 @@ class _Answer(Protocol):
     def batch_size(self) -> int: ...
 
 
-def encoded(recording: _Recording, windows: Sequence[_Window], answers: Sequence[_Answer]) -> bytes | None:
+def encoded(recording: Heard, windows: Sequence[Place], answers: Sequence[Computed]) -> bytes | None:
     """The bytes; None for what does not fit this form: over MAX_VALUE_BYTES, or a format with a long name."""
     classes = len(answers[0].probabilities)
     size_bytes = _size_bytes(len(windows), classes)

@@ -126,12 +126,14 @@ class LaneAnswer:
         response = self._begun.finish_at_once()
         if response is None:
             self._exchange.spawn(self._finish_elsewhere(self._begun))
-        else:
+        elif isinstance(response, HttpResponse):
             self._exchange.respond(response.status, response.headers, response.body)
+        else:
+            self._follow(response)
 
     async def _finish_elsewhere(self, begun: Pending) -> None:
         # Not in the lane's own pool: whoever is asked may take long, and recordings would wait to be decoded.
-        self._respond(await asyncio.to_thread(begun.finish))
+        self._follow(await asyncio.to_thread(begun.finish))
 
     def _respond(self, response: HttpResponse) -> None:
         self._exchange.respond(response.status, response.headers, response.body)

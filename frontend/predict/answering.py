@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from engine.client import EngineClient, Item
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import EngineError, NotReady
+from engine.stores.cache_value import Computed
 from frontend.predict.answers import server_timing
 from frontend.predict.context import RouteContext
 from frontend.predict.dialect import Dialect, Prediction
@@ -48,9 +49,27 @@ class Answering:
         if len(answers) > 1:
             queue_s = max([answer.queue_s for answer in answers])
             compute_s = max([answer.compute_s for answer in answers])
-        decode_s = (prediction.decoded_ns - request.complete_ns) / NS_PER_S
-        timing = server_timing(decode_s=decode_s, queue_s=queue_s, compute_s=compute_s, total_s=total_s)
+        cache_s = request.cache_ns / NS_PER_S
+        decode_s = (prediction.decoded_ns - request.complete_ns) / NS_PER_S - cache_s
+        timing = server_timing(
+            decode_s=decode_s, cache_s=cache_s, queue_s=queue_s, compute_s=compute_s, total_s=total_s
+        )
         response.headers.append(("Server-Timing", timing))
+        return self._complete(response, request, prediction.request_id, client)
+
+    def known(
+        self, prediction: Prediction, answers: Sequence[Computed], request: HttpRequest, client: EngineClient
+    ) -> HttpResponse:
+        """The 200 of a prediction that was not computed for this request. Raises InvalidField where it is too long."""
+        parameters = prediction.parameters
+        self._dialect.check_length(len(prediction.windows), parameters, prediction.description)
+        total_ns = now_ns() - request.arrival_ns
+        total_s = total_ns / NS_PER_S
+        response = self._dialect.success(prediction, answers, total_s)
+        if self._is_logged:
+            self._context.predict_log.write(response.body)
+        client.count_cached(parameters.deployment, total_ns)
+        response.headers.append(("Server-Timing", server_timing(cache_s=request.cache_ns / NS_PER_S, total_s=total_s)))
         return self._complete(response, request, prediction.request_id, client)
 
     def refuse(
@@ -61,7 +80,7 @@ class Answering:
         if response.status == 500:
             _LOG.error("request %s: %s", request_id, error, exc_info=error)
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S
-        response.headers.append(("Server-Timing", server_timing(decode_s=0, queue_s=0, compute_s=0, total_s=total_s)))
+        response.headers.append(("Server-Timing", server_timing(total_s=total_s)))
         return self._complete(response, request, request_id, client)
 
     def falls_back(self, error: BaseException) -> bool:

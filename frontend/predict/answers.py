@@ -67,12 +67,11 @@ def labelled(ranked: Sequence[tuple[int, float]], labels: Sequence[str]) -> list
     return [{"label": labels[index], "probability": probability} for index, probability in ranked]
 
 
-def server_timing(*, decode_s: float, queue_s: float, compute_s: float, total_s: float) -> str:
-    """The Server-Timing header: durations in milliseconds, of the slowest window where there are several.
-
-    `cache` is there for those who read it; there is no cache.
-    """
+def server_timing(
+    *, total_s: float, decode_s: float = 0.0, cache_s: float = 0.0, queue_s: float = 0.0, compute_s: float = 0.0
+) -> str:
+    """The Server-Timing header: durations in milliseconds, of the slowest window where there are several."""
     return (
-        f"decode;dur={decode_s * 1e3:.3f}, cache;dur=0.000, queue;dur={queue_s * 1e3:.3f}, "
+        f"decode;dur={decode_s * 1e3:.3f}, cache;dur={cache_s * 1e3:.3f}, queue;dur={queue_s * 1e3:.3f}, "
         f"compute;dur={compute_s * 1e3:.3f}, total;dur={total_s * 1e3:.3f}"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.client import EngineClient
 from engine.config import Settings
+from engine.stores.two_level import TwoLevelCache
 from frontend.predict.cors import Cors
 from frontend.predict.predict_log import PredictLog
 from frontend.server.message import HttpRequest, HttpResponse
@@ -23,6 +24,11 @@ class RouteContext:
     original: Original | None = None
     cors: Cors = field(default_factory=Cors)
     predict_log: PredictLog = field(default_factory=lambda: PredictLog(""))
+
+    @property
+    def cache(self) -> TwoLevelCache | None:
+        """What this process has of one just now."""
+        return None
 
     def complete(
         self,

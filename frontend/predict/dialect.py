@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.client import Item
 from engine.config import Settings
 from engine.errors import BodyTooLarge
 from engine.spec import ModelDescription
-from frontend.audio.decode import Recording
-from frontend.audio.segment import SHORT_PCM_BYTES, Window
+from engine.stores.cache_value import Computed, Heard, Place
+from frontend.audio.segment import SHORT_PCM_BYTES
 from frontend.predict.content_coding import coding_of, unpacked
 from frontend.predict.parameters import Parameters
 from frontend.predict.upload import parse_quickly, parse_upload
@@ -28,9 +27,10 @@ class Prediction:
     filename: str
     parameters: Parameters
     description: ModelDescription
-    recording: Recording
-    windows: list[Window]
+    recording: Heard
+    windows: Sequence[Place]
     decoded_ns: int
+    cached: str = field(default="", kw_only=True)  # where the answer is from: "" computed, "l1", "l2", "shared"
 
 
 class Dialect(Protocol):
@@ -50,7 +50,7 @@ class Dialect(Protocol):
     def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
         """Raises InvalidField where the answer would be too long to be given."""
 
-    def success(self, prediction: Prediction, answers: Sequence[Item], latency_s: float) -> HttpResponse:
+    def success(self, prediction: Prediction, answers: Sequence[Computed], latency_s: float) -> HttpResponse:
         """The 200."""
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:

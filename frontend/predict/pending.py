@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.client import EngineClient, Ticket
 from engine.errors import EngineError, NotReady
+from engine.stores.lookup import Lookup
 from frontend.predict.answering import Answering
 from frontend.predict.dialect import Prediction
 from frontend.server.message import HttpRequest, HttpResponse
@@ -19,24 +20,39 @@ class Pending(Protocol):
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         """Calls back, in any thread, when there is nothing to wait for but what `finish` itself still has to ask."""
 
-    def finish_at_once(self) -> HttpResponse | None:
-        """The response; None, and nothing is done, where `finish` would wait or take long."""
+    def finish_at_once(self) -> HttpResponse | Pending | None:
+        """The response, or what is to be waited for next; None, and nothing is done, where `finish` would wait or take
+        long."""
 
-    def finish(self) -> HttpResponse:
-        """Waits in this thread, then formats."""
+    def finish(self) -> HttpResponse | Pending:
+        """Waits in this thread, then the same."""
 
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
 
 
+def finished(begun: Pending | HttpResponse) -> HttpResponse:
+    """The response, waited for in this thread, whatever has to be waited for on the way."""
+    while not isinstance(begun, HttpResponse):
+        begun = begun.finish()
+    return begun
+
+
 @dataclass(slots=True)
 class PendingPrediction(Prediction):
-    """Submitted: the engine has it."""
+    """Submitted: the engine has it. With a `lookup`, what it answers is kept, and whoever waits for the same gets it.
+    """
 
     answering: Answering
     request: HttpRequest
     client: EngineClient
+    lookup: Lookup | None
     ticket: Ticket
+
+    @property
+    def deadline_ns(self) -> int:
+        """When the answer is due."""
+        return self.ticket.deadline_ns
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         self.ticket.add_done_callback(callback)
@@ -51,12 +67,34 @@ class PendingPrediction(Prediction):
 
     def finish(self) -> HttpResponse:
         try:
-            return self.answering.answer(self, self.ticket.wait(), self.request, self.client)
+            answers = self.ticket.wait()
+            is_swapped = self.ticket.is_of_two_models or self.ticket.model is not self.description
+            if is_swapped:
+                self._follow_swap()
+            if self.lookup is not None:
+                if is_swapped:
+                    self.lookup.keep_nothing()
+                else:
+                    self.lookup.keep(self.recording, self.windows, answers)
+            return self.answering.answer(self, answers, self.request, self.client)
         except Exception as error:  # whatever went wrong is the request's answer; the log has the traceback
+            if self.lookup is not None:
+                self.lookup.fail(error)
             return self._failed(error)
 
     def cancel(self) -> None:
         self.ticket.cancel()
+        if self.lookup is not None:
+            self.lookup.let_go()
+
+    def _follow_swap(self) -> None:
+        """Another version has answered than the one that was asked: its answer is worded with its own labels."""
+        model = self.ticket.model
+        if model is None:
+            return
+        if self.ticket.is_of_two_models and model.labels != self.description.labels:
+            raise NotReady("the model was replaced by one of other classes while it listened: send the file again")
+        self.description = model
 
     def _failed(self, error: Exception) -> HttpResponse:
         if isinstance(error, EngineError) and self.answering.falls_back(error):

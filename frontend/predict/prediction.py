@@ -12,29 +12,28 @@ import functools
 from dataclasses import dataclass
 
 from engine.client import EngineClient, Item
-from engine.clock import now_ns
-from engine.errors import EngineError, InvalidField, NotReady, UnknownDeployment
+from engine.clock import Deadline, now_ns
+from engine.errors import EngineError, NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
-from frontend.audio.decode import Claim, Recording, decode, decode_in_place
-from frontend.audio.segment import SHORT_FILE_BYTES, Window, bytes_to_cut, is_quickly_cut, segment_recording
+from engine.stores.cache_key import HASHED_INLINE_BYTES
+from engine.stores.lookup import Lookup, Standing
+from frontend.audio.decode import Recording
+from frontend.audio.segment import Window
 from frontend.predict.answering import Answering
 from frontend.predict.context import RouteContext
+from frontend.predict.cutter import Cutter, RoomNeeded
 from frontend.predict.dialect import Dialect, upload_of
 from frontend.predict.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
 from frontend.predict.pending import Pending, PendingOriginal, PendingPrediction
-from frontend.server.decoding_room import UNRESERVED_BYTES, Room, patience_s
+from frontend.predict.pending_lookup import PendingLookup
+from frontend.server.decoding_room import Room, patience_s
 from frontend.server.message import HttpRequest, HttpResponse
 from frontend.server.refusals import TooManyUploads
 
 Begun = Pending | HttpResponse
-
-
-class RoomNeeded(TooManyUploads):
-    """Too many uploads at once"""
-
-    def __init__(self, text: str = "", *, size_bytes: int = 0) -> None:
-        super().__init__(text)
-        self.size_bytes = size_bytes
+_Asked = tuple[
+    str, str, Parameters, ModelDescription, Recording, list[Window], int, Answering, HttpRequest, EngineClient
+]
 
 
 class PredictionRoute:
@@ -44,7 +43,8 @@ class PredictionRoute:
         self._dialect = dialect
         self._context = context
         self._answering = Answering(dialect, context)
-        self._segmentation = context.settings.segmentation or dialect.default_segmentation
+        self._cutter = Cutter(dialect, context.settings)
+        self._has_cache = context.settings.cache_l1_mb > 0 or bool(context.settings.redis_url)
 
     def begin(
         self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
@@ -56,7 +56,7 @@ class PredictionRoute:
         """
         request_id = request_id_of(request.headers)
         try:
-            return self._submit(request, request_id, client, quick)
+            return self._begin(request, request_id, client, quick)
         except RoomNeeded as error:
             wait_s = patience_s(self._context.settings.inflight_wait_s, deadline_of(request, self._context.settings))
             return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
@@ -73,10 +73,10 @@ class PredictionRoute:
         """The answer for `error`, in this route's words."""
         return self._answering.refuse(error, request, request_id, client)
 
-    def _submit(
+    def _begin(
         self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
-    ) -> Pending | None:
-        settings, dialect = self._context.settings, self._dialect
+    ) -> Pending | HttpResponse | None:
+        settings, dialect, cutter = self._context.settings, self._dialect, self._cutter
         upload = upload_of(request, settings, quick=quick)
         if upload is None:
             return None
@@ -86,12 +86,51 @@ class PredictionRoute:
         if client is None:
             raise NotReady()
         description = _description(client, parameters.deployment)
-        recording = self._decoded(request, upload.data, parameters, description, quick)
+        lookup = None
+        if self._has_cache:
+            if quick and len(upload.data) > HASHED_INLINE_BYTES:
+                return None
+            lookup = self._looked_up(request, upload.data, parameters, description)
+            if lookup is not None and (value := lookup.found) is not None:
+                known = (request_id, upload.filename, parameters, description, value.recording, value.windows)
+                begun = PendingLookup(*known, now_ns(), self._answering, request, client, lookup, deadline, None)
+                return begun.finish_at_once() or begun if quick else begun.finish()
+        recording = cutter.recording(request, upload.data, parameters, description, quick)
         if recording is None:
             return None
-        windows = self._cut(recording, parameters, description)
+        windows = cutter.windows(recording, parameters, description)
         dialect.check_length(len(windows), parameters, description)
-        decoded_ns = now_ns()
+        asked = (
+            *(request_id, upload.filename, parameters, description, recording, windows, now_ns(), self._answering),
+            *(request, client),
+        )
+        if lookup is None or lookup.advance(parameters.level, deadline.at_ns) is Standing.TO_COMPUTE:
+            return _submitted(asked, lookup, deadline)
+        return PendingLookup(*asked, lookup, deadline, functools.partial(_submitted, asked, lookup, deadline))
+
+    def _looked_up(
+        self, request: HttpRequest, data: memoryview, parameters: Parameters, description: ModelDescription
+    ) -> Lookup | None:
+        """The file in the cache, as far as that can be said at once; None where it is not worth looking."""
+        began_ns = now_ns()
+        if not request.is_looked_up:
+            cache = self._context.cache
+            request.lookup, request.is_looked_up = None if cache is None else cache.lookup(data), True
+        lookup = request.lookup
+        if lookup is not None:
+            lookup.find(self._cutter.scope_digest(parameters, description), description.classes)
+            request.cache_ns += now_ns() - began_ns
+        return lookup
+
+    @property
+    def limit_bytes(self) -> int:
+        """What uploads and their decoding may take of one process."""
+        return self._context.settings.max_inflight_bytes
+
+
+def _submitted(asked: _Asked, lookup: Lookup | None, deadline: Deadline) -> PendingPrediction:
+    request_id, _, parameters, _, _, windows, _, _, request, client = asked
+    try:
         ticket = client.submit(
             parameters.deployment,
             [Item(window.samples, window.gain) for window in windows],
@@ -100,74 +139,11 @@ class PredictionRoute:
             deadline=deadline,
             caller_hash=caller_hash_of(request),
         )
-        return PendingPrediction(
-            *(request_id, upload.filename, parameters, description, recording, windows, decoded_ns, self._answering),
-            *(request, client, ticket),
-        )
-
-    @property
-    def limit_bytes(self) -> int:
-        """What uploads and their decoding may take of one process."""
-        return self._context.settings.max_inflight_bytes
-
-    def _check_room(self, parameters: Parameters, description: ModelDescription, claim: Claim) -> None:
-        """Raises RoomNeeded for a recording that is not to be decoded before there is room for that."""
-        mode = parameters.segmentation or self._segmentation
-        rate_hz = description.sample_rate_hz or claim.sample_rate_hz
-        size_bytes = claim.spent_bytes + bytes_to_cut(claim, sample_rate_hz=rate_hz, mode=mode)
-        if size_bytes > UNRESERVED_BYTES:
-            raise RoomNeeded(size_bytes=size_bytes)
-
-    def _decoded(
-        self, request: HttpRequest, data: memoryview, parameters: Parameters, description: ModelDescription, quick: bool
-    ) -> Recording | None:
-        """None: it takes longer than `quick` allows, to decode or to cut. Raises CallerError and RoomNeeded."""
-        max_duration_s = self._dialect.max_duration_s
-        if quick:
-            found = decode_in_place(data, max_duration_s=max_duration_s) if len(data) <= SHORT_FILE_BYTES else None
-            is_quick = found is not None and is_quickly_cut(
-                found,
-                sample_rate_hz=description.sample_rate_hz,
-                window_frames=description.input_shape[0],
-                overlap_s=parameters.overlap_s,
-                mode=parameters.segmentation or self._segmentation,
-            )
-            return found if is_quick else None
-        check_room = None
-        if request.room is None:
-            check_room = functools.partial(self._check_room, parameters, description)
-        return decode_in_place(data, max_duration_s=max_duration_s, check_room=check_room) or decode(
-            data,
-            max_duration_s=max_duration_s or self._longest_s(parameters, description),
-            max_decoded_bytes=self._context.settings.max_decoded_bytes,
-            require_wav=self._dialect.require_wav,
-            check_room=check_room,
-        )
-
-    def _cut(self, recording: Recording, parameters: Parameters, description: ModelDescription) -> list[Window]:
-        if not description.is_waveform:
-            raise InvalidField("deployment takes arrays, not sound", field="deployment")
-        return segment_recording(
-            recording,
-            sample_rate_hz=description.sample_rate_hz,
-            # What the model takes decides, also where a factory's segment_s says something else.
-            segment_s=description.input_shape[0] / description.sample_rate_hz,
-            mode=parameters.segmentation or self._segmentation,
-            overlap_s=parameters.overlap_s,
-            min_window_s=self._context.settings.min_window_s,
-            peak_normalise=description.peak_normalise,
-            max_segments=self._context.settings.max_segments,
-            max_decoded_bytes=self._context.settings.max_decoded_bytes,
-        )
-
-    def _longest_s(self, parameters: Parameters, description: ModelDescription) -> float:
-        """What is longer has more windows than are computed, so that decoding it would be in vain. 0: unknown."""
-        if not description.is_waveform:
-            return 0.0
-        segment_s = description.input_shape[0] / description.sample_rate_hz
-        by_silence = (parameters.segmentation or self._segmentation) == "silence"
-        hop_s = segment_s if by_silence else segment_s - parameters.overlap_s
-        return max(0.0, (self._context.settings.max_segments + 1) * hop_s + segment_s)
+    except EngineError:
+        if lookup is not None:
+            lookup.let_go()
+        raise
+    return PendingPrediction(*asked, lookup, ticket)
 
 
 def _description(client: EngineClient, deployment_id: str) -> ModelDescription:

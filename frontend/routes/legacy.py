@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.client import Item
 from engine.config import Settings
 from engine.spec import ModelDescription
+from engine.stores.cache_value import Computed
 from frontend.errors import FileNameMissing, InvalidContentType, LegacyLimits, WavRequired, legacy_error
 from frontend.predict.answers import labelled, rank
 from frontend.predict.dialect import Prediction
@@ -55,7 +55,7 @@ class LegacyDialect:
     def check_length(self, windows: int, parameters: Parameters, description: ModelDescription) -> None:
         """Three predictions for each of `max_segments` windows are never too many."""
 
-    def success(self, prediction: Prediction, answers: Sequence[Item], latency_s: float) -> HttpResponse:
+    def success(self, prediction: Prediction, answers: Sequence[Computed], latency_s: float) -> HttpResponse:
         several = len(answers) > 1
         labels = prediction.description.labels
         # One by one: the encoder is a single call, and thousands of segments in it would hold up every other thread.

@@ -6,12 +6,11 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from engine.client import Item
 from engine.config import Settings
 from engine.errors import InvalidField
 from engine.spec import ModelDescription
+from engine.stores.cache_value import Computed, Place
 from frontend.audio.channels import MEAN
-from frontend.audio.segment import Window
 from frontend.errors import optimized_error
 from frontend.predict.answers import MAX_ANSWER_CHARACTERS, MAX_LISTED, Wording, combine, rank
 from frontend.predict.dialect import Prediction
@@ -57,7 +56,7 @@ class OptimizedDialect:
                 field="top_k",
             )
 
-    def success(self, prediction: Prediction, answers: Sequence[Item], latency_s: float) -> HttpResponse:
+    def success(self, prediction: Prediction, answers: Sequence[Computed], latency_s: float) -> HttpResponse:
         parameters, description = prediction.parameters, prediction.description
         wording = self._wording_of(description)
         top_k, minimum = parameters.top_k, parameters.min_confidence
@@ -86,7 +85,7 @@ class OptimizedDialect:
             f'"predicted_class":{best},"predicted_label":{wording.names[best]},"confidence":{confidence!r},'
             f'"top_predictions":{top},"segments":[{segments}],"audio":{audio},'
             f'"inference_method":"batch","batch_size":{batch_size},'
-            f'"latency":{latency_s!r},"cache_hit":false}}'
+            f'"latency":{latency_s!r},"cache_hit":{"true" if prediction.cached else "false"}}}'
         )
         return HttpResponse(200, [JSON_TYPE], text.encode())
 
@@ -120,7 +119,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def _segment(window: Window, top_predictions: str) -> str:
+def _segment(window: Place, top_predictions: str) -> str:
     return f'{_place(window.index, window.start_s, window.end_s)}"top_predictions":{top_predictions}}}'
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from engine.clock import now_ns
+from engine.stores.lookup import Lookup
 from frontend.server.decoding_room import Room
 
 # Multipart boundaries and part headers come on top of the file itself; the file's own size is checked once it is known.
@@ -51,6 +52,9 @@ class HttpRequest:
     complete_ns: int = field(default_factory=now_ns)  # when the body was complete
     room: Room | None = None  # in memory, for decoding what is long; kept as long as this request is
     is_unpacked: bool = False  # `body` is no longer in the Content-Encoding that the headers name
+    lookup: Lookup | None = None  # of the file in the cache; begun once, also where the request is begun twice
+    is_looked_up: bool = False  # there is a `lookup`, or there is to be none
+    cache_ns: int = 0  # what looking up took of the time until the answer
 
 
 @dataclass(slots=True)

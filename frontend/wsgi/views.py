@@ -20,6 +20,7 @@ from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from frontend.attach import LONG_WAIT_S, SHORT_WAIT_S, current_client
 from frontend.predict.pending import Pending, PendingPrediction
+from frontend.predict.pending_lookup import PendingLookup
 from frontend.predict.prediction import AwaitingRoom
 from frontend.predict.upload import label_of
 from frontend.routes.table import Handler
@@ -72,10 +73,11 @@ def answer(handler: Handler, request: HttpRequest, client: EngineClient | None) 
     if isinstance(begun, AwaitingRoom):
         given: RoomForThreads = flask.request.environ.get(ROOM) or room_of_process(begun.limit_bytes)
         begun = begun.go_on(given.wait(begun.size_bytes + begun.body_bytes, begun.wait_s))
-    if isinstance(begun, HttpResponse):
-        return begun
-    _wait_for_either(begun, flask.request.environ.get("gunicorn.socket"))
-    return begun.finish()
+    connection = flask.request.environ.get("gunicorn.socket")
+    while not isinstance(begun, HttpResponse):
+        _wait_for_either(begun, connection)
+        begun = begun.finish()
+    return begun
 
 
 def request_from_flask(max_upload_bytes: int) -> HttpRequest:
@@ -158,14 +160,14 @@ def _read_body(limit_bytes: int) -> bytes | bytearray | None:
 
 def _wait_for_either(pending: Pending, connection: object) -> None:
     """Returns once the answer is there, or the client has hung up and its work is cancelled."""
-    if not isinstance(pending, PendingPrediction) or not _can_peek(connection):
+    if not isinstance(pending, (PendingPrediction, PendingLookup)) or not _can_peek(connection):
         return
     assert isinstance(connection, socket.socket)
-    ticket = pending.ticket
+    deadline_ns = pending.deadline_ns
     woken = threading.Event()
-    ticket.add_done_callback(lambda _: woken.set())
-    while not woken.wait(min(_PEEK_S, max(0.0, (ticket.deadline_ns - now_ns()) / NS_PER_S))):
-        if now_ns() >= ticket.deadline_ns:
+    pending.add_done_callback(lambda _: woken.set())
+    while not woken.wait(min(_PEEK_S, max(0.0, (deadline_ns - now_ns()) / NS_PER_S))):
+        if now_ns() >= deadline_ns:
             return
         if _hung_up(connection):
             pending.cancel()

@@ -12,7 +12,7 @@ import pytest
 from engine.config import Settings
 from frontend.predict.context import RouteContext
 from frontend.predict.fallback import OriginalApi
-from frontend.predict.pending import PendingOriginal
+from frontend.predict.pending import PendingOriginal, finished
 from frontend.predict.prediction import AwaitingRoom
 from frontend.routes.table import all_routes
 from frontend.server.message import HttpRequest, HttpResponse
@@ -76,7 +76,7 @@ def answered(settings: Settings, request: HttpRequest) -> HttpResponse:
     begun = all_routes(RouteContext(settings, api)).routes[request.method, request.path].begin(request, None)
     try:
         assert begun is not None and not isinstance(begun, AwaitingRoom)
-        return begun if isinstance(begun, HttpResponse) else begun.finish()
+        return finished(begun)
     finally:
         if api is not None:
             api.close()
