@@ -30,7 +30,6 @@ class StoreSettings:
         "",
         Rule(
             text="Redis that caches answers for all machines; several nodes of a cluster are separated by commas.",
-            no_effect=_NOT_YET,
             pattern=r"|(rediss?|unix)://\S+",
             allowed="a redis, rediss or unix address",
             bare_variable="REDIS_URL",
@@ -54,7 +53,6 @@ class StoreSettings:
         16,
         Rule(
             text="Memory of the cache that all frontends of this machine share; 0: none.",
-            no_effect=_NOT_YET,
             unit="MB",
             at_least=0,
             at_most=65_536,
