@@ -127,12 +127,7 @@ class L1:
         parts = self._parts
         if parts is None:
             return L1Statistics(0, 0, 0)
-        rows = [parts.arenas.row(arena).tolist() for arena in range(parts.geometry.arenas)]
-        return L1Statistics(
-            entries=sum(max(0, row[ArenaWord.WRITTEN] - row[ArenaWord.LEFT]) for row in rows),
-            bytes=sum(max(0, row[ArenaWord.HEAD] - row[ArenaWord.TAIL]) for row in rows),
-            capacity_bytes=parts.geometry.arena_bytes * parts.geometry.arenas,
-        )
+        return _statistics(parts.geometry, parts.arenas)
 
     def close(self) -> None:
         """Gives the arena back; from then on nothing is found or kept. Idempotent."""
@@ -198,6 +193,21 @@ def geometry_of(area: memoryview) -> CacheGeometry | None:
     if header.tolist() != [CACHE_MAGIC, CACHE_VERSION, len(area), sizes.arenas]:
         return None
     return sizes
+
+
+def statistics_of(area: memoryview) -> L1Statistics | None:
+    """What lies in the cache that `prepare_cache` has made of this memory; None if there is none."""
+    geometry = geometry_of(area)
+    return None if geometry is None else _statistics(geometry, CacheArenas(area, geometry, lambda: None))
+
+
+def _statistics(geometry: CacheGeometry, arenas: CacheArenas) -> L1Statistics:
+    rows = [arenas.row(arena).tolist() for arena in range(geometry.arenas)]
+    return L1Statistics(
+        entries=sum(max(0, row[ArenaWord.WRITTEN] - row[ArenaWord.LEFT]) for row in rows),
+        bytes=sum(max(0, row[ArenaWord.HEAD] - row[ArenaWord.TAIL]) for row in rows),
+        capacity_bytes=geometry.arena_bytes * geometry.arenas,
+    )
 
 
 def _now_ms() -> int:

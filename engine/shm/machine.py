@@ -20,7 +20,7 @@ from engine.errors import OutOfMemory, ProtocolError
 from engine.observe.metrics import GREATEST_GAUGES, PROCESS_COUNTERS, PROCESS_GAUGES
 from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
-from engine.shm.l1 import L1, geometry_of, prepare_cache
+from engine.shm.l1 import L1, geometry_of, prepare_cache, statistics_of
 from engine.shm.layout import PAGE_BYTES
 from engine.shm.machine_layout import (
     MACHINE_MAGIC,
@@ -110,7 +110,8 @@ class MachineSegment:
     def process_totals(self) -> dict[str, int]:
         """Every counter of PROCESS_COUNTERS over all who ever counted, every gauge over the processes that live.
 
-        Counters never fall, but for a machine segment that took this one's place.
+        Counters never fall, but for a machine segment that took this one's place. Where there is an L1, with its
+        "l1.entries" and "l1.bytes".
         """
         words = self._words()
         counters = words[:, ProcessWord.COUNTERS : ProcessWord.COUNTERS + len(PROCESS_COUNTERS)].sum(axis=0)
@@ -119,6 +120,9 @@ class MachineSegment:
         for word, name in enumerate(PROCESS_GAUGES, ProcessWord.GAUGES):
             values = live[:, word]
             totals[name] = int(values.max(initial=0) if name in GREATEST_GAUGES else values.sum())
+        cache = statistics_of(self.l1_area)
+        if cache is not None:
+            totals |= {"l1.entries": cache.entries, "l1.bytes": cache.bytes}
         return totals
 
     def close(self) -> None:
