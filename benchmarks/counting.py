@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.counting_site.sitecustomize import COUNT, LIST
+from benchmarks.counting_site.sitecustomize import COUNT, LIST, TIME
 from benchmarks.processes import descendants
 
 _PATIENCE_S = 20.0
@@ -80,16 +80,19 @@ class Roles:
 
     frontends: list[int]
     instances: list[int]
+    supervisors: list[int]
 
 
 def roles() -> Roles:
     """Of the server that runs below this process."""
-    found = Roles([], [])
+    found = Roles([], [], [])
     for pid in descendants():
         process = psutil.Process(pid)
         command, parent = " ".join(process.cmdline()), process.parent()
         if "engine.instance" in command:
             found.instances.append(pid)
+        elif "engine.supervisor" in command and "keeper" not in command:
+            found.supervisors.append(pid)
         elif "gunicorn" in command and parent is not None and "gunicorn" in " ".join(parent.cmdline()):
             found.frontends.append(pid)
     return found
@@ -165,6 +168,23 @@ class CallOrder(_Switched):
             for row in self._found(pid)
         ]
         return sorted(calls, key=lambda call: call.at_ns)
+
+
+class CallTime(_Switched):
+    """How much of the processor some functions take, those that TIMED_VARIABLE names."""
+
+    number = TIME
+
+    def collect(self) -> dict[str, tuple[int, float]]:
+        """Calls, and seconds of the processor, of all of the processes together, by function. Forgets it."""
+        found: dict[str, tuple[int, float]] = {}
+        for pid in self._pids:
+            file = self._folder / f"{pid}.json"
+            for row in json.loads(file.read_text()):
+                calls, used_s = found.get(row["name"], (0, 0.0))
+                found[row["name"]] = calls + row["calls"], used_s + row["cpu_ns"] / 1e9
+            file.unlink()
+        return found
 
 
 class SystemCallCount:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.generator import Load
-from benchmarks.processes import cpu_s, descendants, pss_mb
+from benchmarks.processes import cpu_s, own_descendants, pss_mb
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +30,7 @@ class Measurement:
 def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int, same: bool = False) -> Measurement:
     """Loads `url`, which everything below this process serves, for `seconds`; `same`: with nothing but repetitions."""
     generator = _generator(url, body_files, concurrency=concurrency, seconds=seconds, same=same)
-    servers = descendants(but=generator.pid)
+    servers = own_descendants(but=generator.pid)
     before_s = cpu_s(servers)
     output, _ = generator.communicate()
     used_s = cpu_s(servers) - before_s

@@ -14,6 +14,7 @@ import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
 HZ = os.sysconf("SC_CLK_TCK")
+OTHERS = ("redis-server", "postgres")  # servers that a benchmark may start beside ours
 
 
 def adopt_orphans() -> None:
@@ -24,6 +25,18 @@ def adopt_orphans() -> None:
 def descendants(*, but: int = 0) -> list[int]:
     """Ids of all processes below this one, without `but`."""
     return [child.pid for child in psutil.Process().children(recursive=True) if child.pid != but]
+
+
+def own_descendants(*, but: int = 0) -> list[int]:
+    """`descendants` without those of OTHERS."""
+    return [pid for pid in descendants(but=but) if _name(pid) not in OTHERS]
+
+
+def _name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def cpu_s(pids: list[int]) -> float:

@@ -46,7 +46,7 @@ def _inline_environment(workload: Workload, port: int, scratch: str) -> dict[str
 
 
 def _engine_environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
-    own = {"PORT": str(port), "RUNTIME_DIR": scratch}
+    own = {"PORT": str(port), "RUNTIME_DIR": scratch, "STATE_DIR": f"{scratch}/state"}
     prefixed = {f"NIGHTSCAN_OPTIMIZED_SERVING__{name}": value for name, value in own.items()}
     return {**workload.environment(Path(scratch)), **prefixed, "PYTHONPATH": str(ROOT)}
 
@@ -67,6 +67,16 @@ SERVERS = (
         _engine_environment,
     ),
 )
+
+
+def engine_with(settings: dict[str, str]) -> Server:
+    """`nightscan serve` with these settings, by name in capitals, over the shipped ones."""
+    prefixed = {f"NIGHTSCAN_OPTIMIZED_SERVING__{name}": value for name, value in settings.items()}
+
+    def environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
+        return {**_engine_environment(workload, port, scratch), **prefixed}
+
+    return Server("engine", "/api/optimized/predict", lambda port: [str(BIN / "nightscan"), "serve"], environment)
 
 
 def engine_of(checkout: Path, *, counted_in: Path) -> Server:

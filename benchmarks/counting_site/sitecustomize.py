@@ -1,4 +1,4 @@
-"""Counts or lists the calls of a process's main thread between two signals; loaded by Python itself, before all else.
+"""Counts, lists or times calls in a process between two signals; loaded by Python itself, before all else.
 
 `PYTHONPATH` must name this folder, and FOLDER_VARIABLE the one that is written to: `PID.json`, whose presence says that
 it has ended, and `PID.counting`, that it has begun. Without that variable nothing is changed. A process that is forked
@@ -8,18 +8,23 @@ later, as frontends are, inherits the handlers. Nothing of the project is import
 from __future__ import annotations
 
 import cProfile
+import functools
 import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 FOLDER_VARIABLE = "NIGHTSCAN_COUNT_FOLDER"
-COUNT = signal.SIGRTMIN + 7  # these two are of no meaning to gunicorn, asyncio or torch
+TIMED_VARIABLE = "NIGHTSCAN_TIMED_CALLS"  # `module:Class.function`, separated by commas
+COUNT = signal.SIGRTMIN + 7  # these three are of no meaning to gunicorn, asyncio or torch
 LIST = signal.SIGRTMIN + 8
+TIME = signal.SIGRTMIN + 9
 
 
 class _Counting:
@@ -58,13 +63,60 @@ class _Listing:
             self._depth = max(0, self._depth - 1)  # out of what was called before we listened: no deeper than that
 
 
+class _Timing:
+    """How much of the processor the calls of TIMED_VARIABLE take, in all threads; one within another counts once."""
+
+    def __init__(self) -> None:
+        self._places = [_owner_of(target) for target in os.environ.get(TIMED_VARIABLE, "").split(",") if target]
+        self._within = threading.local()
+        self._found: dict[str, list[int]] = {}
+
+    def begin(self) -> None:
+        for owner, name in self._places:
+            if owner is not None:
+                setattr(owner, name, self._timed(getattr(owner, name), f"{owner.__name__}.{name}"))
+
+    def end(self) -> list[dict[str, Any]]:
+        for owner, name in self._places:
+            if owner is not None:
+                setattr(owner, name, getattr(owner, name).__wrapped__)
+        found = {name: (len(times), sum(times)) for name, times in self._found.items()}
+        return [{"name": name, "calls": calls, "cpu_ns": cpu_ns} for name, (calls, cpu_ns) in found.items()]
+
+    def _timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        within, times = self._within, self._found.setdefault(name, [])
+
+        @functools.wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            if getattr(within, "depth", 0):
+                return function(*arguments, **named)
+            within.depth, began_ns = 1, time.thread_time_ns()
+            try:
+                return function(*arguments, **named)
+            finally:
+                within.depth = 0
+                times.append(time.thread_time_ns() - began_ns)
+
+        return timed
+
+
+def _owner_of(target: str) -> tuple[Any, str]:
+    """The class or module of a function, and its name there; None for one that this process has not loaded."""
+    module, _, path = target.partition(":")
+    *classes, name = path.split(".")
+    owner: Any = sys.modules.get(module)
+    for each in classes:
+        owner = getattr(owner, each, None)
+    return owner, name
+
+
 class _Switch:
     """Begins at the first signal, writes what was found at the second, and so on."""
 
-    def __init__(self, folder: Path, kind: type[_Counting] | type[_Listing]) -> None:
+    def __init__(self, folder: Path, kind: type[_Counting] | type[_Listing] | type[_Timing]) -> None:
         self._folder = folder
         self._kind = kind
-        self._running: _Counting | _Listing | None = None
+        self._running: _Counting | _Listing | _Timing | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         name = f"{self._folder}/{os.getpid()}"
@@ -94,3 +146,4 @@ def _place(code: CodeType) -> dict[str, Any]:
 if FOLDER_VARIABLE in os.environ:
     signal.signal(COUNT, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Counting).handle)
     signal.signal(LIST, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Listing).handle)
+    signal.signal(TIME, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Timing).handle)
