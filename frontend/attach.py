@@ -19,6 +19,7 @@ from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from engine.errors import EngineError
 from engine.launch import ensure_keeper, register_user
+from engine.stores.process_stores import ProcessStores
 from frontend.attach_wait import AttachWait, reason_for_waiting
 from frontend.host_server import server_pid
 
@@ -32,11 +33,34 @@ _RETRY_S = 5.0  # between attempts to attach that failed; arbitrary
 _ATTEMPT_S = 120.0  # one attempt: a model's load and warm-up is part of it
 
 
+class _OwnStores:
+    """The stores of this process for one engine: opened when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.opened: ProcessStores | None = None  # changed under the lock
+
+    def get(self, settings: Settings) -> ProcessStores:
+        """`settings` count for whoever asks first. Raises ConfigError."""
+        with self._lock:
+            if self.opened is None:
+                self.opened = ProcessStores.open(settings)
+            return self.opened
+
+    def close(self) -> None:
+        """Whoever asks again gets new ones."""
+        with self._lock:
+            opened, self.opened = self.opened, None
+        if opened is not None:
+            opened.close()
+
+
 class _Engine:
     """One engine as this process sees it. Sole mutators: the functions of this module, under `lock`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.own = _OwnStores()
         self.lock = threading.Lock()
         self.settled = threading.Event()  # an attempt has ended, well or not
         self.long_wait = threading.Lock()  # held by the one request that waits for long
@@ -69,12 +93,13 @@ class _Engine:
 _engines: dict[str, _Engine] = {}
 _engines_lock = threading.Lock()
 _stand_in: EngineClient | None = None
+_stand_in_stores = _OwnStores()
 
 
 def _start_afresh() -> None:
     """In a forked child: the parent's clients, locks and threads are not ours."""
-    global _engines, _engines_lock
-    _engines, _engines_lock = {}, threading.Lock()
+    global _engines, _engines_lock, _stand_in_stores
+    _engines, _engines_lock, _stand_in_stores = {}, threading.Lock(), _OwnStores()
 
 
 os.register_at_fork(after_in_child=_start_afresh)
@@ -85,7 +110,7 @@ def attach_now(settings: Settings, on_wait: Callable[[], None] | None = None) ->
     engine = _engine_of(settings)
     with engine.lock:
         if engine.client is None:
-            engine.client = _attach(settings, None, on_wait)
+            engine.client = _attach(engine, None, on_wait)
         return engine.client
 
 
@@ -106,13 +131,22 @@ def current_client(settings: Settings, *, wait_s: float = 0.0) -> EngineClient |
     return engine.client
 
 
+def current_stores(settings: Settings) -> ProcessStores:
+    """What this process has of stores, whether or not an engine is there. Raises ConfigError for wrong settings."""
+    if _stand_in is not None:
+        return _stand_in_stores.get(settings.changed(journal="off", redis_url=""))  # tests leave nothing behind
+    own = (_engines.get(settings.runtime_dir) or _engine_of(settings)).own
+    return own.opened or own.get(settings)
+
+
 def detach() -> None:
-    """Closes every client, once attempts under way have ended; the next request attaches anew."""
+    """Closes every client and all stores, once attempts under way have ended; the next request begins anew."""
     for engine in list(_engines.values()):
         if (attempt := engine.attempt) is not None:
             attempt.join()
         with engine.lock:
             client, engine.client = engine.client, None
+        engine.own.close()
         if client is not None:
             client.close()
 
@@ -120,12 +154,14 @@ def detach() -> None:
 @contextlib.contextmanager
 def in_place_of_engines(client: EngineClient) -> Iterator[None]:
     """Inside, `client` answers for every engine in this process; for tests of an application."""
-    global _stand_in
+    global _stand_in, _stand_in_stores
     before, _stand_in = _stand_in, client
+    stores_before, _stand_in_stores = _stand_in_stores, _OwnStores()
     try:
         yield
     finally:
-        _stand_in = before
+        _stand_in_stores.close()
+        _stand_in, _stand_in_stores = before, stores_before
 
 
 def _engine_of(settings: Settings) -> _Engine:
@@ -136,7 +172,7 @@ def _engine_of(settings: Settings) -> _Engine:
 def _attempt(engine: _Engine) -> None:
     client = None
     try:
-        client = _attach(engine.settings, _ATTEMPT_S, None)
+        client = _attach(engine, _ATTEMPT_S, None)
     except EngineError as error:
         _LOG.warning("not attached to the engine (%s): %s", error, reason_for_waiting(engine.settings.runtime_dir))
     finally:
@@ -147,14 +183,17 @@ def _attempt(engine: _Engine) -> None:
         engine.settled.set()
 
 
-def _attach(settings: Settings, wait_s: float | None, on_wait: Callable[[], None] | None) -> EngineClient:
-    master_pid = server_pid()
+def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] | None) -> EngineClient:
+    settings, master_pid = engine.settings, server_pid()
+    stores = engine.own.get(settings)
     runtime_dir, environment = settings.runtime_dir, settings.to_environment()
     register_user(runtime_dir, master_pid)
-    return EngineClient.attach(
+    client = EngineClient.attach(
         runtime_dir=runtime_dir,
         wait_s=wait_s,
         settings=settings,
         on_wait=AttachWait(runtime_dir, on_wait),
         ensure=lambda: ensure_keeper(runtime_dir, master_pid, environment),
     )
+    client.machines.follow(stores.meet)
+    return client

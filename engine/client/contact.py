@@ -14,6 +14,7 @@ from typing import Any
 from engine.client.questions import Questions
 from engine.client.reactor import Reactor, wait_readable
 from engine.client.roster import Roster
+from engine.client.shared_machine import SharedMachine
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.control.link import ControlLink
 from engine.errors import EngineError, NotReady, PeerGone, ProtocolError
@@ -25,12 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 class Contact:
-    """In the reactor's thread, or before there is one, but for `questions`."""
+    """In the reactor's thread, or before there is one, but for `questions` and `machine`."""
 
     def __init__(self, runtime_dir: str, roster: Roster, ensure: Callable[[], None] | None) -> None:
         self._link = ControlLink(runtime_dir, role="frontend")
         self._link.holds = roster.holds
         self.questions = Questions(self._link)
+        self.machine = SharedMachine()
         self._roster = roster
         roster.tell = self._link.send
         self._reactor: Reactor | None = None
@@ -71,6 +73,7 @@ class Contact:
         self._closed = True
         self._drop(error)
         self._link.close()
+        self.machine.close()
 
     def join(self) -> None:
         """Waits until nothing is being started any more."""
@@ -83,6 +86,7 @@ class Contact:
         self._ensuring = None
         self._link.close()  # the child's copies
         self.questions.let_go_in_child()
+        self.machine.let_go_in_child()
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -95,8 +99,10 @@ class Contact:
     def _on_message(self, message: dict[str, Any], fds: list[int]) -> None:
         if message["type"] == "result":
             self.questions.answered(message)
-        else:
-            self._roster.handle(message, fds)
+            return
+        if message["type"] == "welcome":
+            self.machine.look(self._link.process)  # before whoever waits for the welcome goes on
+        self._roster.handle(message, fds)
 
     def _on_readable(self) -> None:
         fd, reactor = self._link.fileno(), self._reactor

@@ -37,6 +37,7 @@ from engine.errors import (
 from engine.observe.counters import Counters
 from engine.shm.forked import not_for_children
 from engine.shm.item import Item
+from engine.shm.machine import MachineSegment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelDescription
 
 TICK_NS = NS_PER_S  # the belt against lost hints
@@ -53,6 +54,7 @@ class EngineClient:
         self._roster = Roster(settings, reactor=self._reactor, wheel=self._wheel)
         self._alarm = Alarm(self._wheel, self._reactor)
         self._contact = Contact(runtime_dir, self._roster, ensure)
+        self.machines = self._contact.machine  # the newest machine segment, and whoever follows it
         self._lifecycle = threading.Lock()  # around changing the reactor and closing
         self._is_inherited = False  # this is a forked child, and everything here its parent's
         self.closed = False
@@ -240,6 +242,10 @@ class EngineClient:
         if deployment is not None and not self.closed:
             deployment.count(("cache_hits", 1), ("requests", 1), ("succeeded", 1), ("latency_ns", latency_ns))
 
+    def machine(self) -> MachineSegment | None:
+        """What all processes share apart from deployments; None while no supervisor has offered it. Closed with us."""
+        return self.machines.current
+
     def _check_ours(self) -> None:
         if self._is_inherited:
             raise InheritedByFork()
@@ -285,10 +291,8 @@ class EngineClient:
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded(f"the supervisor has not answered {op} within {timeout_s:g} s") from error
 
-    # --- events, in the reactor's thread ----------------------------------------------------------------------------
-
     def _tick(self, reactor: Reactor) -> None:
-        """Once a second, for as long as `reactor` drives."""
+        """Once a second, in the reactor's thread, for as long as `reactor` drives."""
         if reactor is self._reactor and not self.closed:
             self._roster.look_everywhere()
             self._alarm.look()

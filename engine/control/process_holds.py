@@ -18,6 +18,7 @@ MOST_FDS_A_KIND = 8
 _LONGEST_KIND = 32
 
 TOTALS = "totals"  # what versions that are gone have counted; written by the supervisor alone
+MACHINE = "machine"  # what processes count apart from versions, and the L1 cache; see `engine/shm/machine.py`
 
 
 @dataclass(frozen=True, slots=True)

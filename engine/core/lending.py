@@ -106,7 +106,8 @@ class Lender:
 
     total: int
     linger_ns: int  # a connection that was closed, or died with its process, is still the server's for a moment
-    began_ns: int
+    _free_from_ns: int | None = None
+    is_unsettled: bool = True  # whether the next look, with nothing new, may lend something
     _claims: dict[tuple[int, int], int] = field(default_factory=dict)  # (row, epoch) -> its claim at the last look
     _aside: list[tuple[int, int]] = field(default_factory=list)  # (until when, how many) of claims that have ended
 
@@ -115,13 +116,16 @@ class Lender:
         claims = {(each.row, each.epoch): each.claim for each in borrowers}
         self._set_aside(claims, now_ns)
         free = self.total - sum(claims.values()) - sum(count for _, count in self._aside)
-        if now_ns < self.began_ns + self.linger_ns:
-            free = 0  # whoever died with the last supervisor is known to nobody
+        if self._free_from_ns is None:
+            self._free_from_ns = now_ns + self.linger_ns
+        if now_ns < self._free_from_ns:
+            free = 0  # who died or closed something before the first look is known to nobody
         loans = dict(_changes(borrowers, self._targets(borrowers), free))
         for each in borrowers:
             if each.row in loans:
                 claims[each.row, each.epoch] = max(claims[each.row, each.epoch], loans[each.row].most)
         self._claims = claims
+        self.is_unsettled = bool(loans or self._aside) or now_ns < self._free_from_ns
         return {row: loan.pack() for row, loan in loans.items()}
 
     def _targets(self, borrowers: Iterable[Borrower]) -> Mapping[int, int]:

@@ -21,6 +21,7 @@ from engine.errors import NotReady
 from engine.launch import check_platform, prepare_runtime_dir, start_keeper, stop_keeper
 from engine.launch import private
 from engine.messages import connect
+from engine.stores.process_stores import ProcessStores
 
 ATTACH_S = 60.0
 STOP_S = 15.0  # the keeper bounds a supervisor's end well below this
@@ -37,6 +38,7 @@ class EngineHost:
         self._private: Path | None = None  # a directory of our own, removed at the end
         self._runtime_dir = settings.runtime_dir
         self.client: EngineClient | None = None
+        self.stores: ProcessStores | None = None
 
     def start(self) -> EngineClient:
         """Raises NotReady when no engine comes up, ConfigError or UnsupportedPlatform when none can."""
@@ -51,17 +53,22 @@ class EngineHost:
             self._launch("start_keeper")
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
+            self.stores = ProcessStores.open(self.settings)
             self.client = EngineClient.attach(
                 runtime_dir=self._runtime_dir,
                 wait_s=ATTACH_S,
                 settings=self.settings,
                 ensure=lambda: self._launch("ensure_keeper"),
             )
+            self.client.machines.follow(self.stores.meet)
             undo.pop_all()
         return self.client
 
     def stop(self) -> None:
-        """Closes the client; the engine ends unless others use it. Idempotent."""
+        """Closes stores and client; the engine ends unless others use it. Idempotent."""
+        stores, self.stores = self.stores, None
+        if stores is not None:
+            stores.close()
         client, self.client = self.client, None
         if client is not None:
             client.close()

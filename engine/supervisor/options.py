@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ from engine.core.leaving import LeavePolicy
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField
 from engine.launch.starting import module_command
+from engine.observe.metrics import LENT_POOLS
+from engine.shm.machine_layout import MachineGeometry
 from engine.spec import ModelSpec
 
+ROWS_PER_WORKER = 2  # in the machine segment: at a reload the old workers and the new ones count for a while
+SPARE_ROWS = 8  # the supervisor, the status server, the command line, managers in other programs
 LANES_PER_WORKER = 2  # a worker that restarts must not wait for the batch in which its predecessor's work still is
 SPARE_LANES = 4  # the status server, the command line, managers in other programs
 
@@ -53,6 +57,8 @@ class SupervisorOptions:
     drain_s: float
     cores: int
     pool: PoolOptions  # what a deployment gets that says nothing
+    machine: MachineGeometry  # of a machine segment that has to be made
+    lent: Mapping[str, int]  # connections of each pool of LENT_POOLS, over all processes together
     default_spec: ModelSpec | None  # None: nothing is deployed at the start
     instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
     restarts: RestartPolicy = RestartPolicy()
@@ -79,6 +85,12 @@ class SupervisorOptions:
                 warmup_requests=settings.model_warmup_requests,
                 devices=devices,
             ),
+            machine=MachineGeometry(
+                rows=ROWS_PER_WORKER * settings.workers + SPARE_ROWS,
+                l1_bytes=settings.cache_l1_mb * 1024 * 1024,
+                l1_writers=settings.workers,
+            ),
+            lent=dict(zip(LENT_POOLS, (settings.redis_max_connections, settings.http_max_connections), strict=True)),
             default_spec=spec_from_settings(settings) if settings.enabled else None,
         )
 

@@ -168,6 +168,13 @@ class Reception:
                 frontend.welcomed = True
                 frontend.send(*self._welcome())
 
+    def welcome_again(self) -> None:
+        """There is something new to hold: for those who have been welcomed already, and will be by nothing else."""
+        for frontend in self._context.frontends.all():
+            if frontend.welcomed:
+                frontend.send(*self._welcome())
+        self._deployments.tell_versions(self.welcome_instances)
+
     def welcome_instances(self, version: Version) -> None:
         """All that an instance does with a welcome is to hold what it offers."""
         for instance in version.pool.instances():

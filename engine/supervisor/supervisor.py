@@ -7,7 +7,6 @@ what it desires stands in the ledger, and everything else is told to the next on
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -18,16 +17,16 @@ from engine.clock import Deadline, now_ns
 from engine.control.process_holds import ProcessHolds
 from engine.errors import ProtocolError
 from engine.launch.identity import wait_dead
-from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSpec
+from engine.spec import DEFAULT_DEPLOYMENT_ID
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.context import Context
-from engine.supervisor.deployment import Deployment
 from engine.supervisor.deployments import Deployments
 from engine.supervisor.frontend import Frontends
 from engine.supervisor.instance import Instance
 from engine.supervisor.ledger import DeploymentRecord, Ledger, State, record_json
 from engine.supervisor.listener import Listener
 from engine.supervisor.loop import Loop
+from engine.supervisor.machine import MachineKeeper
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.orders import Orders
 from engine.supervisor.placement import Placement
@@ -35,6 +34,8 @@ from engine.supervisor.plan import Plan
 from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
+from engine.supervisor.restoration import Restoration
+from engine.supervisor.shares import Shares
 from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.status import describe
 from engine.supervisor.totals import Totals
@@ -57,6 +58,8 @@ class Supervisor:
         self._ledger = Ledger(options.runtime_dir)
         self._process_holds = ProcessHolds()
         self._totals = Totals(loop, self._process_holds)
+        self._machine = MachineKeeper(self._process_holds, options.machine)
+        self._shares = Shares(loop, self._machine, options.lent)
         self.slow_work = SlowWork(loop)
         self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
@@ -81,6 +84,7 @@ class Supervisor:
         )
         self._adoption = Adoption(self._context, self._begin_anew)
         self._deployments = Deployments(self._context, self._stop_if_done)
+        self._restoration = Restoration(self._context, self._deployments)
         self._reception = Reception(self._context, self._deployments, self._adoption, self._requests())
         self._listener: Listener | None = None
         self._leaving = False
@@ -109,7 +113,7 @@ class Supervisor:
         if self._to_restore is None:
             self._to_restore = self._read_ledger()
         while self._to_restore:
-            self._restore(self._to_restore[0])
+            self._restoration.restore(self._to_restore[0])
             self._to_restore.pop(0)
         if self._listener is None:
             self._listener = Listener(self._loop, self._options.runtime_dir, self._reception.accept)
@@ -171,21 +175,10 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        steps += [self._reception.close_all, self.slow_work.close, self._ledger.close, self._process_holds.close]
+        steps += [self._reception.close_all, self.slow_work.close, self._ledger.close, self._machine.close]
+        steps.append(self._process_holds.close)
         for step in steps:
             self._loop.attempt(step)
-
-    def _restore(self, record: DeploymentRecord) -> None:
-        """What a predecessor wanted: found alive if it served, begun anew if it was starting."""
-        for plan in (record.serving, record.starting):
-            if plan is not None:
-                self._keep_factory(plan)
-        deployment = self._deployments.of(record.deployment)
-        deployment.versions.newest = max(deployment.versions.newest, record.newest)
-        if record.serving is not None:
-            deployment.versions.awaited = record
-        if record.starting is not None and deployment.versions.starting is None:
-            deployment.deploy(_renumbered(record.starting, deployment))
 
     def _keep_factory(self, plan: Plan) -> None:
         if plan.pickle_path is not None:
@@ -201,8 +194,10 @@ class Supervisor:
             self._stop_if_done()
             return
         self._loop.attempt(self._begin_totals)
+        self._loop.attempt(self._begin_machine)
+        self._loop.attempt(self._shares.begin)
         for deployment in self._deployments:
-            self._loop.attempt(functools.partial(self._begin_one_anew, deployment))
+            self._loop.attempt(functools.partial(self._restoration.begin_anew, deployment))
         if self._adoption.blind:
             self._loop.attempt(self._begin_to_record)
         self._deployments.tell_versions(lambda version: version.pool_changed())
@@ -215,43 +210,16 @@ class Supervisor:
             self._loop.attempt(deployment.carry)
         self._deployments.tell_versions(self._reception.welcome_instances)
 
+    def _begin_machine(self) -> None:
+        """Where there is too little memory for it, everybody serves on without, and is told once there is enough."""
+        if self._machine.begin():
+            self._reception.welcome_again()
+
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""
-        self._start_configured()
+        self._restoration.start_configured()
         self._recorder.is_on = True
         self._recorder.persist()
-
-    def _begin_one_anew(self, deployment: Deployment) -> None:
-        record = deployment.versions.give_up()
-        if record is None or record.serving is None or deployment.versions.starting is not None:
-            return
-        with contextlib.ExitStack() as undo:
-            undo.callback(deployment.versions.await_again, record)
-            deployment.deploy(_renumbered(record.serving, deployment))
-            undo.pop_all()
-
-    def _start_configured(self) -> None:
-        """The settings' own deployment, unless it serves already as they say, or somebody put another in its place."""
-        spec = self._options.default_spec
-        if spec is None:
-            return
-        deployment = self._deployments.of(DEFAULT_DEPLOYMENT_ID)
-        desired = deployment.versions.starting.plan if deployment.versions.starting is not None else None
-        if desired is None and deployment.versions.awaited is not None:
-            desired = deployment.versions.awaited.serving
-        if desired is None and deployment.versions.serving is not None:
-            desired = deployment.versions.serving.plan  # known by its instances alone
-        if desired is not None and (not desired.configured or _says(desired, spec)):
-            return
-        deployment.deploy(
-            Plan(
-                deployment=deployment.id,
-                number=deployment.versions.newest + 1,
-                spec=spec.to_json(),
-                options=self._options.pool,
-                configured=True,
-            )
-        )
 
     def _stop_if_done(self) -> None:
         if self._leaving and self._adoption.over and not any(self._deployments):
@@ -282,16 +250,3 @@ def _wait_dead(killed: Sequence[Instance]) -> None:
     until = Deadline.after_s(_DEAD_WITHIN_S)
     for instance in killed:
         wait_dead(instance.pidfd, timeout_s=until.remaining_s())
-
-
-def _renumbered(plan: Plan, deployment: Deployment) -> Plan:
-    """The same again, as a version of its own."""
-    return dataclasses.replace(plan, number=deployment.versions.newest + 1)
-
-
-def _says(plan: Plan, spec: ModelSpec) -> bool:
-    """Whether `plan` was made from `spec`. One of another version of ours was not."""
-    try:
-        return ModelSpec.from_json(plan.spec) == spec
-    except ProtocolError:
-        return False

@@ -150,10 +150,10 @@ class EngineProcess:
         return load_settings(self._environment)
 
     @contextmanager
-    def frontend(self) -> Iterator[subprocess.Popen[str]]:
+    def frontend(self, program: str = "frontend") -> Iterator[subprocess.Popen[str]]:
         """A frontend in a process of its own, attached; killed at the end if it lives."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.supervisor.programs.frontend", str(self.runtime_dir)],
+            [sys.executable, "-m", f"tests.supervisor.programs.{program}", str(self.runtime_dir)],
             env=self._environment,
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,

@@ -27,6 +27,7 @@ STEPS = [
     *("Reception._frontend_parcel", "Reception._frontend_lost", "Reception.frontend_died"),
     *("Recorder.persist", "Recorder._write", "Reception.welcome_who_may", "Deployments._gone"),
     *("Supervisor.keep_files", "RuntimeFolder.look", "Ledger.write", "Totals.write"),
+    *("Shares._look", "Shares._lend"),
     *("Orders._begin", "Orders._try", "Orders._written", "Recorder._done"),
     *("Pool._start", "Pool.connect", "Pool._on_parcel", "Pool._died", "Pool.resize"),
     *("ServingVersion.start", "ServingVersion.instance_connected", "ServingVersion.instance_loaded"),

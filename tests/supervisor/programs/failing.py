@@ -28,6 +28,7 @@ from engine.supervisor.lane_queue import LaneQueue
 from engine.supervisor.lanes import LaneTable
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.listener import Listener
+from engine.supervisor.machine import MachineKeeper
 from engine.supervisor.main import main
 from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.orders import Orders
@@ -38,8 +39,10 @@ from engine.supervisor.pool import Pool
 from engine.supervisor.reception import Reception
 from engine.supervisor.recorder import Recorder
 from engine.supervisor.requests import Requests
+from engine.supervisor.restoration import Restoration
 from engine.supervisor.seats import Seat, Seats
 from engine.supervisor.serving_version import ServingVersion
+from engine.supervisor.shares import Shares
 from engine.supervisor.supervisor import Supervisor
 from engine.supervisor.totals import Totals
 from engine.supervisor.version import Version
@@ -49,6 +52,7 @@ VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
     *(Carrier, Orders, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
+    *(MachineKeeper, Restoration, Shares),
     *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 

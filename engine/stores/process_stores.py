@@ -1,0 +1,111 @@
+"""Everything that one process has of stores, opened and closed together, with the row that it counts in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from engine.config import Settings
+from engine.shm.forked import not_for_children
+from engine.shm.machine import MachineSegment
+from engine.shm.process_row import ProcessRow
+
+_log = logging.getLogger(__name__)
+
+
+class ProcessStores:
+    """Made after the fork. There without an engine too: what the original API answers is kept in the journal.
+
+    What is None is not configured. In a forked child everything is closed, and nothing of the parent's touched.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Use `open`."""
+        self.settings = settings
+        # What the original API may be asked by while nobody lends: a fair part of all, as if every worker were there.
+        alone = max(1, settings.http_max_connections // settings.workers)
+        self.row = ProcessRow.private({"http": alone})
+        self.cache: None = None  # CACHE: its type | None
+        self.journal: None = None  # JOURNAL: its type | None
+        self.redis: None = None  # REDIS: its type | None
+        self.http: None = None  # HTTP: its type | None
+        self._machine: MachineSegment | None = None  # a mapping of its own
+        self._meetings: list[Callable[[MachineSegment], object]] = []  # of parts that have something in the segment
+        self._endings = ExitStack()  # what is opened last is closed first
+        self._lock = threading.Lock()  # around meeting and closing
+        self._closed = False
+        not_for_children(self)
+
+    @classmethod
+    def open(cls, settings: Settings) -> ProcessStores:
+        """Opens what is configured; never waits for a server, nor fails for one that is away.
+
+        Raises ConfigError for what is configured wrong, and then nothing stays open.
+        """
+        stores = cls(settings)
+        with ExitStack() as undo:
+            undo.callback(stores.close)
+            stores._open_parts(settings)
+            undo.pop_all()
+        return stores
+
+    def _open_parts(self, settings: Settings) -> None:
+        """Each part: make it, open it, `self._endings.callback(part.close)`, and `self._meetings.append(part.meet)` if
+        it has something in the machine segment.
+        """
+        self._endings.callback(self.row.close)  # the last to go: the others count while they close
+        # JOURNAL
+        # REDIS
+        # CACHE, which may look into Redis
+        # HTTP
+
+    def meet(self, machine: MachineSegment) -> None:
+        """There is a machine segment: counts in it from now on, and uses what it has. Nothing if it is met already.
+
+        Never raises; without a row there, or without memory, everything goes on in private.
+        """
+        with self._lock:
+            if self._closed or (self._machine is not None and self._machine.identity == machine.identity):
+                return
+            try:
+                own = machine.again()
+            except OSError as error:
+                _log.warning("counters and cache of this process are its own for now: %s", error)
+                return
+            before, self._machine = self._machine, own
+            self._move(own)
+            for meeting in self._meetings:
+                meeting(own)
+            if before is not None:
+                before.close()
+
+    def _move(self, machine: MachineSegment) -> None:
+        try:
+            moved = self.row.move_to(machine)
+        except OSError as error:
+            _log.warning("what this process counts is not seen by others: %s", error)
+            return
+        if not moved:
+            rows = machine.geometry.rows
+            _log.warning(
+                "what this process counts is not seen by others, and no connections are lent to it: all %d rows of the "
+                "machine segment are taken; start the engine with a larger `workers`", rows,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Closes all parts, within the bounds of each. Idempotent; nothing in a forked child."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._endings.close()
+        if self._machine is not None:
+            self._machine.close()
+
+    def let_go_in_child(self) -> None:
+        """Each part lets go by itself; whoever held the lock does not exist here."""
+        self._lock = threading.Lock()
+        self._closed = True
+        self._endings.pop_all()
