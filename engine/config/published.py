@@ -43,10 +43,7 @@ class PoolSettings:
         3, _connections("Redis connections kept open.", at_least=0, no_effect=_NO_REDIS)
     )
     redis_max_connections: int = setting(
-        15,
-        _connections(
-            "Most Redis connections, over all processes together (per node of a cluster).", no_effect=_NO_REDIS
-        ),
+        15, _connections("Most Redis connections, over all processes together (per node of a cluster).")
     )
     redis_connection_timeout: float = setting(
         5.0, _seconds("Longest wait for a free Redis connection.", no_effect=_NO_REDIS)
