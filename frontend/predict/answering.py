@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from engine.client import EngineClient, Item
 from engine.clock import NS_PER_S, now_ns
-from engine.errors import EngineError
+from engine.errors import BrokenError, EngineError
 from engine.stores.cache_value import Computed
 from frontend.predict.answers import server_timing
 from frontend.predict.context import Asked, RouteContext
@@ -79,7 +79,7 @@ class Answering:
     ) -> HttpResponse:
         """The answer for `error`, with what time it took."""
         response = self._dialect.failure(error, request_id)
-        if response.status == 500:
+        if response.status == 500 or isinstance(error, BrokenError):
             _LOG.error("request %s: %s", request_id, error, exc_info=error)
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S
         response.headers.append(("Server-Timing", server_timing(total_s=total_s)))
