@@ -11,7 +11,7 @@ from engine.clock import NS_PER_S, now_ns
 from engine.errors import BrokenError, EngineError
 from engine.stores.cache_value import Computed
 from frontend.predict.answers import server_timing
-from frontend.predict.context import Asked, RouteContext
+from frontend.predict.context import Inquiry, RouteContext
 from frontend.predict.dialect import Dialect, Prediction
 from frontend.predict.falling_back import falls_back
 from frontend.predict.parameters import deadline_of
@@ -93,13 +93,13 @@ class Answering:
         switched_off = self._dialect.endpoint == "optimized" and not self._context.settings.enabled
         return falls_back(error) and self._context.original is not None and not switched_off
 
-    def ask_original(self, request: HttpRequest) -> Asked:
+    def ask_original(self, request: HttpRequest) -> Inquiry:
         """Begins to ask the original API, and returns."""
         assert self._context.original is not None
         return self._context.original(request)
 
     def original_answer(
-        self, asked: Asked, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
+        self, asked: Inquiry, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
     ) -> HttpResponse:
         """What it has answered, or our answer for `error` where it has none either. Waits for it."""
         response = asked.response()

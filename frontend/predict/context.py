@@ -14,7 +14,7 @@ from frontend.predict.predict_log import PredictLog
 from frontend.server.message import HttpRequest, HttpResponse
 
 
-class Asked(Protocol):
+class Inquiry(Protocol):
     """Somebody else who is asked for the answer while the engine cannot serve. Whoever drops it must cancel it."""
 
     @property
@@ -32,7 +32,7 @@ class Asked(Protocol):
 
 
 # Begins to ask, and returns; never raises.
-Original = Callable[[HttpRequest], Asked]
+Original = Callable[[HttpRequest], Inquiry]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from engine.errors import EngineError
 from engine.stores.http_calls import HttpCall
 from engine.stores.http_line import AnswerTooLarge, HttpOrigin, HttpQuestion
 from engine.stores.http_pool import HttpPool, original_api_pool
-from frontend.predict.context import Asked
+from frontend.predict.context import Inquiry
 from frontend.predict.parameters import deadline_of
 from frontend.server.message import HttpRequest, HttpResponse
 
@@ -50,7 +50,7 @@ class OriginalApi:
         url = urlsplit(settings.original_api_url)
         self._target = (url.path if url.path.strip("/") else _DEFAULT_PATH) + (f"?{url.query}" if url.query else "")
 
-    def __call__(self, request: HttpRequest) -> Asked:
+    def __call__(self, request: HttpRequest) -> Inquiry:
         if MARK in request.headers:
             return _Nobody()
         left_s = deadline_of(request, self._settings).remaining_s()
@@ -81,7 +81,7 @@ class OriginalApi:
 
 
 class _AskedApi:
-    """An `Asked` of the original API."""
+    """An `Inquiry` with the original API."""
 
     def __init__(self, call: HttpCall) -> None:
         self._call = call
@@ -107,7 +107,7 @@ class _AskedApi:
 
 
 class _Nobody:
-    """An `Asked` that nobody answers."""
+    """An `Inquiry` that nobody answers."""
 
     is_done = True
 

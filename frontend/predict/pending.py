@@ -10,7 +10,7 @@ from engine.client import EngineClient, Ticket
 from engine.errors import EngineError, NotReady
 from engine.stores.lookup import Lookup
 from frontend.predict.answering import Answering
-from frontend.predict.context import Asked
+from frontend.predict.context import Inquiry
 from frontend.predict.dialect import Prediction
 from frontend.server.message import HttpRequest, HttpResponse
 
@@ -121,7 +121,7 @@ class PendingOriginal:
         self._request_id = request_id
         self._client = client
         self._error = error.with_traceback(None)  # it leads to frames that hold the upload
-        self._asked: Asked | None = None
+        self._asked: Inquiry | None = None
 
     @property
     def deadline_ns(self) -> int:
@@ -142,7 +142,7 @@ class PendingOriginal:
         if self._asked is not None:
             self._asked.cancel()
 
-    def _ask(self) -> Asked:
+    def _ask(self) -> Inquiry:
         if self._asked is None:
             self._asked = self._answering.ask_original(self._request)
         return self._asked

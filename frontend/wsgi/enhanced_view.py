@@ -120,7 +120,7 @@ class _AskedView:
 
 
 class _ViewToAsk:
-    """An `Asked` of the host's view. It is called where its Flask request is, and that takes as long as it takes."""
+    """An `Inquiry` with the host's view. It is called where its Flask request is, for as long as it takes."""
 
     is_done = False
 
