@@ -38,14 +38,25 @@ class _OwnStores:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.opened: ProcessStores | None = None  # changed under the lock
+        self.opened: ProcessStores | None = None  # changed under the lock, as is the next one
+        self._client: EngineClient | None = None  # knows of the machine segment
 
     def get(self, settings: Settings) -> ProcessStores:
         """`settings` count for whoever asks first. Raises ConfigError."""
         with self._lock:
             if self.opened is None:
-                self.opened = ProcessStores.open(settings)
+                opened = ProcessStores.open(settings)
+                if self._client is not None:
+                    self._client.machines.follow(opened.meet)
+                self.opened = opened
             return self.opened
+
+    def follow(self, client: EngineClient | None) -> None:
+        """They meet the machine that `client` is attached to; None: it is closed."""
+        with self._lock:
+            self._client = client
+            if client is not None and self.opened is not None:
+                client.machines.follow(self.opened.meet)
 
     def close(self) -> None:
         """Whoever asks again gets new ones."""
@@ -139,6 +150,12 @@ def current_stores(settings: Settings) -> ProcessStores:
     return own.opened or own.get(settings)
 
 
+def close_stores() -> None:
+    """Closes all stores and leaves the clients as they are; whoever asks for stores opens them anew."""
+    for engine in list(_engines.values()):
+        engine.own.close()
+
+
 def detach() -> None:
     """Closes every client and all stores, once attempts under way have ended; the next request begins anew."""
     for engine in list(_engines.values()):
@@ -147,6 +164,7 @@ def detach() -> None:
         with engine.lock:
             client, engine.client = engine.client, None
         engine.own.close()
+        engine.own.follow(None)
         if client is not None:
             client.close()
 
@@ -185,7 +203,7 @@ def _attempt(engine: _Engine) -> None:
 
 def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] | None) -> EngineClient:
     settings, master_pid = engine.settings, server_pid()
-    stores = engine.own.get(settings)
+    engine.own.get(settings)  # so that servers are being connected to meanwhile
     runtime_dir, environment = settings.runtime_dir, settings.to_environment()
     register_user(runtime_dir, master_pid)
     client = EngineClient.attach(
@@ -195,5 +213,5 @@ def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] |
         on_wait=AttachWait(runtime_dir, on_wait),
         ensure=lambda: ensure_keeper(runtime_dir, master_pid, environment),
     )
-    client.machines.follow(stores.meet)
+    engine.own.follow(client)
     return client

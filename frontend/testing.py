@@ -164,8 +164,9 @@ class StandInEngine:
     def attachment(self, deployment_id: str) -> None:
         """Nothing is counted, as by an engine that has just started."""
 
-    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
+    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID, keep: bool = True) -> bool:
         """Nothing is counted."""
+        return True
 
     def count_cached(self, deployment_id: str, latency_ns: int) -> None:
         """Nothing is counted."""

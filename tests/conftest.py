@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """No child process, descriptor, memfd, eventfd or thread may outlive its test."""
     guard = LeakGuard.now()
     yield
+    if (attach := sys.modules.get("frontend.attach")) is not None:
+        attach.close_stores()  # what a test's requests have opened in this process; the next one opens it anew
     guard.check()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 
 from engine.client.attachment import Attachment, Counted
 from engine.client.versions import Versions
@@ -24,13 +25,21 @@ class CounterBook:
         self._gone: list[int] = [0] * COUNTED  # in versions that this process has let go
         self._kept: Counter[str] = Counter()  # while there is no lane to count in
 
-    def count(self, *counts: tuple[str, int]) -> None:
-        """Adds to counters of this process's lane, or keeps it for the next lane. KeyError for unknown names."""
+    def count(self, *counts: tuple[str, int], keep: bool = True) -> bool:
+        """Adds to counters of this process's lane, or keeps it for the next lane. KeyError for unknown names.
+
+        False, and nothing counted, if there is no lane and it is not to be kept.
+        """
         while (attachment := self._versions.active) is not None:
             if attachment.board.add_all(counts):
-                return
+                return True
             if self._versions.active is attachment:
                 break
+        if keep:
+            self._keep(counts)
+        return keep
+
+    def _keep(self, counts: Iterable[tuple[str, int]]) -> None:
         with self._lock:
             for name, n in spread(counts):
                 if name not in _LANE_COUNTERS:

@@ -230,11 +230,10 @@ class EngineClient:
         deployment = self._roster.deployments.get(deployment_id)
         return Counters() if deployment is None else deployment.counters.read()
 
-    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
-        """Adds to a lane counter of engine.observe.metrics; nothing for a deployment that does not exist."""
-        deployment = self._roster.deployments.get(deployment_id)
-        if deployment is not None and not self.closed:
-            deployment.count((known_counter(name), n))
+    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID, keep: bool = True) -> bool:
+        """Adds to a lane counter. False if it cannot: no such deployment, or no lane here and not to `keep` for one."""
+        deployment = None if self.closed else self._roster.deployments.get(deployment_id)
+        return deployment is not None and deployment.count((known_counter(name), n), keep=keep)
 
     def count_cached(self, deployment_id: str, latency_ns: int) -> None:
         """A request was answered in so many nanoseconds by what had been computed before."""

@@ -56,7 +56,7 @@ class _EngineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
         totals = _sum(each.lane_totals for each in counters)
-        yield _http_requests(totals)
+        yield _http_requests(_sum((totals, dict(self._totals or {}))))
         yield _predictions(totals)
         yield _durations(totals)
         for name, counter in _PLAIN_COUNTERS:

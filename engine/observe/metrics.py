@@ -100,7 +100,8 @@ PROCESS_COUNTERS: tuple[str, ...] = (
     *(f"single_flight.{role}" for role in SINGLE_FLIGHT_ROLES),
     *(f"journal.{stage}" for stage in JOURNAL_STAGES),
     *(f"fallback.{outcome}" for outcome in FALLBACK_OUTCOMES),
-    "http.answers_unattached",  # over HTTP, while no deployment had a lane of this process to count them in
+    # Answers over HTTP while this process has no lane to count them in. The rest of them is in LANE_COUNTERS.
+    *(f"http.{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")),
 )
 
 # Of a process as it is now: they count for as long as it lives.

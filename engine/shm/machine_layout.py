@@ -30,8 +30,8 @@ class ProcessWord:
     LOANS = 8  # one word per pool of LENT_POOLS; see `engine/core/lending.py`
     HOLDINGS = 12  # the same
     COUNTERS = 16
-    GAUGES = 80
-    WORDS = 128
+    GAUGES = 128
+    WORDS = 192
 
 
 # The names of the fields are part of the version: a process with other counters must not attach.
