@@ -189,5 +189,8 @@ class ServingCore:
 
     def statistics(self) -> dict[str, Any]:
         """The published statistics."""
-        client = self._host.client if self._host is not None else None
-        return optimization_stats(client, self.settings)
+        host = self._host
+        if host is None:
+            return optimization_stats(None, self.settings, None)
+        totals = host.stores.totals() if host.stores is not None else None
+        return optimization_stats(host.client, self.settings, totals)

@@ -40,7 +40,7 @@ _PLAIN_COUNTERS = (
 )
 
 
-def exposition(client: Observed | None, settings: Settings, totals: Totals | None = None) -> bytes:
+def exposition(client: Observed | None, settings: Settings, totals: Totals | None) -> bytes:
     """All exported metrics, summed over deployments; without a client, or totals, only the names of theirs."""
     registry = CollectorRegistry()
     registry.register(_EngineCollector(client, settings, totals))

@@ -17,7 +17,7 @@ from engine.observe.store_stats import Totals, cache, connection_pools, journal
 _MB = 1024 * 1024
 
 
-def optimization_stats(client: Observed | None, settings: Settings, totals: Totals | None = None) -> dict[str, Any]:
+def optimization_stats(client: Observed | None, settings: Settings, totals: Totals | None) -> dict[str, Any]:
     """All sections; those of deployments are empty without a client. `totals`: of all processes, None while unknown."""
     found = {} if client is None else {name: client.counters(name) for name in client.deployments()}
     kept = cache(totals, settings)

@@ -149,6 +149,11 @@ class ProcessRow:
         with self._lock:
             return int(self._words[word])
 
+    def figures(self) -> dict[str, int]:
+        """All counters and gauges by name, as `get` has them."""
+        with self._lock:
+            return {name: int(self._words[word]) for name, word in (*_COUNTER_WORD.items(), *_GAUGE_WORD.items())}
+
     # --- connections that are lent ----------------------------------------------------------------------------------
 
     def share(self, pool: str) -> int:

@@ -94,6 +94,13 @@ class ProcessStores:
                 "machine segment are taken; start the engine with a larger `workers`", rows,
             )  # fmt: skip
 
+    def totals(self) -> dict[str, int]:
+        """What all processes of the machine have counted; this one alone, while there is no machine segment."""
+        with self._lock:  # the segment is not closed meanwhile
+            if self._machine is not None and not self._closed:
+                return self._machine.process_totals()
+        return self.row.figures()
+
     def close(self) -> None:
         """Closes all parts, within the bounds of each. Idempotent; nothing in a forked child."""
         with self._lock:

@@ -47,6 +47,10 @@ class MachineKeeper:
             before.close()
         return True
 
+    def totals(self) -> dict[str, int]:
+        """What all processes of the machine have counted; the supervisor alone, while there is no segment."""
+        return self.row.figures() if self.machine is None else self.machine.process_totals()
+
     def close(self) -> None:
         """Gives the row back. Idempotent."""
         self.row.close()

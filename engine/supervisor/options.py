@@ -59,6 +59,7 @@ class SupervisorOptions:
     pool: PoolOptions  # what a deployment gets that says nothing
     machine: MachineGeometry  # of a machine segment that has to be made
     lent: Mapping[str, int]  # connections of each pool of LENT_POOLS, over all processes together
+    settings: Settings  # all of them: what is shown of stores follows from many
     default_spec: ModelSpec | None  # None: nothing is deployed at the start
     instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
     restarts: RestartPolicy = RestartPolicy()
@@ -91,6 +92,7 @@ class SupervisorOptions:
                 l1_writers=settings.workers,
             ),
             lent=dict(zip(LENT_POOLS, (settings.redis_max_connections, settings.http_max_connections), strict=True)),
+            settings=settings,
             default_spec=spec_from_settings(settings) if settings.enabled else None,
         )
 

@@ -24,8 +24,12 @@ def describe(
     began_at_ns: int,
     restarted: bool,
     health: dict[str, Any],
+    stores: dict[str, Any],
 ) -> dict[str, Any]:
-    """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now."""
+    """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now.
+
+    `stores`: pools, cache and journal of all processes.
+    """
     everybody = list(frontends)
     return {
         "supervisor": {
@@ -34,6 +38,7 @@ def describe(
             "adopted": restarted,
         },
         "health": health,
+        "stores": stores,
         "frontends": [
             {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
         ],

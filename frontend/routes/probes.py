@@ -17,8 +17,12 @@ from engine.client import EngineClient
 from engine.clock import wall_clock_s
 from engine.errors import EngineError
 from engine.observe.exposition import CONTENT_TYPE, exposition
+from engine.observe.metrics import CACHE_LEVELS
 from engine.observe.stats import optimization_stats
+from engine.observe.store_health import connected, store_reasons
+from engine.observe.store_stats import Totals, cache
 from engine.spec import DEFAULT_DEPLOYMENT_ID
+from frontend.attach import current_stores
 from frontend.predict.context import RouteContext
 from frontend.predict.parameters import request_id_of
 from frontend.server.message import HttpRequest, HttpResponse, json_response
@@ -52,6 +56,10 @@ class _Probe:
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         raise NotImplementedError
 
+    def _totals(self) -> Totals:
+        """What all processes of the machine have counted; until they are met, this one alone."""
+        return current_stores(self._context.settings).totals()
+
 
 class HealthProbe(_Probe):
     """`GET /health`: this process is up."""
@@ -70,18 +78,20 @@ class ReadyProbe(_Probe):
         loaded = serves(client)
         disk = shutil.disk_usage("/").free >= _MIN_FREE_DISK_BYTES
         memory = psutil.virtual_memory().available >= _MIN_FREE_MEMORY_BYTES
-        ready = loaded and disk and memory
+        ready = loaded and disk and memory  # a store that is away is no reason to send nobody here any more
+        kept = cache(self._totals(), self._context.settings)
+        levels = {level: kept[level]["state"] for level in CACHE_LEVELS}
         checks = {
             "model_loaded": loaded,
             "disk_space": disk,
             "memory": memory,
             "gpu_available": _on_gpu(client),
-            "cache": False,
+            "cache": "ok" in levels.values(),
         }
         value = {
             "status": "ready" if ready else "not_ready",
             "checks": checks,
-            "cache": {"enabled": False},
+            "cache": {"enabled": kept["ttl_s"] is not None, "ttl_s": kept["ttl_s"], **levels},
             "timestamp": iso_now(),
         }
         return json_response(200 if ready else 503, value)
@@ -97,15 +107,18 @@ class OptimizedHealth(_Probe):
         if client is None:
             return json_response(503, {"status": "not_ready", "initialized": False, "timestamp": now_s})
         deployments = client.deployments()
-        serving = sum(client.ready(name) for name in deployments)
-        if not serving:
+        if not any(client.ready(name) for name in deployments):
             return json_response(503, {"status": "not_ready", "initialized": False, "timestamp": now_s})
+        totals = self._totals()
+        reasons = [f"{name} is {client.state(name)}" for name in deployments if not client.ready(name)]
+        reasons += store_reasons(totals, self._context.settings)
         value = {
-            "status": "healthy" if serving == len(deployments) else "degraded",
+            "status": "degraded" if reasons else "healthy",
             "initialized": True,
             "timestamp": now_s,
             "model_pools": len(deployments),
-            "active_connections": {"database": False, "redis": False},
+            "active_connections": {pool: connected(totals, pool) for pool in ("database", "redis")},
+            "reasons": reasons,
         }
         return json_response(200, value)
 
@@ -114,14 +127,15 @@ class Stats(_Probe):
     """`GET /api/optimized/stats`: the published statistics."""
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
-        return json_response(200, optimization_stats(client, self._context.settings))
+        return json_response(200, optimization_stats(client, self._context.settings, self._totals()))
 
 
 class Metrics(_Probe):
     """`GET /metrics`: Prometheus text."""
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
-        return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], exposition(client, self._context.settings))
+        text = exposition(client, self._context.settings, self._totals())
+        return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], text)
 
 
 def iso_now() -> str:

@@ -35,7 +35,8 @@ def test_optimized_health(served: Served) -> None:
     answer = served.address.get("/api/optimized/health")
     value = answer.value
     assert answer.status == 200
-    assert set(value) == {"status", "initialized", "timestamp", "model_pools", "active_connections"}
+    assert set(value) == {"status", "initialized", "timestamp", "model_pools", "active_connections", "reasons"}
+    assert value["reasons"] == []
     assert (value["status"], value["initialized"], value["model_pools"]) == ("healthy", True, 1)
     assert set(value["active_connections"]) == {"database", "redis"} and value["timestamp"] > 1_600_000_000
 

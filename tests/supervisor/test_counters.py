@@ -65,7 +65,7 @@ class Watch:
 def counters(client: EngineClient) -> dict[str, float]:
     """All that are exported, summed over instances."""
     found: dict[str, float] = {}
-    for line in exposition(client, Settings()).decode().splitlines():
+    for line in exposition(client, Settings(), None).decode().splitlines():
         name, _, value = line.rpartition(" ")
         if line.startswith("#") or name.startswith(("nightscan_ml_queue", "nightscan_engine_slots")):
             continue
@@ -106,7 +106,7 @@ def test_counters_go_on_over_swaps_a_dead_frontend_and_a_dead_supervisor(engine:
         assert sum(buckets[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1)) == answered
         with engine.client() as newcomer:
             assert succeeded(newcomer) == answered
-            shown = optimization_stats(newcomer, engine.settings)["performance_metrics"][DEFAULT_DEPLOYMENT_ID]
+            shown = optimization_stats(newcomer, engine.settings, None)["performance_metrics"][DEFAULT_DEPLOYMENT_ID]
             assert shown["total_requests"] == answered
 
 
