@@ -214,7 +214,7 @@ class Supervisor:
     def _begin_machine(self) -> None:
         """Where there is too little memory for it, everybody serves on without, and is told once there is enough."""
         if self._machine.begin():
-            self._reception.welcome_again()
+            self._loop.attempt(self._reception.welcome_again)  # a step of its own: repeated, `begin` has nothing new
 
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""
