@@ -53,7 +53,7 @@ class ProcessStores:
 
     def _open_parts(self, settings: Settings) -> None:
         """Each part: make it, open it, `self._endings.callback(part.close)`, and `self._meetings.append(part.meet)` if
-        it has something in the machine segment.
+        it has something in the machine segment; `meet` is quick, raises nothing, and may be called with another one.
         """
         self._endings.callback(self.row.close)  # the last to go: the others count while they close
         # JOURNAL
