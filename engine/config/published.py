@@ -40,13 +40,13 @@ class PoolSettings:
         30.0, _seconds("Longest run of one Postgres command.", no_effect=_NO_POSTGRES)
     )
     redis_min_connections: int = setting(
-        3, _connections("Redis connections kept open.", at_least=0, no_effect=_NO_REDIS)
+        3, _connections("Redis connections that each process keeps open, of those lent to it.", at_least=0)
     )
     redis_max_connections: int = setting(
         15, _connections("Most Redis connections, over all processes together (per node of a cluster).")
     )
     redis_connection_timeout: float = setting(
-        5.0, _seconds("Longest wait for a free Redis connection.", no_effect=_NO_REDIS)
+        5.0, _seconds("Longest attempt to connect to Redis, in the background; 2 s at most are used.")
     )
     http_max_connections: int = setting(100, _connections("Most connections to the original API."))
     http_connection_timeout: float = setting(10.0, _seconds("Longest wait for a connection to the original API."))

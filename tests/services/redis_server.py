@@ -23,16 +23,19 @@ KEEPS_NOTHING = ("--save", "", "--appendonly", "no")
 class RedisServer:
     """`with RedisServer() as server:` answers inside, is gone after. `arguments` go on its command line.
 
-    It listens on 127.0.0.1:`port` and on the Unix socket `socket_path`. `kept`: see ServiceProcess.
+    `password` is the default user's. It listens on 127.0.0.1:`port` and on the Unix socket `socket_path`. `kept`: see
+    ServiceProcess.
     """
 
-    def __init__(self, arguments: Sequence[str] = (), *, kept: bool = False) -> None:
+    def __init__(self, arguments: Sequence[str] = (), *, password: str = "", kept: bool = False) -> None:
+        self._password = password
         self._held = HeldPort()
         self.port = self._held.number
         self.folder = Path(tempfile.mkdtemp(prefix="ns-redis-", dir="/tmp"))
         self.socket_path = self.folder / "socket"
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--unixsocket", str(self.socket_path), *KEEPS_NOTHING, *arguments]
+        command += ["--requirepass", password] if password else []
         self.process = ServiceProcess(command, self.folder / "log", kept=kept)
 
     @property
@@ -41,7 +44,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> RedisServer:
-        self.start()
+        with contextlib.ExitStack() as begun:
+            begun.callback(self.close)
+            self.start()
+            begun.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +101,11 @@ class RedisServer:
         """What it answers to one command, as it came; redis.ResponseError for a refusal."""
         kind: Any = redis.UnixDomainSocketConnection  # redis-py gives it no types
         connection = kind(
-            path=str(self.socket_path), client_name=TESTS_OWN, socket_timeout=5.0, protocol=2
+            path=str(self.socket_path),
+            password=self._password or None,
+            client_name=TESTS_OWN,
+            socket_timeout=5.0,
+            protocol=2,
         )
         try:
             connection.send_command(*words)

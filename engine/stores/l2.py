@@ -1,0 +1,216 @@
+"""L2: answers in Redis, for all machines. Nobody waits for it longer than 50 ms, and nobody waits for a write.
+
+One thread asks for all keys that wait in one exchange, while their recordings are decoded; then it writes what has come
+to be stored. Whatever fails is a miss, and what comes too fast is not stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TypeVar
+
+from engine.clock import Deadline
+from engine.errors import EngineError, InheritedByFork
+from engine.shm.forked import not_for_children
+from engine.shm.process_row import ProcessRow
+from engine.stores.node_keeper import COMMAND_S
+
+PREFIX = b"nightscan:cache:v1:"
+LEAST_S = 0.005  # a look-up that has waited until less than this is left is not asked
+MOST_KEYS = 256  # in one exchange
+MOST_STORES = 32  # in one exchange: a look-up waits for it
+MOST_QUEUED = 512  # values to be stored
+MOST_QUEUED_BYTES = 16 << 20
+CLOSE_S = 2.0
+
+Callback = Callable[["bytes | None"], None]
+
+_Queued = TypeVar("_Queued")
+
+_log = logging.getLogger(__name__)
+
+
+class KeyStore(Protocol):
+    """What L2 asks: `RedisKeys`."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether asking is of use just now."""
+
+    def fetch(self, keys: Sequence[bytes], deadline: Deadline) -> list[bytes | None]:
+        """The value of each."""
+
+    def store(self, entries: Sequence[tuple[bytes, bytes, int]], deadline: Deadline) -> int:
+        """How many are stored."""
+
+
+class L2Statistics(NamedTuple):
+    """Of this process, since it began."""
+
+    asked: int  # look-ups
+    found: int  # of these
+    late: int  # of these: not asked in time, since others were waited for
+    stored: int  # values that Redis has said it stored
+    dropped: int  # values that were not stored: the queue was full, or Redis did not take them
+    waiting: int  # look-ups just now
+    queued: int  # values to be stored just now
+
+
+class _Lookup(NamedTuple):
+    key: bytes
+    callback: Callback
+    deadline: Deadline
+
+
+class L2:
+    """Made after the fork; the thread begins with the first use. In a forked child each use raises InheritedByFork.
+
+    Equation: asked = found + misses + waiting; each look-up is called back exactly once. Of the counters of its process
+    it adds to `l2.stored` and `l2.dropped` alone: what a value that was found is worth others say.
+    """
+
+    def __init__(self, keys: KeyStore, row: ProcessRow) -> None:
+        self._keys = keys
+        self._row = row
+        self._work = threading.Condition()
+        self._lookups: deque[_Lookup] = deque()
+        self._stores: deque[tuple[bytes, bytes, int]] = deque()
+        self._queued_bytes = 0
+        self._asked = self._found = self._late = self._stored = self._dropped = 0
+        self._thread: threading.Thread | None = None
+        self._closed = self._inherited = False
+        not_for_children(self)
+
+    @property
+    def usable(self) -> bool:
+        """Whether asking is of use just now: a look without a lock, out of date at once."""
+        return not self._closed and self._keys.usable
+
+    def lookup(self, key: bytes, callback: Callback) -> None:
+        """Has `callback` called with the value of `key`, or None, once, within 50 ms: in the thread of L2, or in here.
+
+        It must not block. The value is whatever lies there: anybody may have written it.
+        """
+        if self._inherited:
+            raise InheritedByFork()
+        with self._work:
+            self._asked += 1
+            if self.usable:
+                self._lookups.append(_Lookup(_stored_key(key), callback, Deadline.after_s(COMMAND_S)))
+                self._begin()
+                return
+        callback(None)
+
+    def store(self, key: bytes, value: bytes, ttl_ms: int) -> bool:
+        """Has it stored for `ttl_ms` milliseconds, at least 1. False: too much is queued, or Redis is away."""
+        if self._inherited:
+            raise InheritedByFork()
+        with self._work:
+            full = len(self._stores) >= MOST_QUEUED or self._queued_bytes + len(value) > MOST_QUEUED_BYTES
+            if full or ttl_ms < 1 or not self.usable:
+                self._count(stored=0, dropped=1)
+                return False
+            self._stores.append((_stored_key(key), value, ttl_ms))
+            self._queued_bytes += len(value)
+            self._begin()
+            return True
+
+    def _count(self, *, stored: int, dropped: int) -> None:
+        """Caller holds the lock."""
+        self._stored += stored
+        self._dropped += dropped
+        self._row.add_all((("l2.stored", stored), ("l2.dropped", dropped)))
+
+    def _begin(self) -> None:
+        """Caller holds the lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="l2", daemon=True)
+            self._thread.start()
+        self._work.notify()
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                self._work.wait_for(lambda: self._lookups or self._stores or self._closed)
+                lookups = _taken(self._lookups, MOST_KEYS)
+                stores = [] if lookups else _taken(self._stores, MOST_STORES)
+                self._queued_bytes -= sum(len(value) for _, value, _ in stores)
+                if self._closed and not lookups:
+                    return
+            if lookups:
+                self._answer(lookups)
+            elif stores:
+                self._write(stores)
+
+    def _answer(self, lookups: Sequence[_Lookup]) -> None:
+        """One deadline for all: that of the first, which has waited longest. Those with no time left are not asked."""
+        in_time = [lookup for lookup in lookups if lookup.deadline.remaining_s() >= LEAST_S]
+        values: list[bytes | None] = []
+        if in_time:
+            values = self._fetched([lookup.key for lookup in in_time], in_time[0].deadline)
+        with self._work:
+            self._found += len(values) - values.count(None)
+            self._late += len(lookups) - len(in_time)
+        for lookup in lookups[: len(lookups) - len(in_time)]:  # they stand in the order of their deadlines
+            _call_back(lookup, None)
+        for lookup, value in zip(in_time, values, strict=True):
+            _call_back(lookup, value)
+
+    def _fetched(self, keys: Sequence[bytes], deadline: Deadline) -> list[bytes | None]:
+        try:
+            return self._keys.fetch(keys, deadline)
+        except EngineError:  # the pool was closed meanwhile
+            return [None] * len(keys)
+
+    def _write(self, stores: Sequence[tuple[bytes, bytes, int]]) -> None:
+        stored = 0
+        with suppress(EngineError):  # the pool was closed meanwhile
+            stored = self._keys.store(stores, Deadline.after_s(COMMAND_S))
+        with self._work:
+            self._count(stored=stored, dropped=len(stores) - stored)
+
+    # --- seen, and its end ------------------------------------------------------------------------------------------
+
+    def statistics(self) -> L2Statistics:
+        """As of now."""
+        with self._work:
+            waiting, queued = len(self._lookups), len(self._stores)
+            return L2Statistics(self._asked, self._found, self._late, self._stored, self._dropped, waiting, queued)
+
+    def close(self) -> None:
+        """Every look-up that waits is called back; what is queued is dropped. Before the pool. Idempotent."""
+        if self._inherited:
+            return
+        with self._work:
+            self._closed = True
+            self._count(stored=0, dropped=len(self._stores))
+            self._stores.clear()
+            self._work.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(CLOSE_S)
+
+    def let_go_in_child(self) -> None:
+        """Its thread does not exist here, and its lock may be held for ever."""
+        self._inherited = True
+
+
+def _stored_key(key: bytes) -> bytes:
+    return PREFIX + key.hex().encode()
+
+
+def _taken(queue: deque[_Queued], most: int) -> list[_Queued]:
+    return [queue.popleft() for _ in range(min(most, len(queue)))]
+
+
+def _call_back(lookup: _Lookup, value: bytes | None) -> None:
+    try:
+        lookup.callback(value)
+    except Exception:  # the caller's code: whatever it raises, the others wait for their answers
+        _log.exception("a callback of the cache failed")
