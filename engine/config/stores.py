@@ -77,14 +77,13 @@ class StoreSettings:
     journal_retention_days: int = setting(
         30,
         Rule(
-            text="How long rows are kept; 0: for ever.", no_effect=_NOT_YET, unit="days", at_least=0, at_most=36_500
+            text="How long rows are kept; 0: for ever.", unit="days", at_least=0, at_most=36_500
         ),
     )
     journal_max_mb: int = setting(
         2048,
         Rule(
             text="Most that the journal takes of the disk; the oldest rows go first, those not yet in Postgres last.",
-            no_effect=_NOT_YET,
             unit="MB",
             at_least=16,
             at_most=16_777_216,

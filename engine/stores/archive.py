@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.errors import StoreUnavailable
 from engine.stores.archive_schema import connect, database_path
 from engine.stores.journal_record import JournalRow, StoredRecord, row_of
 
@@ -68,11 +69,18 @@ class Archive:
         """Spool -> up to which byte it is here."""
         return dict(self._connection.execute("SELECT name, position FROM spools"))
 
-    def store(self, records: Iterable[StoredRecord], positions: Mapping[str, int]) -> None:
-        """Both in one transaction, so that each record is here once, whatever is killed when."""
+    def store(self, records: Iterable[StoredRecord], read: Mapping[str, tuple[int, int]]) -> None:
+        """The records and, per spool, from where to where they were read, in one transaction: so each record is here
+        once, whatever is killed when. Raises StoreUnavailable if somebody else has moved one of the spools meanwhile.
+        """
         with self._transaction():
+            known = self.positions()
+            moved = [name for name, (start, _) in read.items() if known.get(name, 0) != start]
+            if moved:
+                raise StoreUnavailable(f"{moved[0]} is moved by another process, too")
             self._connection.executemany("INSERT INTO records (answered_at, id, body) VALUES (?, ?, ?)", records)
-            self._connection.executemany("INSERT OR REPLACE INTO spools VALUES (?, ?)", positions.items())
+            ends = [(name, end) for name, (_, end) in read.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO spools VALUES (?, ?)", ends)
 
     def forget(self, spools: Iterable[str]) -> None:
         """Of spools that are gone."""

@@ -129,6 +129,13 @@ def scan(data: bytes) -> tuple[list[StoredRecord], int, int]:
     return records, position, damaged
 
 
+def time_of(head: bytes) -> float:
+    """When the record that begins with these HEAD_BYTES was made, s since 1970; 0.0 if none does. Unchecked."""
+    if len(head) != HEAD_BYTES or not head.startswith(MARK):
+        return 0.0
+    return float(_KEY.unpack_from(head, _CHECKED_FROM)[0])
+
+
 def clean(text: str) -> str:
     """Without NUL and lone surrogates, which no database takes, and cut to MAX_TEXT characters."""
     if len(text) > MAX_TEXT:

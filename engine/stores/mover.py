@@ -12,11 +12,13 @@ from pathlib import Path
 from engine.clock import wall_clock_s
 from engine.core.retention import RetentionPolicy
 from engine.crash_points import reach
-from engine.stores.archive import Archive, Deleted
+from engine.stores.archive import Archive, Backlog, Deleted
 from engine.stores.archive_keeper import ArchiveKeeper
 from engine.stores.journal_record import StoredRecord
 from engine.stores.spool import Counting, spool_dir
 from engine.stores.spool_reader import PIECE_BYTES, Piece, SpoolFile, SpoolReader
+
+_RECORD_BYTES = 400  # of an ordinary one
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,9 +55,22 @@ class Mover:
             _LOG.warning("journal: %d rows had to go before Postgres had them", deleted.unsent)
         return deleted.rows > 0
 
-    def waiting_bytes(self) -> int:
-        """Of the spools, not stored yet."""
-        return sum(max(0, file.size - self._positions.get(file.name, 0)) for file in self._spools.files())
+    def waiting(self) -> Backlog:
+        """What the spools hold and the archive does not: by its bytes, so that the number is about right."""
+        first, total_bytes = None, 0
+        for name, size in self._spools.files():
+            position = self._positions.get(name, 0)
+            if size > position:
+                first = first or (name, position)
+                total_bytes += size - position
+        if first is None:
+            return Backlog(0, 0.0)
+        return Backlog(-(-total_bytes // _RECORD_BYTES), self._spools.oldest_s(*first))
+
+    def unsent(self) -> Backlog:
+        """What the archive holds and Postgres does not."""
+        with self._keeper.opened() as archive:
+            return archive.backlog()
 
     def close(self) -> None:
         """Idempotent; a later call opens the archive again."""
@@ -77,7 +92,7 @@ class Mover:
             self._positions, self._read_from = archive.positions(), archive
         files = self._spools.files()
         records: list[StoredRecord] = []
-        ends: dict[str, int] = {}
+        read: dict[str, tuple[int, int]] = {}
         damaged, left_bytes = 0, PIECE_BYTES
         for file in files:
             position = self._positions.get(file.name, 0)
@@ -87,17 +102,21 @@ class Mover:
                 damaged += torn
                 left_bytes -= end - position
                 if end > position:
-                    ends[file.name] = end
-        if ends:
-            self._store(archive, records, ends, damaged)
+                    read[file.name] = position, end
+        if read:
+            self._store(archive, records, read, damaged)
         self._remove_complete(archive, files)
-        return bool(ends) and any(self._positions.get(name, 0) < size for name, size in files)
+        return bool(read) and any(self._positions.get(name, 0) < size for name, size in files)
 
-    def _store(self, archive: Archive, records: list[StoredRecord], ends: dict[str, int], damaged: int) -> None:
+    def _store(
+        self, archive: Archive, records: list[StoredRecord], read: dict[str, tuple[int, int]], damaged: int
+    ) -> None:
         reach("move.read")
-        archive.store(records, ends)
+        self._read_from = None  # until the archive has the new positions, too
+        archive.store(records, read)
         reach("move.stored")
-        self._positions.update(ends)
+        self._positions.update((name, end) for name, (_, end) in read.items())
+        self._read_from = archive
         self._counting.add("journal.stored", len(records))
         if damaged:
             self._counting.add("journal.rejected", damaged)

@@ -6,11 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from engine.config import Settings
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
+from engine.stores.spool import JournalWriter
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class ProcessStores:
         alone = max(1, settings.http_max_connections // settings.workers)
         self.row = ProcessRow.private({"http": alone})
         self.cache: None = None  # CACHE: its type | None
-        self.journal: None = None  # JOURNAL: its type | None
+        self.journal: JournalWriter | None = None
         self.redis: None = None  # REDIS: its type | None
         self.http: None = None  # HTTP: its type | None
         self._machine: MachineSegment | None = None  # a mapping of its own
@@ -53,10 +55,13 @@ class ProcessStores:
 
     def _open_parts(self, settings: Settings) -> None:
         """Each part: make it, open it, `self._endings.callback(part.close)`, and `self._meetings.append(part.meet)` if
-        it has something in the machine segment; `meet` is quick, raises nothing, and may be called with another one.
+        it has something in the machine segment.
         """
         self._endings.callback(self.row.close)  # the last to go: the others count while they close
-        # JOURNAL
+        if settings.journal == "on":
+            most_bytes = settings.journal_max_mb * 1024 * 1024
+            self.journal = JournalWriter(Path(settings.state_dir), self.row, max_bytes=most_bytes)
+            self._endings.callback(self.journal.close)
         # REDIS
         # CACHE, which may look into Redis
         # HTTP

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from engine.clock import NS_PER_S, now_ns
+from engine.clock import NS_PER_S, now_ns, wall_clock_s
 from engine.crash_points import reach
 from engine.shm.forked import not_for_children
 from engine.stores.journal_record import JournalRow, encode
@@ -85,9 +85,10 @@ class JournalWriter:
         self._retry_at_ns = 0
         self._failing = False
 
-    def next_id(self) -> str:
-        """For a row: 32 hexadecimal digits that no other row has."""
-        return f"{self._prefix}{next(self._numbers):016x}"
+    def next_key(self) -> tuple[float, str]:
+        """For a row: when it is made, in seconds since 1970 to the microsecond, which every database keeps; and 32
+        hexadecimal digits that no other row has."""
+        return round(wall_clock_s(), 6), f"{self._prefix}{next(self._numbers):016x}"
 
     def record(self, row: JournalRow) -> bool:
         """Whether the row is written, and so survives this process."""

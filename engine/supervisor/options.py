@@ -62,6 +62,7 @@ class SupervisorOptions:
     settings: Settings  # all of them: what is shown of stores follows from many
     default_spec: ModelSpec | None  # None: nothing is deployed at the start
     instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
+    stores: Settings | None = None  # of the stores that the supervisor writes; None: it keeps no journal
     restarts: RestartPolicy = RestartPolicy()
     leaving: LeavePolicy = LeavePolicy()
 
@@ -94,6 +95,7 @@ class SupervisorOptions:
             lent=dict(zip(LENT_POOLS, (settings.redis_max_connections, settings.http_max_connections), strict=True)),
             settings=settings,
             default_spec=spec_from_settings(settings) if settings.enabled else None,
+            stores=settings if settings.journal == "on" else None,
         )
 
     def pool_options(self, wished: dict[str, Any]) -> PoolOptions:

@@ -39,6 +39,7 @@ from engine.supervisor.restoration import Restoration
 from engine.supervisor.shares import Shares
 from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.status import describe
+from engine.supervisor.store_thread import StoreThread
 from engine.supervisor.totals import Totals
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
@@ -62,6 +63,7 @@ class Supervisor:
         self._machine = MachineKeeper(self._process_holds, options.machine)
         self._shares = Shares(loop, self._machine, options.lent)
         self.slow_work = SlowWork(loop)
+        self._stores = StoreThread.of(loop, options.stores, self._machine.row) if options.stores is not None else None
         self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
         placement = Placement(options, lambda: self._deployments)
@@ -111,6 +113,8 @@ class Supervisor:
         """Starts what is desired, or waits for those who have it. For the loop, which repeats it until it succeeds."""
         if self._leaving:
             return
+        if self._stores is not None:
+            self._stores.start()
         if self._to_restore is None:
             self._to_restore = self._read_ledger()
         while self._to_restore:
@@ -176,7 +180,10 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps.append(functools.partial(_wait_dead, killed))
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        steps += [self._reception.close_all, self.slow_work.close, self._ledger.close, self._machine.close]
+        steps.append(self._reception.close_all)
+        if self._stores is not None:
+            steps.append(self._stores.close)
+        steps += [self.slow_work.close, self._ledger.close, self._machine.close]
         steps.append(self._process_holds.close)
         for step in steps:
             self._loop.attempt(step)

@@ -5,43 +5,26 @@ Errors of ours end with one line and exit code 1; a wrong command line with 2, a
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from engine.client.admin import ask
 from engine.config import Settings, effective_settings, load_settings
-from engine.errors import EngineError
 from engine.launch import prepare_runtime_dir, prepare_state_dir
 from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
 from frontend.cli.demo import demo
 from frontend.cli.http_client import post_file
+from frontend.cli.journal import journal
 from frontend.cli.serve import serve_command
+from frontend.cli.telling import telling
 from frontend.cli.view import config_view, prediction_view, status_view
 
 _SLOW_S = 600.0  # deploying loads and warms a model
 _QUICK_S = 10.0
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _telling(command: Command) -> Command:
-    """Turns errors of ours into one line and exit code 1."""
-
-    @functools.wraps(command)
-    def telling(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except EngineError as error:
-            click.echo(f"nightscan: {error}", err=True)
-            sys.exit(1)
-
-    return telling  # type: ignore[return-value]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +38,7 @@ def main(runtime_dir: str | None) -> None:
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("app", required=False)
 @click.argument("gunicorn_arguments", nargs=-1, type=click.UNPROCESSED)
-@_telling
+@telling
 def serve(app: str | None, gunicorn_arguments: tuple[str, ...]) -> None:
     """Serve over HTTP under gunicorn: our own application, or APP (package.module:app).
 
@@ -66,7 +49,7 @@ def serve(app: str | None, gunicorn_arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-@_telling
+@telling
 def engine() -> None:
     """Run the supervisor in the foreground, for a service manager."""
     settings = load_settings()
@@ -78,7 +61,7 @@ def engine() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-@_telling
+@telling
 def status(as_json: bool) -> None:
     """Show what the engine of this runtime directory does."""
     found = ask(load_settings().runtime_dir, "status", timeout_s=_QUICK_S)
@@ -86,7 +69,7 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
-@_telling
+@telling
 def config() -> None:
     """Print every setting with its value and where that came from."""
     click.echo(config_view(effective_settings(load_settings())), nl=False)
@@ -100,7 +83,7 @@ def config() -> None:
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid", "none"]), help="Outputs to probabilities.")
 @click.option("--pool-size", type=int, help="Instances.")
 @click.option("--max-batch-size", type=int, help="Most items of one batch.")
-@_telling
+@telling
 def deploy(
     deployment: str,
     model_path: str,
@@ -120,7 +103,7 @@ def deploy(
 
 @main.command()
 @click.argument("deployment")
-@_telling
+@telling
 def undeploy(deployment: str) -> None:
     """End a deployment once its work is done."""
     _ask("undeploy", deployment=deployment)
@@ -130,7 +113,7 @@ def undeploy(deployment: str) -> None:
 @main.command()
 @click.argument("deployment")
 @click.argument("pool_size", type=int)
-@_telling
+@telling
 def scale(deployment: str, pool_size: int) -> None:
     """Give a deployment another number of instances."""
     _ask("scale", deployment=deployment, pool_size=pool_size)
@@ -141,7 +124,7 @@ def scale(deployment: str, pool_size: int) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--url", help="Server; default: the one of the settings.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as it came.")
-@_telling
+@telling
 def predict(file: str, url: str | None, as_json: bool) -> None:
     """Send a recording to a running server and show the answer."""
     answer = post_file(url or _own_url(load_settings()), file)
@@ -149,6 +132,7 @@ def predict(file: str, url: str | None, as_json: bool) -> None:
 
 
 main.add_command(demo)
+main.add_command(journal)
 
 
 def _ask(op: str, **fields: Any) -> dict[str, Any]:

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from engine.client import EngineClient
 from engine.config import Settings
 from engine.observe.metrics import http_counter
+from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
 from frontend.attach import current_stores
 from frontend.predict.cors import Cors
 from frontend.predict.predict_log import PredictLog
 from frontend.server.message import HttpRequest, HttpResponse
 
-
-class Inquiry(Protocol):
-    """Somebody else who is asked for the answer while the engine cannot serve. Whoever drops it must cancel it."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether `response` has nothing to wait for."""
-
-    def add_done_callback(self, callback: Callable[[], object]) -> None:
-        """Calls back, in any thread, when there is nothing to wait for but what `response` itself has to do."""
-
-    def response(self) -> HttpResponse | None:
-        """Waits, within the request's deadline if it can. None: it could not answer either."""
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more."""
-
-
-# Begins to ask, and returns; never raises.
-Original = Callable[[HttpRequest], Inquiry]
+# Asks somebody else for the answer while the engine cannot serve; blocks. None: it could not answer either.
+Original = Callable[[HttpRequest], HttpResponse | None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +33,11 @@ class RouteContext:
         """What this process has of one just now."""
         return None
 
+    @property
+    def journal(self) -> JournalWriter | None:
+        """This process's; None where none is kept."""
+        return current_stores(self.settings).journal if self.settings.journal == "on" else None
+
     def complete(
         self,
         response: HttpResponse,
@@ -63,7 +50,7 @@ class RouteContext:
         """Adds what every answer carries and counts it; the last step of every exchange."""
         response.headers.append(("X-Request-ID", request_id))
         response.headers.extend(self.cors.headers(request.headers))
-        if client is None or not client.count(f"http.{endpoint}.{response.status}", keep=False):
-            # Kept for a lane, it would be seen by this process alone.
-            current_stores(self.settings).row.add(http_counter(endpoint, response.status))
+        counter = http_counter(endpoint, response.status)
+        if client is None or not client.count(counter, keep=False):
+            current_stores(self.settings).row.add(counter)  # nobody else will see it in a lane
         return response

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +52,10 @@ class ListDatabase:
 
 
 def row_of(writer: JournalWriter, file: str = "night.wav", *, answered_at: float | None = None) -> JournalRow:
+    now_s, id = writer.next_key()
     return JournalRow(
-        time.time() if answered_at is None else answered_at,
-        writer.next_id(),
+        now_s if answered_at is None else answered_at,
+        id,
         request_id="r-1",
         deployment="owls",
         model_version="v1",

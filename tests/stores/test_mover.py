@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -116,6 +117,22 @@ def test_a_damaged_record_holds_up_none_behind_it(tmp_path: Path) -> None:
     assert stored_files(tmp_path) == FILES[1:3] and counts == {"journal.stored": 2, "journal.rejected": 1}
 
 
+def test_two_movers_of_one_folder_store_nothing_twice(tmp_path: Path) -> None:
+    """The lock keeps them apart; this is for when somebody has removed it."""
+    movers = [Mover(tmp_path, FOR_EVER, Counts(), is_sent=False) for _ in range(2)]
+    writer = JournalWriter(tmp_path, Counts(), max_bytes=1 << 30)
+    for number in range(30):
+        writer.record(row_of(writer, f"{number}.wav"))
+        mover = movers[number % 2]
+        with contextlib.suppress(StoreUnavailable):
+            mover.move()
+        mover.move()
+    writer.close()
+    for mover in movers:
+        mover.close()
+    assert stored_files(tmp_path) == FILES
+
+
 def test_what_is_no_spool_is_let_alone(tmp_path: Path) -> None:
     write(tmp_path, FILES[:1])
     (spool_dir(tmp_path) / "notes.txt").write_text("mine")
@@ -129,11 +146,11 @@ def test_a_long_backlog_is_moved_piece_by_piece(tmp_path: Path) -> None:
     spool_dir(tmp_path).mkdir()
     (spool_dir(tmp_path) / "long.spool").write_bytes(record * 10_000)
     mover = Mover(tmp_path, FOR_EVER, counts := Counts(), is_sent=False)
-    assert mover.move() and 0 < counts["journal.stored"] < 10_000 and mover.waiting_bytes() > 0
+    assert mover.move() and 0 < counts["journal.stored"] < 10_000 and mover.waiting().rows > 1_000
     while mover.move():
         pass
     mover.move()
-    assert counts["journal.stored"] == 10_000 and mover.waiting_bytes() == 0 and spools(tmp_path) == []
+    assert counts["journal.stored"] == 10_000 and mover.waiting() == (0, 0.0) and spools(tmp_path) == []
     mover.close()
 
 

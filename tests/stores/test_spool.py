@@ -66,7 +66,7 @@ def test_nobody_else_may_read_them(tmp_path: Path, writer: JournalWriter) -> Non
 
 def test_ids_are_never_given_twice(tmp_path: Path) -> None:
     writers = [JournalWriter(tmp_path, Counts(), max_bytes=1) for _ in range(20)]
-    ids = [writer.next_id() for writer in writers for _ in range(50)]
+    ids = [writer.next_key()[1] for writer in writers for _ in range(50)]
     assert len(set(ids)) == 1000 and {len(bytes.fromhex(id)) for id in ids} == {16}
 
 

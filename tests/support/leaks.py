@@ -27,6 +27,11 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
+def _is_own_spool(what: str) -> bool:
+    """The journal of this process, which begins with the first answer and is open until it ends."""
+    return what.startswith(os.environ["XDG_STATE_HOME"]) and ".spool" in what
+
+
 @dataclass(frozen=True)
 class LeakGuard:
     """What existed before a test."""
@@ -46,6 +51,7 @@ class LeakGuard:
         """What exists now and did not before, in words."""
         now = LeakGuard.now()
         opened = {fd: what for fd, what in now.descriptors.items() if self.descriptors.get(fd) != what}
+        opened = {fd: what for fd, what in opened.items() if not _is_own_spool(what)}
         found = [f"descriptor {fd} -> {what}" for fd, what in opened.items()]
         found += [f"child process {pid}" for pid in now.children - self.children - kept_children]
         found += [f"thread {t.name}" for t in threading.enumerate() if (t.ident or 0) not in self.threads]

@@ -1,0 +1,119 @@
+"""`nightscan journal`: what has been answered, whether or not an engine runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+from engine.clock import wall_clock_s
+from engine.config import Settings, load_settings
+from engine.errors import ConfigError
+from engine.stores.archive_schema import damaged, database_path
+from engine.stores.journal_access import archive_of, delete_older, mover_pid, waiting_bytes
+from engine.stores.journal_export import FORMATS, exported, time_text
+from engine.stores.journal_record import JournalRow
+from frontend.cli.telling import telling
+
+_S_PER = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_EVER = (0.0, 253_402_300_800.0)  # until the year 10000
+_MB = 1024 * 1024
+
+
+@click.group()
+def journal() -> None:
+    """Show, export and delete what has been answered."""
+
+
+@journal.command()
+@telling
+def status() -> None:
+    """Where the journal lies, what is in it, and what waits."""
+    state_dir = Path(_settings().state_dir)
+    with archive_of(state_dir) as archive:
+        counts, backlog = archive.counts(), archive.backlog()
+        sent, waiting = archive.sent, waiting_bytes(state_dir, archive)
+    pid = mover_pid(state_dir)
+    click.echo(f"{database_path(state_dir)}: {counts['rows']} rows, {counts['bytes'] / _MB:.1f} MB")
+    click.echo(f"moved by: {f'the engine, pid {pid}' if pid else 'nobody just now'}; {waiting} bytes wait in spools")
+    if sent:
+        oldest = f", the oldest of {time_text(backlog.oldest_s)}" if backlog.rows else ""
+        click.echo(f"to Postgres: {backlog.rows} to go{oldest}; {counts['rejected']} refused by it")
+    for path in damaged(state_dir):
+        click.echo(f"damaged, and set aside: {path}")
+
+
+@journal.command()
+@click.option("-n", "--rows", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
+@telling
+def tail(rows: int) -> None:
+    """Print the last answers, the newest last."""
+    with archive_of(Path(_settings().state_dir)) as archive:
+        for row in archive.latest(rows):
+            click.echo(_line(row))
+
+
+@journal.command()
+@click.option("--since", default="", help="From this moment on: 2026-05-01, 2026-05-01T22:00 (UTC), or an age: 7d.")
+@click.option("--until", default="", help="Up to before this moment.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--postgres", is_flag=True, help="What Postgres has, in place of what this machine has.")
+@telling
+def export(since: str, until: str, form: str, postgres: bool) -> None:
+    """Write answers to standard output, for other programs."""
+    settings = _settings()
+    since_s, until_s = _moment("since", since, _EVER[0]), _moment("until", until, _EVER[1])
+    with _rows(settings, since_s, until_s, postgres=postgres) as rows:
+        sys.stdout.writelines(exported(rows, form, high_hz=settings.sample_rate_hz / 2))
+
+
+@journal.command()
+@click.option("--older-than", default="", help="An age such as 90d; default: journal_retention_days.")
+@telling
+def prune(older_than: str) -> None:
+    """Delete what is too old, here and in Postgres."""
+    settings = _settings()
+    if not older_than and not settings.journal_retention_days:
+        raise ConfigError("journal_retention_days=0: rows are kept for ever; say how old with --older-than 90d")
+    before_s = _moment("older-than", older_than or f"{settings.journal_retention_days}d", 0.0)
+    with archive_of(Path(settings.state_dir)) as archive:
+        click.echo(f"{delete_older(archive, before_s)} rows deleted here")
+
+
+@contextmanager
+def _rows(settings: Settings, since_s: float, until_s: float, *, postgres: bool) -> Iterator[Iterable[JournalRow]]:
+    with archive_of(Path(settings.state_dir)) as archive:
+        yield archive.rows(since_s, until_s)
+
+
+def _settings() -> Settings:
+    return load_settings()
+
+
+def _line(row: JournalRow) -> str:
+    heard = ", ".join(f"{top[0][0]} {top[0][1]:.2f}" for _, _, _, top in row.segments[:3] if top)
+    more = f" and {len(row.segments) - 3} more" if len(row.segments) > 3 else ""
+    told = f"{heard}{more}" if row.segments else row.error_code
+    cached = f" ({row.cache})" if row.cache else ""
+    return (
+        f"{time_text(row.answered_at)} {row.route} {row.status} {row.outcome}{cached} {row.latency_s * 1e3:.1f} ms"
+        f" {ascii(row.file)} {told} {row.request_id}"
+    )
+
+
+def _moment(option: str, text: str, default_s: float) -> float:
+    """Seconds since 1970. Raises ConfigError, which names the option."""
+    if not text:
+        return default_s
+    if age := re.fullmatch(r"(\d{1,9})([smhd])", text):
+        return wall_clock_s() - int(age[1]) * _S_PER[age[2]]
+    try:
+        given = datetime.fromisoformat(text.removesuffix("Z"))
+    except ValueError as error:
+        raise ConfigError(f"--{option} {text}: want a moment, 2026-05-01T22:00 (UTC), or an age, 7d") from error
+    return (given if given.tzinfo is not None else given.replace(tzinfo=timezone.utc)).timestamp()
