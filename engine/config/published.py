@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from engine.config.declaration import Rule, setting
 
 
-_NO_POSTGRES = "nothing is kept in Postgres in this version; sizes are shown in the statistics"
 _NO_REDIS = "nothing is kept in Redis in this version; sizes are shown in the statistics"
 
 
@@ -27,18 +26,10 @@ def _seconds(text: str, *, no_effect: str = "") -> Rule:
 class PoolSettings:
     """Sizes and time-outs of the connection pools, the model pool and the request queue."""
 
-    db_min_connections: int = setting(
-        5, _connections("Postgres connections kept open.", at_least=0, no_effect=_NO_POSTGRES)
-    )
-    db_max_connections: int = setting(
-        20, _connections("Most Postgres connections, over all processes together.", no_effect=_NO_POSTGRES)
-    )
-    db_connection_timeout: float = setting(
-        10.0, _seconds("Longest wait for a free Postgres connection.", no_effect=_NO_POSTGRES)
-    )
-    db_command_timeout: float = setting(
-        30.0, _seconds("Longest run of one Postgres command.", no_effect=_NO_POSTGRES)
-    )
+    db_min_connections: int = setting(5, _connections("Postgres connections kept open.", at_least=0))
+    db_max_connections: int = setting(20, _connections("Most Postgres connections, over all processes together."))
+    db_connection_timeout: float = setting(10.0, _seconds("Longest wait for a free Postgres connection."))
+    db_command_timeout: float = setting(30.0, _seconds("Longest run of one Postgres command."))
     redis_min_connections: int = setting(
         3, _connections("Redis connections that each process keeps open, of those lent to it.", at_least=0)
     )

@@ -41,7 +41,6 @@ class StoreSettings:
         "",
         Rule(
             text="Postgres that keeps the journal of answers.",
-            no_effect=_NOT_YET,
             pattern=r"|postgres(ql)?(\+[a-z0-9_]+)?://\S+",
             allowed="a postgresql address",
             bare_variable="DATABASE_URL",

@@ -25,7 +25,9 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from tests.support.server import free_port
+from tests.services.held_port import HeldPort
+from tests.services.service_process import WITH_US
+from tests.support import leaks
 from tests.support.wait import wait_for
 
 OWNER = "recorder"  # owns the database, may make schemas
@@ -114,8 +116,13 @@ def _template() -> Path:
 class PostgresServer:
     """A context manager: accepts connections inside, gone after. `settings` go over those of all tests."""
 
-    def __init__(self, *, data: Path | None = None, settings: dict[str, str] | None = None) -> None:
-        self.port = free_port()
+    def __init__(
+        self, *, data: Path | None = None, settings: dict[str, str] | None = None, kept: bool = False
+    ) -> None:
+        """`kept`: it lives longer than one test, see `ServiceProcess`."""
+        self._held = HeldPort()
+        self.port = self._held.number
+        self._kept = kept
         self._settings = {**_SETTINGS, "port": str(self.port), **(settings or {})}
         self._folder = _folder()
         self._data = data or self._folder / "data"
@@ -138,10 +145,9 @@ class PostgresServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.thaw()
-        if self._process is None:  # what a kill left of its System V memory goes with the next start
-            self.start()
+        self.recover()  # what a kill left of its System V memory goes with the next start
         self.stop()
+        self._held.close()
         if kind is not None and self._log_path.exists():
             print(self._log_path.read_text(errors="replace")[-8000:])
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -152,11 +158,23 @@ class PostgresServer:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(binaries() / "postgres"), "-D", str(self._data), *options],
+                [*WITH_US, str(binaries() / "postgres"), "-D", str(self._data), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_ENVIRONMENT, **_identity(),
             )  # fmt: skip
         if wait:
-            wait_for(self._accepts, "Postgres accepts connections", step_s=0.01)
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Until it accepts connections."""
+        wait_for(self._accepts, "Postgres accepts connections", step_s=0.01)
+        if self._kept:
+            leaks.kept_children.update(process.pid for process in self._all_processes())
+
+    def recover(self) -> None:
+        """Runs again, and answers, whatever was done to it."""
+        self.thaw()
+        if self._process is None:
+            self.start()
 
     def stop(self) -> None:
         """Ends it at once, as after `pg_ctl stop -m immediate`; its next start recovers."""
@@ -169,17 +187,15 @@ class PostgresServer:
 
     def kill(self) -> None:
         """SIGKILL for all of its processes."""
-        children = self._all_processes()
+        processes = self._stopped()
         self._end(signal.SIGKILL)
-        for process in children:
+        for process in processes:
             _send(process, signal.SIGKILL)
-        wait_for(lambda: not any(_runs(process) for process in children), "all of Postgres is dead", step_s=0.005)
+        wait_for(lambda: not any(_runs(process) for process in processes), "all of Postgres is dead", step_s=0.005)
 
     def freeze(self) -> None:
         """SIGSTOP for all of its processes: the kernel goes on accepting connections, nobody answers."""
-        self._frozen = self._all_processes()
-        for process in self._frozen:
-            _send(process, signal.SIGSTOP)
+        self._frozen = self._stopped()
 
     def thaw(self) -> None:
         """Lets them go on, those too that came meanwhile."""
@@ -193,10 +209,24 @@ class PostgresServer:
             process.send_signal(number)
             process.wait(20.0)
 
+    @property
+    def _pid(self) -> int:
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def _all_processes(self) -> list[psutil.Process]:
-        assert self._process is not None
-        top = psutil.Process(self._process.pid)
+        top = psutil.Process(self._pid)
         return [top, *top.children(recursive=True)]
+
+    def _stopped(self) -> list[psutil.Process]:
+        """All of its processes, stopped; the first one first, or it would start others meanwhile."""
+        top = psutil.Process(self._pid)
+        _send(top, signal.SIGSTOP)
+        wait_for(lambda: top.status() == psutil.STATUS_STOPPED, "it has stopped", step_s=0.001)
+        processes = self._all_processes()
+        for process in processes:
+            _send(process, signal.SIGSTOP)
+        return processes
 
     def _accepts(self) -> bool:
         assert self._process is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import struct
 import threading
@@ -33,7 +34,7 @@ class Proxy:
         self._drip_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._hearing = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._thread = threading.Thread(target=self._run, name="proxy")
 
@@ -43,10 +44,12 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refuse()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_S)
-        self._held.close()
+        try:
+            self.refuse()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CALL_S)
+            self._held.close()
         assert not self._thread.is_alive(), "the proxy's loop did not end"
 
     # --- faults -----------------------------------------------------------------------------------------------------
@@ -96,36 +99,53 @@ class Proxy:
 
     async def _open(self) -> None:
         self._hearing.set()
-        if self._server is None:
-            self._server = await asyncio.start_server(self._link, "127.0.0.1", self.port, limit=CHUNK_BYTES)
+        if self._accepting is None:
+            listener = socket.create_server(("127.0.0.1", self.port))
+            listener.setblocking(False)
+            self._accepting = self._loop.create_task(self._accept(listener))
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+            self._accepting = None
         await self._cut()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Not asyncio's server: closed while it accepts, it leaves that connection open and forgotten."""
+        with listener:
+            while True:
+                peer, _ = await self._loop.sock_accept(listener)
+                task = self._loop.create_task(self._link(peer))
+                self._links[task] = []
+                task.add_done_callback(functools.partial(self._end, peer))
+
+    def _end(self, peer: socket.socket, task: asyncio.Task[None]) -> None:
+        writers = self._links.pop(task)
+        for writer in writers:
+            writer.close()
+        if not writers:  # ended before it began
+            peer.close()
 
     async def _cut(self) -> None:
         links = dict(self._links)
         for task, writers in links.items():
             for writer in writers:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 writer.transport.abort()
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
 
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _link(self, peer: socket.socket) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._links[task] = [writer]
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):  # a fault; or a client or a server that left
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-                self._links[task].append(far_writer)
-                await self._pass_on(reader, writer, far_reader, far_writer)
-        finally:
-            for each in self._links.pop(task):
-                each.close()
+        with contextlib.suppress(OSError, asyncio.CancelledError):  # a fault; or a client or a server that left
+            reader, writer = await asyncio.open_connection(sock=peer, limit=CHUNK_BYTES)
+            self._links[task].append(writer)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._links[task].append(far_writer)
+            await self._pass_on(reader, writer, far_reader, far_writer)
 
     async def _pass_on(
         self,
