@@ -120,6 +120,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
     *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
     "l1.without_memory",  # 1: it was wanted, and there is none
     "journal.failing",  # 1: this process cannot write its part of it
+    "journal.damaged",  # 1: a damaged archive was set aside, and lies there still
     "journal.moving",  # 1: the supervisor that moves records, whose backlog is the machine's
     "journal.backlog",  # records not yet where they are to be at last; of the supervisor that moves them
     "journal.oldest_at_ms",  # wall clock: when the oldest of these was answered; 0: there is none
@@ -129,7 +130,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
 GREATEST_GAUGES = frozenset(
     (
         *(f"{pool}.{what}" for pool in POOLS for what in ("initialized", "breaker")),
-        *("l1.without_memory", "journal.failing", "journal.oldest_at_ms"),
+        *("l1.without_memory", "journal.failing", "journal.damaged", "journal.moving", "journal.oldest_at_ms"),
     )
 )
 

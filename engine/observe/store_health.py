@@ -66,6 +66,8 @@ def _journal_reasons(totals: Totals, settings: Settings) -> list[str]:
     if backend == "off":
         return []
     reasons = ["the journal cannot be written"] if totals["journal.failing"] else []
+    if totals["journal.damaged"]:
+        reasons.append("a damaged journal.db was set aside: remove it once it has been looked at")
     behind_s = oldest_s(totals)
     if totals["journal.backlog"] and behind_s > BEHIND_S:
         reasons.append(

@@ -14,7 +14,7 @@ from engine.core.breaker import BreakerState
 from engine.observe.metrics import JOURNAL_STAGES, POOLS, SINGLE_FLIGHT_ROLES
 
 NOT_CONFIGURED = "not configured"
-UNKNOWN = "unknown"  # configured, and no process is there that could say more
+UNKNOWN = "unknown"  # configured, and no process has it open that could say more
 
 Totals = Mapping[str, int]  # of PROCESS_COUNTERS and PROCESS_GAUGES over all processes
 
@@ -53,7 +53,7 @@ def _pool(pool: str, totals: Totals | None, is_configured: bool, bounds: dict[st
     return {
         "initialized": found is not None and bool(found[f"{pool}.initialized"]),
         **bounds,
-        "state": _state(is_configured, breaker),
+        "state": _state(pool, found, is_configured),
         **{name: None if found is None else found[f"{pool}.{name}"] for name in ("in_use", "idle", "waiting")},
         **{name: None if found is None else found[f"{pool}.{name}"] for name in ("opened", "lost", "errors")},
         "wait_s": None if found is None else found[f"{pool}.wait_ns"] / NS_PER_S,
@@ -61,12 +61,12 @@ def _pool(pool: str, totals: Totals | None, is_configured: bool, bounds: dict[st
     }
 
 
-def _state(is_configured: bool, breaker: BreakerState | None) -> str:
+def _state(pool: str, found: Totals | None, is_configured: bool) -> str:
     if not is_configured:
         return NOT_CONFIGURED
-    if breaker is None:
+    if found is None or not found[f"{pool}.initialized"]:
         return UNKNOWN
-    return "ok" if breaker is BreakerState.CLOSED else "away"
+    return "ok" if found[f"{pool}.breaker"] == BreakerState.CLOSED else "away"
 
 
 def cache(totals: Totals | None, settings: Settings) -> dict[str, Any]:
@@ -98,13 +98,11 @@ def _level(level: str, totals: Totals | None, is_configured: bool) -> dict[str, 
 
 
 def _level_state(level: str, found: Totals | None, is_configured: bool) -> str:
-    if not is_configured:
-        return NOT_CONFIGURED
-    if found is None:
+    if level == "l2" or not is_configured:
+        return _state("redis", found, is_configured)
+    if found is None or ("l1.entries" not in found and not found["l1.without_memory"]):
         return UNKNOWN
-    if level == "l1":
-        return "no memory" if found["l1.without_memory"] else "ok"
-    return _state(True, BreakerState(found["redis.breaker"]))
+    return "no memory" if found["l1.without_memory"] else "ok"
 
 
 def journal(totals: Totals | None, settings: Settings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ TROUBLES = {
     "the original API does not answer": {"http__breaker": 2},
     "no memory for the L1 cache": {"l1__without_memory": 1},
     "the journal cannot be written": {"journal__failing": 1},
+    "a damaged journal.db was set aside": {"journal__damaged": 1},
     "the journal is behind: 5 records are": {"journal__backlog": 5, "journal__oldest_at_ms": OLD_MS},
 }
 

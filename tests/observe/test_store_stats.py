@@ -54,6 +54,14 @@ def test_a_pool_shows_the_figures_of_all_processes() -> None:
         assert (shown["wait_s"], shown["breaker"], shown["state"]) == (1.0, "closed", "ok")
 
 
+def test_what_nobody_has_open_is_not_said_to_be_well() -> None:
+    found = totals(redis__initialized=0, database__initialized=0)
+    del found["l1.entries"], found["l1.bytes"]
+    shown = connection_pools(found, EVERYTHING)
+    assert [shown[pool]["state"] for pool in POOLS] == ["unknown", "unknown", "ok"]
+    assert {cache(found, EVERYTHING)[level]["state"] for level in ("l1", "l2")} == {"unknown"}
+
+
 @pytest.mark.parametrize("state", [BreakerState.HALF_OPEN, BreakerState.OPEN])
 def test_a_server_that_was_given_up_is_away(state: BreakerState) -> None:
     shown = connection_pools(totals(redis__breaker=state), EVERYTHING)
