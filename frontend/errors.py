@@ -80,10 +80,10 @@ TABLE: dict[type[BaseException], Row] = {
     RateLimited: Row(429, "Rate limit exceeded", 429, "Rate limit exceeded", retry_after=True),
     errors.DeadlineExceeded: Row(504, "Request timeout", 504, "Request timeout", retry_after=True),
     errors.NotReady: Row(503, "Optimized serving not available", 503, "Service not available", retry_after=True),
+    errors.BrokenError: Row(503, "Optimized serving not available", 503, "Service not available", retry_after=True),
     errors.ModelFailed: Row(500, "The model failed on this input", 500, "Internal server error"),
     errors.NonFiniteOutput: Row(500, "The model gave no finite answer", 500, "Internal server error"),
     errors.ModelCrashed: Row(500, "The model process died on this input", 500, "Internal server error"),
-    errors.PeerGone: Row(503, "Optimized serving not available", 503, "Service not available", retry_after=True),
     Exception: _INTERNAL,
 }
 

@@ -35,14 +35,14 @@ class HttpCall:
         self._ended = threading.Event()
         self._line: HttpLine | None = None  # while it is asked over one
         self._outcome: HttpAnswer | EngineError | None = None
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     @property
     def is_done(self) -> bool:
         """Whether it has ended."""
         return self._ended.is_set()
 
-    def add_done_callback(self, callback: Callable[[], None]) -> None:
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Calls back once it has ended: in whichever thread ends it, or here at once."""
         with self._lock:
             if not self.is_done:

@@ -132,7 +132,8 @@ class LaneAnswer:
             self._follow(response)
 
     async def _finish_elsewhere(self, begun: Pending) -> None:
-        # Not in the lane's own pool: whoever is asked may take long, and recordings would wait to be decoded.
+        # What is over and takes long to word; nobody waits for anybody here. Not in the lane's own pool, where it would
+        # stand behind recordings that are to be decoded.
         self._follow(await asyncio.to_thread(begun.finish))
 
     def _respond(self, response: HttpResponse) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from engine.client import EngineClient, Item
 from engine.clock import NS_PER_S, now_ns
-from engine.errors import EngineError, NotReady
+from engine.errors import BrokenError, EngineError
 from engine.stores.cache_value import Computed
 from engine.stores.journal_record import TOP
 from frontend.predict.answers import server_timing
-from frontend.predict.context import RouteContext
+from frontend.predict.context import Inquiry, RouteContext
 from frontend.predict.dialect import Dialect, Prediction
+from frontend.predict.falling_back import falls_back
 from frontend.predict.journal_entry import JournalEntries
+from frontend.predict.parameters import deadline_of
 from frontend.server.message import HttpRequest, HttpResponse
 
 # What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
@@ -82,7 +84,7 @@ class Answering:
     ) -> HttpResponse:
         """The answer for `error`, with what time it took."""
         response = self._dialect.failure(error, request_id)
-        if response.status == 500:
+        if response.status == 500 or isinstance(error, BrokenError):
             _LOG.error("request %s: %s", request_id, error, exc_info=error)
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S
         response.headers.append(("Server-Timing", server_timing(total_s=total_s)))
@@ -95,18 +97,23 @@ class Answering:
         Where optimized serving is switched off its own route says so, since the original answers in another form.
         """
         switched_off = self._dialect.endpoint == "optimized" and not self._context.settings.enabled
-        return isinstance(error, NotReady) and self._context.original is not None and not switched_off
+        return falls_back(error) and self._context.original is not None and not switched_off
 
-    def ask_original(
-        self, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
-        """The original API's answer, or ours for `error` when it has none either. Blocks."""
+    def ask_original(self, request: HttpRequest) -> Inquiry:
+        """Begins to ask the original API, and returns."""
         assert self._context.original is not None
-        try:
-            response = self._context.original(request)
-        except Exception as failure:  # the original is somebody else's code: it may raise anything
-            return self.refuse(failure, request, request_id, client)
+        return self._context.original(request)
+
+    def original_answer(
+        self, asked: Inquiry, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
+    ) -> HttpResponse:
+        """What it has answered, or our answer for `error` where it has none either. Waits for it."""
+        response = asked.response()
         if response is None:
             return self.refuse(error, request, request_id, client)
         self._journal.fell_back(error, response, request, request_id)
         return self._complete(response, request, request_id, client)
+
+    def deadline_ns(self, request: HttpRequest) -> int:
+        """When the answer is due."""
+        return deadline_of(request, self._context.settings).at_ns

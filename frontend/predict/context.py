@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from engine.client import EngineClient
 from engine.config import Settings
@@ -15,8 +16,26 @@ from frontend.predict.cors import Cors
 from frontend.predict.predict_log import PredictLog
 from frontend.server.message import HttpRequest, HttpResponse
 
-# Asks somebody else for the answer while the engine cannot serve; blocks. None: it could not answer either.
-Original = Callable[[HttpRequest], HttpResponse | None]
+
+class Inquiry(Protocol):
+    """Somebody else who is asked for the answer while the engine cannot serve. Whoever drops it must cancel it."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `response` has nothing to wait for."""
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Calls back, in any thread, when there is nothing to wait for but what `response` itself has to do."""
+
+    def response(self) -> HttpResponse | None:
+        """Waits, within the request's deadline if it can. None: it could not answer either."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+
+
+# Begins to ask, and returns; never raises.
+Original = Callable[[HttpRequest], Inquiry]
 
 
 @dataclass(frozen=True)

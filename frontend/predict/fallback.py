@@ -1,19 +1,27 @@
 """The original API, asked over HTTP while the engine cannot serve.
 
-One pool of connections a process, made on the first use after a fork. A request that was itself such a call is never
-sent on, so that two servers which name each other do not pass one request round for ever.
+A request that was itself such a call is never sent on, so that two servers which name each other do not pass one
+request round for ever. An answer is read to its end before its first byte goes on: one begun cannot become a 503.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
 
+from engine.clock import Deadline
 from engine.config import Settings
+from engine.errors import EngineError
+from engine.stores.http_calls import HttpCall
+from engine.stores.http_line import AnswerTooLarge, HttpOrigin, HttpQuestion
+from engine.stores.http_pool import HttpPool, original_api_pool
+from frontend.predict.context import Inquiry
 from frontend.predict.parameters import deadline_of
 from frontend.server.message import HttpRequest, HttpResponse
 
@@ -24,59 +32,93 @@ _LOG = logging.getLogger(__name__)
 _DEFAULT_PATH = "/api/predict"
 _SENT_ON = ("authorization", "accept", "x-request-id", "x-api-key")
 _HANDED_BACK = ("Content-Type", "Retry-After", "Content-Encoding")
-_MIN_READ_S = 1.0
+# Of the time that is left, for a refusal that has to be with the caller within it; both are arbitrary.
+_MARGIN = 0.1
+_LONGEST_MARGIN_S = 0.5
 
 
 class OriginalApi:
-    """Callable: a request -> the original API's response, or None when it cannot be had."""
+    """An `Original`: asks without waiting, in threads of the pool's own."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError for an address that is none."""
+        HttpOrigin.of(settings.original_api_url)
         self._settings = settings
-        given = settings.original_api_url
-        self._url = given if urlsplit(given).path.strip("/") else given.rstrip("/") + _DEFAULT_PATH
-        self._connect_s = settings.http_connection_timeout
-        self._connections = settings.http_max_connections
-        self._pool: urllib3.PoolManager | None = None
+        self._lock = threading.Lock()
+        self._opened: HttpPool | None = None
         self._pid = 0
+        url = urlsplit(settings.original_api_url)
+        self._target = (url.path if url.path.strip("/") else _DEFAULT_PATH) + (f"?{url.query}" if url.query else "")
 
-    def __call__(self, request: HttpRequest) -> HttpResponse | None:
+    def __call__(self, request: HttpRequest) -> Inquiry:
         if MARK in request.headers:
-            return None
+            return _Nobody()
+        left_s = deadline_of(request, self._settings).remaining_s()
+        deadline = Deadline.after_s(left_s - min(_LONGEST_MARGIN_S, left_s * _MARGIN))
         headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
         body, headers["content-type"] = _body_of(request)
-        read_s = max(_MIN_READ_S, deadline_of(request, self._settings).remaining_s())
         try:
-            answer = self._opened_pool().request(
-                "POST",
-                self._url,
-                body=body,
-                headers={**headers, MARK: "1"},
-                timeout=urllib3.Timeout(connect=self._connect_s, read=read_s),
-                redirect=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            _LOG.warning("original API %s: %s", self._url, error)
-            return None
-        kept = [(name, answer.headers[name]) for name in _HANDED_BACK if name in answer.headers]
-        return HttpResponse(answer.status, [*kept, SERVED_BY_ORIGINAL], answer.data)
-
-    def statistics(self) -> dict[str, int | bool]:
-        """Whether the pool is open in this process, and its bound."""
-        return {"initialized": self._pid == os.getpid(), "max_connections": self._connections}
+            call = self._pool().ask(HttpQuestion(self._target, {**headers, MARK: "1"}, body), deadline)
+        except EngineError as error:
+            _LOG.info("the original API is not asked: %s", error)
+            return _Nobody()
+        return _AskedApi(call)
 
     def close(self) -> None:
-        """Closes the idle connections of this process."""
-        if self._pool is not None and self._pid == os.getpid():
-            self._pool.clear()
-        self._pool = None
+        """Closes the connections of this process."""
+        with self._lock:
+            pool, self._opened = self._opened, None
+        if pool is not None:
+            pool.close()
 
-    def _opened_pool(self) -> urllib3.PoolManager:
-        # A connection shared with the parent process would mix up two processes' answers.
-        if self._pool is None or self._pid != os.getpid():
-            self._pool = urllib3.PoolManager(num_pools=1, maxsize=self._connections, block=False, retries=False)
-            self._pid = os.getpid()
-        return self._pool
+    def _pool(self) -> HttpPool:
+        with self._lock:
+            if self._opened is None or self._pid != os.getpid():
+                self._opened, self._pid = original_api_pool(self._settings), os.getpid()
+                assert self._opened is not None  # `original_of` makes no OriginalApi where it is not wanted
+                self._opened.open()
+            return self._opened
+
+
+class _AskedApi:
+    """An `Inquiry` with the original API."""
+
+    def __init__(self, call: HttpCall) -> None:
+        self._call = call
+
+    @property
+    def is_done(self) -> bool:
+        return self._call.is_done
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        self._call.add_done_callback(callback)
+
+    def response(self) -> HttpResponse | None:
+        try:
+            answer = self._call.result()
+        except EngineError as error:
+            _LOG.log(logging.WARNING if isinstance(error, AnswerTooLarge) else logging.INFO, "original API: %s", error)
+            return None
+        kept = [(name, answer.headers[name]) for name in _HANDED_BACK if name in answer.headers]
+        return HttpResponse(answer.status, [*kept, SERVED_BY_ORIGINAL], answer.body)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+class _Nobody:
+    """An `Inquiry` that nobody answers."""
+
+    is_done = True
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        callback()
+
+    def response(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        """Nothing is held."""
 
 
 def _body_of(request: HttpRequest) -> tuple[Any, str]:

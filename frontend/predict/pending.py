@@ -10,12 +10,17 @@ from engine.client import EngineClient, Ticket
 from engine.errors import EngineError, NotReady
 from engine.stores.lookup import Lookup
 from frontend.predict.answering import Answering
+from frontend.predict.context import Inquiry
 from frontend.predict.dialect import Prediction
 from frontend.server.message import HttpRequest, HttpResponse
 
 
 class Pending(Protocol):
     """A request that is under way. Whoever drops it without finishing must cancel it."""
+
+    @property
+    def deadline_ns(self) -> int:
+        """When the answer is due."""
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         """Calls back, in any thread, when there is nothing to wait for but what `finish` itself still has to ask."""
@@ -57,15 +62,12 @@ class PendingPrediction(Prediction):
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         self.ticket.add_done_callback(callback)
 
-    def finish_at_once(self) -> HttpResponse | None:
+    def finish_at_once(self) -> HttpResponse | Pending | None:
         ticket = self.ticket
-        if ticket.error is None:
-            quick = ticket.done and self.answering.is_quickly_worded(self)
-        else:
-            quick = not isinstance(ticket.error, NotReady)  # the original API may have to be asked
-        return self.finish() if quick else None
+        is_quick = ticket.error is not None or ticket.done and self.answering.is_quickly_worded(self)
+        return self.finish() if is_quick else None
 
-    def finish(self) -> HttpResponse:
+    def finish(self) -> HttpResponse | Pending:
         try:
             answers = self.ticket.wait()
             is_swapped = self.ticket.is_of_two_models or self.ticket.model is not self.description
@@ -96,30 +98,51 @@ class PendingPrediction(Prediction):
             raise NotReady("the model was replaced by one of other classes while it listened: send the file again")
         self.description = model
 
-    def _failed(self, error: Exception) -> HttpResponse:
+    def _failed(self, error: Exception) -> HttpResponse | Pending:
         if isinstance(error, EngineError) and self.answering.falls_back(error):
-            return self.answering.ask_original(error, self.request, self.request_id, self.client)
+            return PendingOriginal(self.answering, self.request, self.request_id, self.client, error)
         return self.answering.refuse(error, self.request, self.request_id, self.client)
 
 
-@dataclass(slots=True)
 class PendingOriginal:
-    """Not submitted: the original API is asked in `finish`, where waiting is allowed."""
+    """Not submitted: the original API is asked, from the moment when somebody waits for it."""
 
-    answering: Answering
-    request: HttpRequest
-    request_id: str
-    client: EngineClient | None
-    error: EngineError
+    def __init__(
+        self,
+        answering: Answering,
+        request: HttpRequest,
+        request_id: str,
+        client: EngineClient | None,
+        error: EngineError,
+    ) -> None:
+        """`error`: why the engine did not answer; the client is told of it where the original does not either."""
+        self._answering = answering
+        self._request = request
+        self._request_id = request_id
+        self._client = client
+        self._error = error.with_traceback(None)  # it leads to frames that hold the upload
+        self._asked: Inquiry | None = None
+
+    @property
+    def deadline_ns(self) -> int:
+        """When the answer is due."""
+        return self._answering.deadline_ns(self._request)
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
-        callback(self)
+        self._ask().add_done_callback(lambda: callback(self))
 
-    def finish_at_once(self) -> HttpResponse | None:
-        return None
+    def finish_at_once(self) -> HttpResponse | Pending | None:
+        return self.finish() if self._asked is not None and self._asked.is_done else None
 
-    def finish(self) -> HttpResponse:
-        return self.answering.ask_original(self.error, self.request, self.request_id, self.client)
+    def finish(self) -> HttpResponse | Pending:
+        asked = self._ask()
+        return self._answering.original_answer(asked, self._error, self._request, self._request_id, self._client)
 
     def cancel(self) -> None:
-        """Nothing is held."""
+        if self._asked is not None:
+            self._asked.cancel()
+
+    def _ask(self) -> Inquiry:
+        if self._asked is None:
+            self._asked = self._answering.ask_original(self._request)
+        return self._asked

@@ -62,7 +62,7 @@ class PredictionRoute:
             return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
         except EngineError as error:
             if self._answering.falls_back(error):
-                return PendingOriginal(self._answering, request, request_id, client, error.with_traceback(None))
+                return PendingOriginal(self._answering, request, request_id, client, error)
             return self._answering.refuse(error, request, request_id, client)
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
             return self._answering.refuse(error, request, request_id, client)

@@ -58,7 +58,7 @@ class _Route:
     """The handler of enhanced views in one application."""
 
     def __init__(self, settings: Settings, *, fallback: bool) -> None:
-        original = _ask_view if fallback and settings.fallback_to_original else None
+        original = _ViewToAsk if fallback and settings.fallback_to_original else None
         context = RouteContext(settings, original, predict_log=PredictLog(settings.predict_log_file))
         self._settings = settings
         self._has_original = original is not None
@@ -119,8 +119,22 @@ class _AskedView:
         return complete(self._response)
 
 
-def _ask_view(request: HttpRequest) -> HttpResponse:
-    """Stands for the view's answer while ours is worked out. Runs in the Flask request of `request`."""
-    replay_body(request)
-    asked: _AskedView = flask.request.environ[_ASKED]
-    return HttpResponse(asked.ask(), [SERVED_BY_ORIGINAL], b"")
+class _ViewToAsk:
+    """An `Inquiry` with the host's view. It is called where its Flask request is, for as long as it takes."""
+
+    is_done = False
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        callback()
+
+    def response(self) -> HttpResponse:
+        """Stands for the view's answer while ours is worked out."""
+        replay_body(self._request)
+        asked: _AskedView = flask.request.environ[_ASKED]
+        return HttpResponse(asked.ask(), [SERVED_BY_ORIGINAL], b"")
+
+    def cancel(self) -> None:
+        """Nothing is held."""

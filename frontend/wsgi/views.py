@@ -19,8 +19,7 @@ from engine.client import EngineClient
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from frontend.attach import LONG_WAIT_S, SHORT_WAIT_S, current_client
-from frontend.predict.pending import Pending, PendingPrediction
-from frontend.predict.pending_lookup import PendingLookup
+from frontend.predict.pending import Pending
 from frontend.predict.prediction import AwaitingRoom
 from frontend.predict.upload import label_of
 from frontend.routes.table import Handler
@@ -160,7 +159,7 @@ def _read_body(limit_bytes: int) -> bytes | bytearray | None:
 
 def _wait_for_either(pending: Pending, connection: object) -> None:
     """Returns once the answer is there, or the client has hung up and its work is cancelled."""
-    if not isinstance(pending, (PendingPrediction, PendingLookup)) or not _can_peek(connection):
+    if not _can_peek(connection):
         return
     assert isinstance(connection, socket.socket)
     deadline_ns = pending.deadline_ns

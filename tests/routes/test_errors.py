@@ -84,7 +84,8 @@ def test_the_original_texts_name_the_limits_in_force() -> None:
         (errors.BodyTooLarge, 413), (errors.AudioTooLong, 413), (errors.InvalidField, 422),
         (errors.UnknownDeployment, 404), (errors.QueueFull, 429), (errors.DeadlineExceeded, 504),
         (errors.NotReady, 503), (errors.EngineClosed, 503), (errors.DeploymentFailed, 503), (errors.ModelFailed, 500),
-        (errors.ModelCrashed, 500), (errors.NonFiniteOutput, 500),
+        (errors.ModelCrashed, 500), (errors.NonFiniteOutput, 500), (errors.BrokenError, 503), (errors.OutOfMemory, 503),
+        (errors.InternalError, 500),
     ],
 )  # fmt: skip
 def test_the_optimized_statuses(kind: type[errors.EngineError], status: int) -> None:
