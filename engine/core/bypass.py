@@ -22,7 +22,7 @@ _STEP = 1 / 64  # of an average: what happened some hundred requests ago is forg
 _OUTLIER = 8.0  # times the average: more is counted as this much, or one stop of the machine would decide
 
 
-class Wish(NamedTuple):
+class LookupChoice(NamedTuple):
     """What to do for one request; where `l1` is False the file is neither hashed, looked up nor kept."""
 
     l1: bool
@@ -32,7 +32,7 @@ class Wish(NamedTuple):
     was_kept: bool  # and the answer of that one was kept
 
 
-class Level:
+class LevelFigures:
     """What was measured of one level of the cache."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class Bypass:
     """Of one deployment in one process, both levels. Not thread-safe: averages, which two threads may mix up."""
 
     def __init__(self, *, has_l2: bool) -> None:
-        self.l1 = Level()  # its hit rate is that of files that look new; its cost has the hash in it
-        self.l2 = Level()  # its hit rate is that of what L1 does not have
+        self.l1 = LevelFigures()  # its hit rate is that of files that look new; its cost has the hash in it
+        self.l2 = LevelFigures()  # its hit rate is that of what L1 does not have
         self.saving_ns = 0.0  # average; 0: not known yet
         self.repeat_share = 0.0  # of all requests, asked or not
         self.repeat_hit_rate = 1.0  # of repeats whose answer was kept: how far looks are to be trusted
@@ -72,37 +72,37 @@ class Bypass:
         self._repeats_pay = True
         self._has_l2 = has_l2
         self._repeats = Repeats()
-        self._wishes = 0
+        self._chosen = 0
 
     @property
     def hit_rate(self) -> float:
         """Of L1, if it were asked, and were told, everything."""
         return self.repeat_share * self.repeat_hit_rate + (1 - self.repeat_share) * self.l1.hit_rate
 
-    def wish(self, look: int) -> Wish:
+    def choose(self, look: int) -> LookupChoice:
         """What to do for a file that looks like this: see `look_of`."""
-        self._wishes += 1
-        if self._wishes % DECIDED_EVERY == 0:
+        self._chosen += 1
+        if self._chosen % DECIDED_EVERY == 0:
             self._decide()
         is_repeat, was_kept = self._repeats.see(look)
         self.repeat_share += (is_repeat - self.repeat_share) * _STEP
         asks = not self.skips_l1 or (is_repeat and self._repeats_pay) or self.l1.is_turn_of_sample()
         asks_l2 = asks and self._has_l2 and (not self.skips_l2 or self.l2.is_turn_of_sample())
-        return Wish(asks, asks_l2, look, is_repeat, was_kept)
+        return LookupChoice(asks, asks_l2, look, is_repeat, was_kept)
 
-    def asked_l1(self, wish: Wish, *, cost_ns: int, hit: bool) -> None:
+    def asked_l1(self, choice: LookupChoice, *, cost_ns: int, hit: bool) -> None:
         """L1 was asked, which took `cost_ns` with the hash."""
-        self.l1.asked(cost_ns=cost_ns, hit=None if wish.is_repeat else hit)
-        if wish.is_repeat and (wish.was_kept or hit):
+        self.l1.asked(cost_ns=cost_ns, hit=None if choice.is_repeat else hit)
+        if choice.is_repeat and (choice.was_kept or hit):
             self.repeat_hit_rate += (hit - self.repeat_hit_rate) * _STEP
 
     def asked_l2(self, *, cost_ns: int, hit: bool) -> None:
         """L2 was asked, which took this process `cost_ns` of work."""
         self.l2.asked(cost_ns=cost_ns, hit=hit)
 
-    def kept(self, wish: Wish) -> None:
+    def kept(self, choice: LookupChoice) -> None:
         """The answer was kept."""
-        self._repeats.keep(wish.look)
+        self._repeats.keep(choice.look)
 
     def computed(self, cost_ns: int) -> None:
         """An answer was computed, which took `cost_ns` of work more than one from the cache does."""

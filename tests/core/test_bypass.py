@@ -39,13 +39,13 @@ class Machine:
             self.request(file)
 
     def request(self, file: int) -> None:
-        wish = self.bypass.wish(look(file))
-        if wish.l1:
+        choice = self.bypass.choose(look(file))
+        if choice.l1:
             self.asked += 1
             self.spent_ns += self.cost_ns
             hit = file in self.l1
-            self.bypass.asked_l1(wish, cost_ns=self.cost_ns, hit=hit)
-            if not hit and wish.l2:
+            self.bypass.asked_l1(choice, cost_ns=self.cost_ns, hit=hit)
+            if not hit and choice.l2:
                 self.asked_l2 += 1
                 self.spent_ns += self.l2_cost_ns
                 hit = file in self.l2
@@ -55,9 +55,9 @@ class Machine:
                 return
         self.spent_ns += self.saving_ns
         self.bypass.computed(self.saving_ns)
-        if wish.l1:
+        if choice.l1:
             self.l1.add(file)
-            self.bypass.kept(wish)
+            self.bypass.kept(choice)
 
 
 def tiny(l2_cost_ns: int = 0) -> Machine:
@@ -149,8 +149,8 @@ def test_files_that_come_exactly_twice_are_worth_it() -> None:
 
 def test_files_that_all_look_alike_are_not_taken_for_repeats_for_long() -> None:
     machine = tiny()
-    looks_alike = machine.bypass.wish
-    machine.bypass.wish = lambda look: looks_alike(2)  # type: ignore[method-assign]
+    looks_alike = machine.bypass.choose
+    machine.bypass.choose = lambda look: looks_alike(2)  # type: ignore[method-assign]
     machine.serve(take(unique(), 1000))
     before = machine.asked
     machine.serve(take(unique(1), 3200))
@@ -187,11 +187,11 @@ def test_l2_alone_can_be_worth_the_hash() -> None:
 def test_one_stop_of_the_machine_decides_nothing() -> None:
     bypass = Bypass(has_l2=False)
     for k in range(200):
-        wish = bypass.wish(look(k % 3))
-        bypass.asked_l1(wish, cost_ns=60 * US, hit=k > 2)
+        choice = bypass.choose(look(k % 3))
+        bypass.asked_l1(choice, cost_ns=60 * US, hit=k > 2)
         bypass.computed(300 * US)
     assert not bypass.skips_l1
-    bypass.asked_l1(wish, cost_ns=10_000 * MS, hit=True)
+    bypass.asked_l1(choice, cost_ns=10_000 * MS, hit=True)
     assert not bypass.skips_l1
     assert bypass.l1.cost_ns < 80 * US
 
@@ -199,9 +199,9 @@ def test_one_stop_of_the_machine_decides_nothing() -> None:
 def test_nothing_is_decided_before_a_saving_is_known() -> None:
     bypass = Bypass(has_l2=True)
     for k in range(2000):
-        wish = bypass.wish(look(k))
-        assert wish.l1 and wish.l2
-        bypass.asked_l1(wish, cost_ns=60 * US, hit=False)
+        choice = bypass.choose(look(k))
+        assert choice.l1 and choice.l2
+        bypass.asked_l1(choice, cost_ns=60 * US, hit=False)
 
 
 # --- looks ----------------------------------------------------------------------------------------------------------
