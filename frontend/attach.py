@@ -145,7 +145,8 @@ def current_client(settings: Settings, *, wait_s: float = 0.0) -> EngineClient |
 def current_stores(settings: Settings) -> ProcessStores:
     """What this process has of stores, whether or not an engine is there. Raises ConfigError for wrong settings."""
     if _stand_in is not None:
-        return _stand_in_stores.get(settings.changed(journal="off", redis_url=""))  # tests leave nothing behind
+        # The tests of an application leave nothing behind.
+        return _stand_in_stores.opened or _stand_in_stores.get(settings.changed(journal="off", redis_url=""))
     own = (_engines.get(settings.runtime_dir) or _engine_of(settings)).own
     return own.opened or own.get(settings)
 
@@ -163,10 +164,10 @@ def detach() -> None:
             attempt.join()
         with engine.lock:
             client, engine.client = engine.client, None
-        engine.own.close()
         engine.own.follow(None)
         if client is not None:
             client.close()
+        engine.own.close()  # last: a server that is frozen must not keep the lanes
 
 
 @contextlib.contextmanager

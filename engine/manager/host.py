@@ -65,13 +65,13 @@ class EngineHost:
         return self.client
 
     def stop(self) -> None:
-        """Closes stores and client; the engine ends unless others use it. Idempotent."""
-        stores, self.stores = self.stores, None
-        if stores is not None:
-            stores.close()
+        """Closes client and stores; the engine ends unless others use it. Idempotent."""
         client, self.client = self.client, None
         if client is not None:
             client.close()
+        stores, self.stores = self.stores, None
+        if stores is not None:
+            stores.close()
         stop_keeper(self._runtime_dir, STOP_S)
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
