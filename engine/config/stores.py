@@ -59,9 +59,7 @@ class StoreSettings:
     )
     cache_ttl_s: int = setting(
         3600,
-        Rule(
-            text="How long a cached answer is used.", no_effect=_NOT_YET, unit="s", at_least=1, at_most=31_536_000
-        ),
+        Rule(text="How long a cached answer is used.", unit="s", at_least=1, at_most=31_536_000),
     )
     state_dir: str = computed(
         default_state_dir,

@@ -13,6 +13,7 @@ from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
 from engine.stores.spool import JournalWriter
+from engine.stores.two_level import TwoLevelCache
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class ProcessStores:
         # What the original API may be asked by while nobody lends: a fair part of all, as if every worker were there.
         alone = max(1, settings.http_max_connections // settings.workers)
         self.row = ProcessRow.private({"http": alone})
-        self.cache: None = None  # CACHE: its type | None
+        self.cache: TwoLevelCache | None = None
         self.journal: JournalWriter | None = None
         self.redis: None = None  # REDIS: its type | None
         self.http: None = None  # HTTP: its type | None
@@ -63,7 +64,10 @@ class ProcessStores:
             self.journal = JournalWriter(Path(settings.state_dir), self.row, max_bytes=most_bytes)
             self._endings.callback(self.journal.close)
         # REDIS
-        # CACHE, which may look into Redis
+        if settings.cache_l1_mb:
+            self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s)
+            self._endings.callback(self.cache.close)
+            self._meetings.append(self.cache.meet)
         # HTTP
 
     def meet(self, machine: MachineSegment) -> None:

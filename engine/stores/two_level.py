@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from engine.clock import wall_clock_s
 from engine.errors import InternalError
+from engine.shm.cache_record import CacheRecord, RecordKind
 from engine.shm.forked import not_for_children
 from engine.shm.l1 import L1
 from engine.shm.machine import MachineSegment
@@ -18,24 +19,32 @@ from engine.shm.process_row import ProcessRow
 from engine.stores.cache_key import file_digest
 from engine.stores.cache_value import CacheValue, decoded
 from engine.stores.lookup import Lookup
+from engine.stores.single_flight import SingleFlight
 
 _log = logging.getLogger(__name__)
 
+Answered = Callable[["CacheValue | None"], object]
+
 
 class TwoLevelCache:
-    """One process's. Thread-safe. There is nothing to look into before the first `meet`."""
+    """One process's. Thread-safe. Before the first `meet` there is nothing to look into."""
 
     def __init__(self, row: ProcessRow, *, ttl_s: int) -> None:
+        """Made after the fork."""
         self._row = row
         self._ttl_ms = ttl_s * 1000
         self._l1: L1 | None = None
+        self.flights = SingleFlight(row.add)
         self._lock = threading.Lock()  # around changing `_l1`
         not_for_children(self)
 
     def meet(self, machine: MachineSegment) -> None:
         """There is a machine segment, or another one: what lies in it is L1. Never raises."""
+        if not machine.geometry.l1_bytes:
+            return
         try:
             l1 = L1(machine.fd, machine.geometry.l1_at, machine.l1_area, self._row.add)
+            self.flights.meet(machine.fd, l1)
         except (InternalError, OSError) as error:
             _log.warning("no L1 cache in this process: %s", error)
             return
@@ -51,7 +60,8 @@ class TwoLevelCache:
         return Lookup(self, file_digest(file))
 
     def close(self) -> None:
-        """Lets go of L1. Idempotent."""
+        """Whoever waits computes by itself; L1 is let go. Idempotent."""
+        self.flights.close()
         with self._lock:
             before, self._l1 = self._l1, None
         if before is not None:
@@ -62,33 +72,39 @@ class TwoLevelCache:
         self._lock = threading.Lock()
         self._l1 = None
 
-    # --- for lookups ------------------------------------------------------------------------------------------------
+    # --- for lookups: see `Levels` ----------------------------------------------------------------------------------
 
     def from_l1(self, key: bytes, classes: int, *, is_counted: bool) -> CacheValue | None:
-        """See `Levels`."""
         l1 = self._l1
         record = None if l1 is None else l1.get(key)
         if record is None:
-            if is_counted:
+            if is_counted and l1 is not None:
                 self._row.add("l1.misses")
             return None
-        value = decoded(record.value, classes=classes)
-        if value is None:
-            self._row.add_all((("l1.misses", 1), ("l1.torn", 1)))
-            return None
-        age_ms = max(0, self._ttl_ms - (record.expires_at_ms - _now_ms()))
-        self._row.add_all((("l1.hits", 1), ("l1.hit_age_ms", age_ms)))
-        return value
+        return self._checked("l1", record.value, record.expires_at_ms, classes)
 
-    def ask_l2(self, key: bytes, classes: int, answered: Callable[[CacheValue | None], object]) -> bool:
-        """See `Levels`."""
+    def ask_l2(self, key: bytes, classes: int, answered: Answered) -> bool:
         return False
 
-    def keep(self, key: bytes, value: bytes) -> bool:
-        """See `Levels`."""
+    def keep(self, key: bytes, value: bytes) -> tuple[CacheRecord, bool]:
+        record = CacheRecord(value, _now_ms() + self._ttl_ms, RecordKind.ANSWER)
+        return record, self._keep_in_l1(key, record)
+
+    def _checked(self, level: str, value: bytes, expires_at_ms: int, classes: int) -> CacheValue | None:
+        """Counted as a hit, or as a miss for what is strange."""
+        found = decoded(value, classes=classes)
+        if found is None:
+            self._row.add_all(((f"{level}.misses", 1), (f"{level}.torn", 1)))
+        else:
+            age_ms = max(0, self._ttl_ms - (expires_at_ms - _now_ms()))
+            self._row.add_all(((f"{level}.hits", 1), (f"{level}.hit_age_ms", age_ms)))
+        return found
+
+    def _keep_in_l1(self, key: bytes, record: CacheRecord) -> bool:
         l1 = self._l1
-        is_kept = l1 is not None and l1.put(key, value, _now_ms() + self._ttl_ms)
-        self._row.add("l1.stored" if is_kept else "l1.dropped")
+        is_kept = l1 is not None and l1.put(key, record.value, record.expires_at_ms)
+        if l1 is not None:
+            self._row.add("l1.stored" if is_kept else "l1.dropped")
         return is_kept
 
 

@@ -49,8 +49,8 @@ class RouteContext:
 
     @property
     def cache(self) -> TwoLevelCache | None:
-        """What this process has of one just now."""
-        return None
+        """What this process has of one. Raises ConfigError for settings of stores that are wrong."""
+        return current_stores(self.settings).cache
 
     @property
     def journal(self) -> JournalWriter | None:
