@@ -17,6 +17,7 @@ from engine.stores.http_line import GivenUp, HttpAnswer, HttpLine, HttpQuestion
 from engine.stores.ticker import Ticker
 
 MOST_THREADS = 32  # of one process; each may hold an answer of MAX_ANSWER_BYTES
+PATIENCE_S = 1.0  # arbitrary: who is asked for less time than this and is late has not shown that the server is slow
 MOST_WAITING = 128  # beyond the threads; arbitrary: who came later than that would be late
 _IDLE_S = 10.0  # after which a thread without work ends
 _JOIN_S = 1.0  # of all threads together, at `close`
@@ -34,6 +35,7 @@ class HttpCall:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._line: HttpLine | None = None  # while it is asked over one
+        self._begun_ns = 0
         self._outcome: HttpAnswer | EngineError | None = None
         self._callbacks: list[Callable[[], object]] = []
 
@@ -76,6 +78,11 @@ class HttpCall:
             callback()
         return True
 
+    @property
+    def asked_for_s(self) -> float:
+        """How long it is being asked by now; 0.0 while it waits for a connection."""
+        return (now_ns() - self._begun_ns) / NS_PER_S if self._begun_ns else 0.0
+
     def ask_over(self, line: HttpLine) -> HttpAnswer:
         """Asks in this thread. Raises StoreUnavailable; GivenUp where it had ended before."""
         with self._lock:
@@ -83,6 +90,7 @@ class HttpCall:
             if question is None:
                 raise GivenUp()
             self._line = line
+            self._begun_ns = now_ns()
         try:
             return line.ask(question, self.deadline)
         finally:
@@ -91,10 +99,14 @@ class HttpCall:
 
 
 class HttpCalls:
-    """Calls that wait and threads that ask, over connections from `acquire`. For any thread."""
+    """Calls that wait and threads that ask, over connections from `acquire`. For any thread.
 
-    def __init__(self, acquire: Acquire) -> None:
+    `on_late` is called for a server that has not answered in time, before whoever waits for it is told.
+    """
+
+    def __init__(self, acquire: Acquire, on_late: Callable[[], object]) -> None:
         self._acquire = acquire
+        self._on_late = on_late
         self._changed = threading.Condition()  # around all that follows
         self._queue: deque[HttpCall] = deque()
         self._live: set[HttpCall] = set()  # waiting or being asked
@@ -153,6 +165,9 @@ class HttpCalls:
             expired = [call for call in self._live if call.deadline.expired]
             self._live.difference_update(expired)
             left_s = min((call.deadline.remaining_s() for call in self._live), default=None)
+        for call in expired:
+            if call.asked_for_s >= PATIENCE_S:
+                self._on_late()
         for call in expired:
             call.settle(DeadlineExceeded("the original API did not answer in time"))
         return left_s

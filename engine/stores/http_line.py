@@ -20,7 +20,9 @@ from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.errors import ConfigError, StoreUnavailable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-PATIENCE_S = 1.0  # arbitrary: who waits for less and gets nothing has not shown that the server is slow
+# http.client takes the end of the connection for the end of the head. An answer without a body that does not say so
+# is taken for such a half.
+_WITHOUT_BODY = (204, 304)
 _CHUNK_BYTES = 64 * 1024
 _FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 
@@ -119,6 +121,8 @@ class HttpLine:
         self.answered = None
         try:
             found = work()
+            if self.is_cut:  # a head that we have cut off reads like one that has come to its end
+                raise ConnectionAbortedError("cut")
             self.answered = True
             return found
         except AnswerTooLarge:
@@ -129,7 +133,7 @@ class HttpLine:
             self.close()
             self.errors += 1
             waited_s = (now_ns() - begun_ns) / NS_PER_S
-            if waited_s < PATIENCE_S and (self.is_cut or deadline.expired) or self.is_cut and not deadline.expired:
+            if self.is_cut or deadline.expired:
                 raise GivenUp(f"given up after {waited_s:.2f} s") from error
             self.answered = False
             raise StoreUnavailable(f"no answer after {waited_s:.2f} s: {error}") from error
@@ -166,7 +170,11 @@ class HttpLine:
             self.close()
             self._connect(deadline)
             response = self._response(question, deadline)
-        return HttpAnswer(response.status, response.headers, self._body_of(response))
+        body = self._body_of(response)
+        has_length = "content-length" in response.headers or "transfer-encoding" in response.headers
+        if not (body or has_length or response.status in _WITHOUT_BODY):
+            raise ConnectionAbortedError("the head of the answer breaks off")
+        return HttpAnswer(response.status, response.headers, body)
 
     def _response(self, question: HttpQuestion, deadline: Deadline) -> urllib3.BaseHTTPResponse:
         connection = self._connection

@@ -66,7 +66,7 @@ class HttpPool:
         self._breaker = Breaker()
         self._is_closed = self._is_inherited = False
         self._ticker = Ticker(self._maintain, name="http-pool")
-        self._calls = HttpCalls(self.acquire)
+        self._calls = HttpCalls(self.acquire, self._late)
         not_for_children(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -194,11 +194,21 @@ class HttpPool:
         self._lost += line.lost
         self._errors += line.errors
         line.opened = line.lost = line.errors = 0
-        before = self._breaker.state
-        if line.answered:
-            self._breaker.succeeded()
-        elif line.answered is None:
+        if line.answered is None:
             self._breaker.abandoned(now_ns())
+        else:
+            self._record(line.answered)
+
+    def _late(self) -> None:
+        """Takes the lock."""
+        with self._changed:
+            self._record(False)
+            self._changed.notify_all()
+
+    def _record(self, answered: bool) -> None:
+        before = self._breaker.state
+        if answered:
+            self._breaker.succeeded()
         else:
             self._breaker.failed(now_ns())
         if self._breaker.state is not before:

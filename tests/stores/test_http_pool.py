@@ -71,6 +71,12 @@ def test_an_answer_comes_complete_however_it_is_framed(original: Original, pool:
     assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("how", [How.ANSWER, How.CHUNKED])
+def test_an_answer_that_says_it_is_empty_is_one(original: Original, pool: HttpPool, how: How) -> None:
+    original.how, original.body = how, b""
+    assert ask(pool).result().body == b""
+
+
 def test_a_connection_is_used_again(original: Original, pool: HttpPool) -> None:
     for _ in range(5):
         assert ask(pool).result().body == ANSWER
@@ -107,8 +113,21 @@ def test_a_server_that_never_comes_to_an_end_is_cut_off_at_the_deadline(
     assert isinstance(error_of(ask(pool, within_s=0.3)), DeadlineExceeded)
     wait_for(lambda: original.open_connections == 0, "its connection is given up", timeout_s=5)
     wait_for(lambda: pool.statistics().in_use == 0, "and so is the thread")
+    assert pool.statistics().breaker is BreakerState.CLOSED, "who does not wait for long does not see that it is slow"
     original.how = How.ANSWER
     assert ask(pool).result().body == ANSWER
+
+
+@pytest.mark.parametrize("how", [How.SLOW, How.DRIP, How.DRIP_HEAD])
+def test_the_circuit_is_open_before_the_first_of_those_who_were_late_is_told(
+    original: Original, pool: HttpPool, how: How, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_calls, "PATIENCE_S", 0.1)
+    original.how = how
+    deadline = Deadline.after_s(0.3)
+    calls = [pool.ask(QUESTION, deadline) for _ in range(3)]
+    assert all(isinstance(error_of(call), DeadlineExceeded) for call in calls)
+    assert pool.statistics().breaker is BreakerState.OPEN
 
 
 def test_a_body_that_nobody_reads_is_cut_off_too(pool: HttpPool) -> None:
@@ -120,7 +139,7 @@ def test_a_body_that_nobody_reads_is_cut_off_too(pool: HttpPool) -> None:
             wait_for(lambda: deaf.statistics().in_use == 0, "the thread is free")
 
 
-@pytest.mark.parametrize("how", [How.CUT, How.NO_HTTP, How.HANG_UP])
+@pytest.mark.parametrize("how", [How.CUT, How.CUT_HEAD, How.NO_HTTP, How.HANG_UP])
 def test_half_an_answer_is_none(original: Original, pool: HttpPool, how: How) -> None:
     original.how = how
     assert type(error_of(ask(pool))) is StoreUnavailable

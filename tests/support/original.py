@@ -21,18 +21,20 @@ class How(enum.Enum):
     ANSWER = enum.auto()
     CLOSED_END = enum.auto()  # an answer without a length, which ends with its connection
     CHUNKED = enum.auto()
+    DEAD = enum.auto()  # nobody listens: for `stop`
     SLOW = enum.auto()  # never a byte
     DRIP = enum.auto()  # a complete head, then a body that never ends, byte by byte
     DRIP_HEAD = enum.auto()  # a head that never ends
     CUT = enum.auto()  # half of the announced body
+    CUT_HEAD = enum.auto()  # half of the head
     NO_HTTP = enum.auto()
     HANG_UP = enum.auto()  # no byte, and the connection closed
 
 
 class Original:
-    """One thread a connection; `stop` ends all of them."""
+    """One thread a connection; `stop` ends all of them. `port` 0: any free one."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.how = How.ANSWER
         self.status = 200
         self.body = ANSWER
@@ -43,7 +45,7 @@ class Original:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self._listener.getsockname()[1]
         self._start(self._accept)
 
@@ -110,7 +112,7 @@ class Original:
             connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(self.body) + self.body)
             return self.keeps_alive
         if how is How.CHUNKED:
-            chunk = b"%x\r\n%s\r\n" % (len(self.body), self.body)
+            chunk = b"%x\r\n%s\r\n" % (len(self.body), self.body) if self.body else b""
             connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n")
             return True
         if how is How.CLOSED_END:
@@ -125,6 +127,8 @@ class Original:
             self._until_gone(connection, b"x")
         elif how is How.CUT:
             connection.sendall(head + b"Content-Length: %d\r\n\r\n" % (2 * len(self.body)) + self.body)
+        elif how is How.CUT_HEAD:
+            connection.sendall(head + b"Content-Len")
         elif how is How.NO_HTTP:
             connection.sendall(b"220 mail.example.org ESMTP\r\n")
         return False
@@ -153,8 +157,8 @@ def _read_request(stream: object) -> bytes:
 
 
 @contextmanager
-def original_server() -> Iterator[Original]:
-    server = Original()
+def original_server(port: int = 0) -> Iterator[Original]:
+    server = Original(port)
     try:
         yield server
     finally:

@@ -1,0 +1,167 @@
+"""The original API in the engine's place, over real servers: while the engine is away, and where it fails itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.conformance import sounds
+from tests.conformance.conftest import WAYS
+from tests.conformance.wire import Address, Answer
+from tests.serving.servers import ROUTES, address_of, as_environment, processes_of
+from tests.support.http import request_bytes
+from tests.support.original import ANSWER, How, Original, original_server
+from tests.support.server import ServerProcess, free_port
+from tests.support.wait import wait_for
+
+OPTIMIZED, LEGACY = ROUTES
+CALLERS = 64
+DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Unserved:
+    """A server without an engine, and the port where its original API is, or would be."""
+
+    process: ServerProcess
+    original_port: int
+
+    @property
+    def address(self) -> Address:
+        return address_of(self.process)
+
+    def ask(self, content: bytes = sounds.ONE_SECOND) -> Answer:
+        return self.address.upload(LEGACY, content)
+
+    def ask_in_a_hurry(self) -> tuple[Answer, float]:
+        """The answer, and how many seconds it took."""
+        begun = time.monotonic()
+        within = {"X_Request_Timeout_Ms": str(int(DEADLINE_S * 1000))}
+        return self.address.post(LEGACY, sounds.ONE_SECOND, "audio/wav", **within), time.monotonic() - begun
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def unserved(request: pytest.FixtureRequest) -> Iterator[Unserved]:
+    port = free_port()
+    environment = as_environment({"enabled": "false", "original_api_url": f"http://127.0.0.1:{port}"})
+    with ServerProcess(WAYS[request.param], environment=environment, ready="/health") as process:
+        yield Unserved(process, port)
+
+
+@pytest.fixture
+def original(unserved: Unserved) -> Iterator[Original]:
+    """It answers, and is asked: whatever happened before is over."""
+    with original_server(unserved.original_port) as server:
+        wait_for(lambda: is_of_the_original(unserved.ask()), "the original answers")
+        yield server
+
+
+def is_of_the_original(answer: Answer) -> bool:
+    return answer.status == 200 and answer.body == ANSWER and answer.headers.get("x-served-by") == "original"
+
+
+@pytest.mark.parametrize("how", [How.DEAD, How.SLOW, How.DRIP, How.DRIP_HEAD])
+def test_64_callers_of_an_original_that_does_not_answer_get_503_in_time(
+    unserved: Unserved, original: Original, how: How
+) -> None:
+    original.how = how
+    if how is How.DEAD:
+        original.stop()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        asked = [callers.submit(unserved.ask_in_a_hurry) for _ in range(CALLERS)]
+        others = [unserved.address.get("/health").status for _ in range(5)]
+        others.append(unserved.address.post(LEGACY, b"x", "text/plain").status)
+        found = [caller.result(10 * DEADLINE_S) for caller in asked]
+    took_s = sorted(took_s for _, took_s in found)
+    print(f"{how.name}: median {took_s[CALLERS // 2]:.2f} s, slowest {took_s[-1]:.2f} s")
+    assert others == [200] * 5 + [400], "others are served meanwhile"
+    assert {answer.status for answer, _ in found} == {503}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer, _ in found)
+    assert took_s[-1] < 3 * DEADLINE_S, "they would hang for as long as it drips"
+    (worker,) = unserved.process.workers()
+    assert psutil.Process(worker).num_threads() < CALLERS, "threads are bounded"
+
+
+def test_the_original_is_asked_again_by_itself(unserved: Unserved, original: Original) -> None:
+    original.how = How.HANG_UP
+    wait_for(lambda: unserved.ask().status == 503 and not original.open_connections, "it fails")
+    asked = len(original.requests)
+    assert [unserved.ask().status for _ in range(4)] == [503] * 4
+    assert len(original.requests) <= asked + 4
+    original.how = How.ANSWER
+    wait_for(lambda: is_of_the_original(unserved.ask()), "it answers again")
+    assert all(is_of_the_original(unserved.ask()) for _ in range(5))
+
+
+def test_what_it_answers_is_handed_on_complete_or_not_at_all(unserved: Unserved, original: Original) -> None:
+    original.body = bytes(16 * 1024 * 1024)
+    assert unserved.ask().body == original.body
+    original.body += b"x"
+    assert unserved.ask().status == 503, "half of it would be worse"
+    original.body, original.how = b"x" * 100_000, How.CUT
+    assert unserved.ask().status == 503
+    original.how, original.status = How.CHUNKED, 415
+    wait_for(lambda: unserved.ask().status == 415, "its refusals are its own")
+    assert unserved.ask().body == original.body
+
+
+def test_a_caller_that_hangs_up_frees_what_it_held(unserved: Unserved, original: Original) -> None:
+    wait_for(lambda: original.open_connections <= 1, "what was used before is idle")
+    original.how = How.SLOW
+    request = request_bytes("POST", LEGACY, sounds.ONE_SECOND, {"Content-Type": "audio/wav"})
+    with unserved.address.connection() as connection:
+        connection.send(request)
+        wait_for(lambda: len(original.requests) >= 2, "it is asked")
+    wait_for(lambda: original.open_connections == 0, "its connection is given up")
+
+
+ENGINE = {
+    "model_factory": "engine.testing.models:loudness",
+    "model_pool_size": 1,
+    "model_warmup_requests": 1,
+    "sample_rate_hz": 8000,
+    "segment_s": 0.2,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_answers_while_the_engine_is_stopped_and_the_engine_again_by_itself(way: str) -> None:
+    content = sounds.wav(sounds.tone(0.2))
+    with original_server() as original:
+        environment = as_environment({**ENGINE, "original_api_url": original.url})
+        with ServerProcess(WAYS[way], environment=environment, ready="/ready") as process:
+            address, served_by = address_of(process), []
+
+            def ask() -> str:
+                answer = address.upload(OPTIMIZED, content)
+                assert answer.status == 200, answer.body
+                served_by.append("original" if is_of_the_original(answer) else "engine")
+                return served_by[-1]
+
+            assert ask() == "engine"
+            (supervisor,) = processes_of(process, "engine.supervisor")
+            os.kill(supervisor, signal.SIGTERM)
+            wait_for(lambda: ask() == "original", "the engine has gone, and nobody is refused")
+            wait_for(lambda: ask() == "engine", "it is back", timeout_s=60)
+            assert [ask() for _ in range(10)] == ["engine"] * 10
+            assert len(original.requests) == served_by.count("original")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_fallback_it_is_503_while_the_engine_is_stopped(way: str) -> None:
+    content = sounds.wav(sounds.tone(0.2))
+    with original_server() as original:
+        settings = {**ENGINE, "original_api_url": original.url, "fallback_to_original": "false"}
+        with ServerProcess(WAYS[way], environment=as_environment(settings), ready="/ready") as process:
+            address = address_of(process)
+            (supervisor,) = processes_of(process, "engine.supervisor")
+            os.kill(supervisor, signal.SIGTERM)
+            wait_for(lambda: address.upload(LEGACY, content).status == 503, "the engine has gone")
+        assert not original.requests
