@@ -35,7 +35,7 @@ class HttpCall:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._line: HttpLine | None = None  # while it is asked over one
-        self._begun_ns = 0
+        self.begun_ns = 0  # when a connection began to ask it; 0: none has
         self._outcome: HttpAnswer | EngineError | None = None
         self._callbacks: list[Callable[[], object]] = []
 
@@ -81,7 +81,7 @@ class HttpCall:
     @property
     def asked_for_s(self) -> float:
         """How long it is being asked by now; 0.0 while it waits for a connection."""
-        return (now_ns() - self._begun_ns) / NS_PER_S if self._begun_ns else 0.0
+        return (now_ns() - self.begun_ns) / NS_PER_S if self.begun_ns else 0.0
 
     def ask_over(self, line: HttpLine) -> HttpAnswer:
         """Asks in this thread. Raises StoreUnavailable; GivenUp where it had ended before."""
@@ -90,7 +90,7 @@ class HttpCall:
             if question is None:
                 raise GivenUp()
             self._line = line
-            self._begun_ns = now_ns()
+            self.begun_ns = now_ns()
         try:
             return line.ask(question, self.deadline)
         finally:
@@ -101,10 +101,11 @@ class HttpCall:
 class HttpCalls:
     """Calls that wait and threads that ask, over connections from `acquire`. For any thread.
 
-    `on_late` is called for a server that has not answered in time, before whoever waits for it is told.
+    `on_late(since_ns, silent)` is called for a call that was not answered in time, before whoever waits for it is told:
+    when it was asked, and how many calls, it among them, the server has been silent to for PATIENCE_S by now.
     """
 
-    def __init__(self, acquire: Acquire, on_late: Callable[[], object]) -> None:
+    def __init__(self, acquire: Acquire, on_late: Callable[[int, int], object]) -> None:
         self._acquire = acquire
         self._on_late = on_late
         self._changed = threading.Condition()  # around all that follows
@@ -163,11 +164,12 @@ class HttpCalls:
         """One look at the deadlines; the seconds until the next is due."""
         with self._changed:
             expired = [call for call in self._live if call.deadline.expired]
+            silent = sum(call.asked_for_s >= PATIENCE_S for call in self._live)
             self._live.difference_update(expired)
             left_s = min((call.deadline.remaining_s() for call in self._live), default=None)
         for call in expired:
             if call.asked_for_s >= PATIENCE_S:
-                self._on_late()
+                self._on_late(call.begun_ns, silent)
         for call in expired:
             call.settle(DeadlineExceeded("the original API did not answer in time"))
         return left_s

@@ -64,6 +64,7 @@ class HttpPool:
         self._waited_ns = 0
         self._opened = self._lost = self._errors = 0
         self._breaker = Breaker()
+        self._answered_ns = 0  # when the server has answered last
         self._is_closed = self._is_inherited = False
         self._ticker = Ticker(self._maintain, name="http-pool")
         self._calls = HttpCalls(self.acquire, self._late)
@@ -199,15 +200,19 @@ class HttpPool:
         else:
             self._record(line.answered)
 
-    def _late(self) -> None:
-        """Takes the lock."""
+    def _late(self, since_ns: int, silent: int) -> None:
+        """Takes the lock. One late answer is no outage; so many at once are, where nobody had any in the meantime: who
+        comes next would else wait as long, and in a server of few threads all others behind them.
+        """
         with self._changed:
-            self._record(False)
+            for _ in range(1 if self._answered_ns >= since_ns else silent):
+                self._record(False)
             self._changed.notify_all()
 
     def _record(self, answered: bool) -> None:
         before = self._breaker.state
         if answered:
+            self._answered_ns = now_ns()
             self._breaker.succeeded()
         else:
             self._breaker.failed(now_ns())

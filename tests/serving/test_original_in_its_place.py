@@ -28,7 +28,7 @@ DEADLINE_S = 2.0
 
 @dataclass(frozen=True)
 class Unserved:
-    """A server without an engine, and the port where its original API is, or would be."""
+    """A server whose model cannot be made, and the port where its original API is, or would be."""
 
     process: ServerProcess
     original_port: int
@@ -50,7 +50,8 @@ class Unserved:
 @pytest.fixture(scope="module", params=WAYS)
 def unserved(request: pytest.FixtureRequest) -> Iterator[Unserved]:
     port = free_port()
-    environment = as_environment({"enabled": "false", "original_api_url": f"http://127.0.0.1:{port}"})
+    settings = {"model_factory": "engine.testing.models:broken", "original_api_url": f"http://127.0.0.1:{port}"}
+    environment = as_environment({**settings, "model_pool_size": 1})
     with ServerProcess(WAYS[request.param], environment=environment, ready="/health") as process:
         yield Unserved(process, port)
 

@@ -124,10 +124,23 @@ def test_the_circuit_is_open_before_the_first_of_those_who_were_late_is_told(
 ) -> None:
     monkeypatch.setattr(http_calls, "PATIENCE_S", 0.1)
     original.how = how
-    deadline = Deadline.after_s(0.3)
-    calls = [pool.ask(QUESTION, deadline) for _ in range(3)]
-    assert all(isinstance(error_of(call), DeadlineExceeded) for call in calls)
-    assert pool.statistics().breaker is BreakerState.OPEN
+    hasty, *others = [ask(pool, within_s) for within_s in (0.3, LONG_S, LONG_S)]
+    assert isinstance(error_of(hasty), DeadlineExceeded)
+    assert pool.statistics().breaker is BreakerState.OPEN, "it is silent to three"
+    assert not any(call.is_done for call in others), "who waits already goes on waiting"
+
+
+def test_one_late_answer_is_no_outage_while_others_are_answered(
+    original: Original, pool: HttpPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_calls, "PATIENCE_S", 0.1)
+    original.how = How.SLOW
+    hasty, *_ = [ask(pool, within_s) for within_s in (0.5, LONG_S, LONG_S)]
+    wait_for(lambda: len(original.requests) == 3, "they are asked")
+    original.how = How.ANSWER
+    ask(pool).result()
+    assert isinstance(error_of(hasty), DeadlineExceeded)
+    assert pool.statistics().breaker is BreakerState.CLOSED
 
 
 def test_a_body_that_nobody_reads_is_cut_off_too(pool: HttpPool) -> None:
