@@ -115,6 +115,7 @@ class NodePool:
                 self._failed("no answer in time" if link.owed else "the connection broke")
             else:
                 self._breaker.succeeded()
+                self.trouble = ""
 
     # --- for the keeper: it alone calls these -----------------------------------------------------------------------
 

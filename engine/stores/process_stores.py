@@ -12,6 +12,7 @@ from engine.config import Settings
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
+from engine.stores.redis_open import RedisStore, open_redis
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
 
@@ -32,7 +33,7 @@ class ProcessStores:
         self.row = ProcessRow.private({"http": alone})
         self.cache: TwoLevelCache | None = None
         self.journal: JournalWriter | None = None
-        self.redis: None = None  # REDIS: its type | None
+        self.redis: RedisStore | None = None
         self.http: None = None  # HTTP: its type | None
         self._machine: MachineSegment | None = None  # a mapping of its own
         self._meetings: list[Callable[[MachineSegment], object]] = []  # of parts that have something in the segment
@@ -63,7 +64,9 @@ class ProcessStores:
             most_bytes = settings.journal_max_mb * 1024 * 1024
             self.journal = JournalWriter(Path(settings.state_dir), self.row, max_bytes=most_bytes)
             self._endings.callback(self.journal.close)
-        # REDIS
+        self.redis = open_redis(settings, self.row)
+        if self.redis is not None:
+            self._endings.callback(self.redis.close)
         if settings.cache_l1_mb:
             self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s)
             self._endings.callback(self.cache.close)

@@ -73,19 +73,19 @@ class RedisPool:
             self._row.hold(POOL, watch.step(self._row.share(POOL)))
             report.show(watch.statistics())
             self._ended.wait(TICK_S)
-        watch.close(wait_s=CLOSE_S)
+        watch.close(wait_s=LONGEST_OPEN_S)
         self._row.hold(POOL, 0)
         report.show(watch.statistics())
         report.end()
 
     def close(self) -> None:
-        """Closes all connections and ends the threads, within CLOSE_S or two. Idempotent."""
+        """Closes all connections and ends the threads; waits no longer than CLOSE_S for them. Idempotent."""
         if self._inherited:
             return
         self._closed = True
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(2 * CLOSE_S)
+            self._thread.join(CLOSE_S)
 
     def let_go_in_child(self) -> None:
         """Every use is an error from now on; the connections let go of themselves."""
