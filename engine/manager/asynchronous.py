@@ -91,12 +91,14 @@ class OptimizedModelServingManager:
         `audio_data`: an array in the model's input shape; for waveform models float32 (or int16) mono at the model's
         rate, at most one segment. A higher `priority` is served first. `timeout` in seconds.
         """
+        began_ns = now_ns()
         request_id = uuid.uuid4().hex if request_id is None else request_id
         with Promise(request_id, timeout) as promise:
             asked = Asked.of(
                 deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
             )
             promise.result = await self._answer(asked, audio_data, timeout)
+        self.core.record(deployment_id, promise.result, priority=priority, began_ns=began_ns)
         return promise.result
 
     async def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:

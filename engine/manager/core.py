@@ -18,6 +18,7 @@ from engine.errors import EngineError, InheritedByFork, NotReady
 from engine.manager.asked import Asked
 from engine.manager.factory import ModelFactory, spec_of
 from engine.manager.host import EngineHost
+from engine.manager.journal_entry import record_prediction
 from engine.manager.results import Result, from_cache, item_of
 from engine.messages import sealed_memfd
 from engine.observe.stats import optimization_stats
@@ -186,6 +187,21 @@ class ServingCore:
         latency_s = (now_ns() - asked.began_ns) / NS_PER_S
         self.count_cached(asked.deployment_id, found, latency_s)
         return from_cache(found, request_id=asked.request_id, latency_s=latency_s) if isinstance(found, dict) else None
+
+    def record(self, deployment_id: str, result: Result, *, priority: float, began_ns: int) -> None:
+        """Writes what a caller is about to get into the journal, if one is kept."""
+        host = self._host
+        stores = host.stores if host is not None else None
+        if host is None or host.client is None or stores is None or stores.journal is None:
+            return
+        record_prediction(
+            stores.journal,
+            host.client,
+            deployment_id=deployment_id,
+            result=result,
+            priority=priority,
+            latency_s=(now_ns() - began_ns) / NS_PER_S,
+        )
 
     def statistics(self) -> dict[str, Any]:
         """The published statistics."""

@@ -85,12 +85,14 @@ class SyncModelServingManager:
         timeout: float = 30.0,
     ) -> Result:
         """As the asynchronous manager's `predict_async`, blocking for at most `timeout` seconds."""
+        began_ns = now_ns()
         request_id = uuid.uuid4().hex if request_id is None else request_id
         with Promise(request_id, timeout) as promise:
             asked = Asked.of(
                 deployment_id, request_id=request_id, user_id=user_id, priority=priority, timeout=timeout
             )
             promise.result = self._answer(asked, audio_data, timeout)
+        self.core.record(deployment_id, promise.result, priority=priority, began_ns=began_ns)
         return promise.result
 
     def _answer(self, asked: Asked, audio_data: Any, timeout: float) -> Result:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from engine.config import Settings, load_settings
+from engine.config.stores import default_state_dir
 from engine.launch import start_supervisor
 from engine.manager import SyncModelServingManager
 from engine.messages import SOCKET_NAME
@@ -24,7 +25,8 @@ Deploy = Callable[..., None]
 
 
 def clean_settings(runtime_dir: Path | str, **values: Any) -> Settings:
-    """Defaults, whatever this environment says, in a directory of their own."""
+    """Defaults, whatever this environment says, in a directory of their own, and with the journal of the tests."""
+    values = {"state_dir": default_state_dir(), **values}
     return load_settings({}).changed(runtime_dir=str(runtime_dir), workers=2, **values)
 
 
