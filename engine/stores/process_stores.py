@@ -12,6 +12,7 @@ from engine.config import Settings
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
+from engine.stores.http_pool import HttpPool, original_api_pool
 from engine.stores.redis_open import RedisStore, open_redis
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
@@ -34,7 +35,7 @@ class ProcessStores:
         self.cache: TwoLevelCache | None = None
         self.journal: JournalWriter | None = None
         self.redis: RedisStore | None = None
-        self.http: None = None  # HTTP: its type | None
+        self.http: HttpPool | None = None
         self._machine: MachineSegment | None = None  # a mapping of its own
         self._meetings: list[Callable[[MachineSegment], object]] = []  # of parts that have something in the segment
         self._endings = ExitStack()  # what is opened last is closed first
@@ -71,7 +72,10 @@ class ProcessStores:
             self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s)
             self._endings.callback(self.cache.close)
             self._meetings.append(self.cache.meet)
-        # HTTP
+        self.http = original_api_pool(settings, self.row)
+        if self.http is not None:
+            self.http.open()
+            self._endings.callback(self.http.close)
 
     def meet(self, machine: MachineSegment) -> None:
         """There is a machine segment: counts in it from now on, and uses what it has. Nothing if it is met already.

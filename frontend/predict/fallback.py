@@ -21,6 +21,7 @@ from engine.errors import EngineError
 from engine.stores.http_calls import HttpCall
 from engine.stores.http_line import AnswerTooLarge, HttpOrigin, HttpQuestion
 from engine.stores.http_pool import HttpPool, original_api_pool
+from frontend.attach import current_stores
 from frontend.predict.context import Inquiry
 from frontend.predict.parameters import deadline_of
 from frontend.server.message import HttpRequest, HttpResponse
@@ -65,13 +66,17 @@ class OriginalApi:
         return _AskedApi(call)
 
     def close(self) -> None:
-        """Closes the connections of this process."""
+        """Closes what it has opened itself."""
         with self._lock:
             pool, self._opened = self._opened, None
         if pool is not None:
             pool.close()
 
     def _pool(self) -> HttpPool:
+        """The process's, unless that belongs to another application in it, which has another original."""
+        stores = current_stores(self._settings)
+        if stores.http is not None and stores.settings.original_api_url == self._settings.original_api_url:
+            return stores.http
         with self._lock:
             if self._opened is None or self._pid != os.getpid():
                 self._opened, self._pid = original_api_pool(self._settings), os.getpid()
