@@ -117,6 +117,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
             "breaker",  # `BreakerState`: 0 while the server is asked
         )
     ),
+    "redis.refusing",  # 1: it answers, but refused what it was asked just now: a right is missing, or memory
     *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
     "l1.without_memory",  # 1: it was wanted, and there is none
     "journal.failing",  # 1: this process cannot write its part of it

@@ -39,6 +39,8 @@ def store_reasons(totals: Totals | None, settings: Settings) -> list[str]:
         for pool, text in _AWAY.items()
         if configured[pool] and totals[f"{pool}.breaker"] != BreakerState.CLOSED
     ]
+    if settings.redis_url and totals["redis.refusing"]:
+        reasons.append("Redis refuses what it is asked: see the log of the frontends")
     if settings.cache_l1_mb and totals["l1.without_memory"]:
         reasons.append("there is no memory for the L1 cache")
     return [*reasons, *_journal_reasons(totals, settings)]

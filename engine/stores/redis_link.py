@@ -24,6 +24,7 @@ from engine.stores.redis_words import Answer, Command, RedisRefusal
 
 # A peer that takes in nothing for so long is gone: without it the kernel goes on for a quarter of an hour.
 SILENT_PEER_MS = 10_000
+LEAST_S = 0.001  # of an attempt to connect: 0 would not block
 # Its announcement of itself: under a new name since redis-py 7.
 _NO_NAME = (
     {"driver_info": None}
@@ -46,7 +47,7 @@ class RedisLink:
         self.broken = False
         self.owed = 0  # answers that were asked for and are not read
         self._greeting = _greeting(address)
-        self._connection: Any = _made(node, address, max(0.001, deadline.remaining_s()))
+        self._connection: Any = _made(node, address, max(LEAST_S, deadline.remaining_s()))
         try:
             self._connection.connect()
         except (redis.RedisError, OSError, ValueError) as error:

@@ -6,6 +6,7 @@ what is not there is not asked.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ POOL = "redis"  # in the row of the process
 TICK_S = 0.1  # how soon a changed share is acted upon
 CLOSE_S = LONGEST_OPEN_S + 1.0  # an attempt to connect cannot be broken off
 REFUSED_S = 10.0  # a refusal is told for so long
+
+_log = logging.getLogger(__name__)
 
 Links = Callable[[RedisAddress], Connect]
 
@@ -69,14 +72,26 @@ class RedisPool:
         connect = self._links(self._address)
         watch = self._watch = RedisWatch(self._address, connect, minimum=self._minimum, open_s=self._open_s)
         report = PoolReport(self._row, POOL)
+        told = ""
         while not self._ended.is_set():
             self._row.hold(POOL, watch.step(self._row.share(POOL)))
             report.show(watch.statistics())
+            told = self._tell(told)
             self._ended.wait(TICK_S)
         watch.close(wait_s=LONGEST_OPEN_S)
         self._row.hold(POOL, 0)
         report.show(watch.statistics())
         report.end()
+
+    def _tell(self, told: str) -> str:
+        """One line in the log when Redis is not used any more, or not as it should be, and one when it is again."""
+        trouble = self.trouble
+        self._row.set("redis.refusing", not self._refused_until.expired)
+        if trouble and not told:
+            _log.warning("answers are cached on this machine alone: %s", trouble)
+        elif told and not trouble:
+            _log.info("answers are cached in Redis again")
+        return trouble
 
     def close(self) -> None:
         """Closes all connections and ends the threads; waits no longer than CLOSE_S for them. Idempotent."""

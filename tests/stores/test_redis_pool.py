@@ -176,7 +176,7 @@ def test_a_wrong_password_is_told_and_never_shown(caplog: pytest.LogCaptureFixtu
     assert PASSWORD not in caplog.text
 
 
-def test_a_password_opens_the_door_and_a_right_that_lacks_is_told() -> None:
+def test_a_password_opens_the_door_and_a_right_that_lacks_is_told(caplog: pytest.LogCaptureFixture) -> None:
     rules = f"cache on >{PASSWORD} ~nightscan:cache:v1:* resetchannels -@all +mget +get +ping +cluster|slots"
     with RedisServer(["--user", *rules.split()]) as server:
         with pool_of(f"redis://cache:{PASSWORD}@127.0.0.1:{server.port}") as pool:
@@ -185,6 +185,8 @@ def test_a_password_opens_the_door_and_a_right_that_lacks_is_told() -> None:
             assert stored(pool, names(2)) == 0
             assert "no permissions" in pool.trouble
             assert pool.usable  # what it may, it does
+            wait_for(lambda: "no permissions" in caplog.text, "one line")
+    assert len([line for line in caplog.messages if "cached on this machine alone" in line]) == 1
 
 
 def test_strange_values_at_our_keys_are_no_values(server: RedisServer) -> None:
