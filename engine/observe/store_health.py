@@ -71,7 +71,7 @@ def _journal_reasons(totals: Totals, settings: Settings) -> list[str]:
     if totals["journal.damaged"]:
         reasons.append("a damaged journal.db was set aside: remove it once it has been looked at")
     behind_s = oldest_s(totals)
-    if totals["journal.backlog"] and behind_s > BEHIND_S:
+    if totals["journal.moving"] and totals["journal.backlog"] and behind_s > BEHIND_S:
         reasons.append(
             f"the journal is behind: {totals['journal.backlog']} records are not yet in {_NAMES[backend]}, "
             f"the oldest for {behind_s:.0f} s"

@@ -89,9 +89,11 @@ class StoreThread:
             self._leave(self._leaving)
             return None
         failed_s = self._attempt("journal.lock", self._take_or_keep)
+        self._counting.set("journal.moving", int(self._lock is not None))
         if self._lock is None:
             return failed_s or _LOCK_EVERY_S
         failed_s = self._attempt("journal.move", self._move_once)
+        self._counting.set("journal.failing", int(failed_s > 0))
         if now_ns() >= self._tend_at_ns:
             self._attempt("journal.tend", self._tend)
         self._attempt("journal.look", self._look)
@@ -134,7 +136,8 @@ class StoreThread:
             raise StoreUnavailable(f"{path} was damaged, and set aside: remove it once it has been looked at")
 
     def _look(self) -> None:
-        """For the statistics: what waits, and since when."""
+        """For the statistics: what waits, and since when; whether something was set aside."""
+        self._counting.set("journal.damaged", int(bool(damaged(self._state_dir))))
         backlogs = [self._mover.waiting()]
         try:
             if self._sender is not None:
