@@ -88,7 +88,7 @@ class JournalWriter:
     def next_key(self) -> tuple[float, str]:
         """For a row: when it is made, in seconds since 1970 to the microsecond, which every database keeps; and 32
         hexadecimal digits that no other row has."""
-        return round(wall_clock_s(), 6), f"{self._prefix}{next(self._numbers):016x}"
+        return int(wall_clock_s() * 1e6) / 1e6, f"{self._prefix}{next(self._numbers):016x}"
 
     def record(self, row: JournalRow) -> bool:
         """Whether the row is written, and so survives this process."""
