@@ -145,7 +145,7 @@ def test_an_application_answers_with_the_stand_in_as_with_the_engine(
     name: str, served: Served, stand_in: StandInEngine
 ) -> None:
     path, content = REQUESTS[name]
-    client = create_app(Settings()).test_client()
+    client = create_app(Settings(cache_l1_mb=0)).test_client()  # as the server's: see `ServerProcess`
     if content:
         body, kind = multipart(content, "night.wav", "audio/wav")
         real, stood_in = served.address.post(path, body, kind), client.post(path, data=body, content_type=kind)
