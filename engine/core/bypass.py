@@ -40,11 +40,13 @@ class LevelFigures:
         self.hit_rate = _FIRST_HIT_RATE
         self._left_out = 0
 
-    def asked(self, *, cost_ns: float, hit: bool | None) -> None:
-        """A question was asked. `hit`: None where it says nothing of the next ones."""
+    def took(self, cost_ns: float) -> None:
+        """A question took so long."""
         self.cost_ns = _average(self.cost_ns, cost_ns)
-        if hit is not None:
-            self.hit_rate += (hit - self.hit_rate) * _STEP
+
+    def learn(self, hit: bool) -> None:
+        """What came of one."""
+        self.hit_rate += (hit - self.hit_rate) * _STEP
 
     def gain_ns(self, hit_rate: float, saving_ns: float) -> float:
         """What one more question is worth, on average; negative: it costs more than it saves."""
@@ -92,13 +94,19 @@ class Bypass:
 
     def asked_l1(self, choice: LookupChoice, *, cost_ns: int, hit: bool) -> None:
         """L1 was asked, which took `cost_ns` with the hash."""
-        self.l1.asked(cost_ns=cost_ns, hit=None if choice.is_repeat else hit)
-        if choice.is_repeat and (choice.was_kept or hit):
+        self.l1.took(cost_ns)
+        if not choice.is_repeat:
+            self.l1.learn(hit)
+        elif choice.was_kept or hit:
             self.repeat_hit_rate += (hit - self.repeat_hit_rate) * _STEP
+        if choice.l2 and not hit:
+            self.l2.learn(False)  # until it answers: one that is away has nothing
 
     def asked_l2(self, *, cost_ns: int, hit: bool) -> None:
-        """L2 was asked, which took this process `cost_ns` of work."""
-        self.l2.asked(cost_ns=cost_ns, hit=hit)
+        """L2 has answered, which took this process `cost_ns` of work. After `asked_l1` of the same request."""
+        self.l2.took(cost_ns)
+        if hit:
+            self.l2.hit_rate = min(1.0, self.l2.hit_rate + _STEP)  # makes of the miss a hit
 
     def kept(self, choice: LookupChoice) -> None:
         """The answer was kept."""

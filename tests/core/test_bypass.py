@@ -184,6 +184,21 @@ def test_l2_alone_can_be_worth_the_hash() -> None:
     assert not machine.bypass.skips_l1
 
 
+def test_an_l2_that_does_not_answer_is_no_reason_to_hash() -> None:
+    machine = tiny(l2_cost_ns=30 * US)
+    files = unique()
+    known = take(files, 2000)
+    machine.l2.update(known)
+    machine.serve(known)
+    assert not machine.bypass.skips_l1
+    for file in take(files, 1000):  # it is away: nobody says what it has
+        choice = machine.bypass.choose(look(file))
+        if choice.l1:
+            machine.bypass.asked_l1(choice, cost_ns=60 * US, hit=False)
+        machine.bypass.computed(300 * US)
+    assert machine.bypass.skips_l1
+
+
 def test_one_stop_of_the_machine_decides_nothing() -> None:
     bypass = Bypass(has_l2=False)
     for k in range(200):
