@@ -11,8 +11,10 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from engine.clock import now_ns
+from engine.core.bypass import Bypass, LookupChoice
 from engine.errors import ClientGone, EngineError, InternalError, ModelCrashed, ModelFailed, NonFiniteOutput
 from engine.shm.cache_record import CacheRecord
 from engine.stores.cache_key import cache_key
@@ -33,6 +35,14 @@ class Standing(enum.Enum):
     TO_COMPUTE = enum.auto()
 
 
+class LookupReason(NamedTuple):
+    """Why one request asks, for what is learnt from it."""
+
+    bypass: Bypass  # of the deployment
+    choice: LookupChoice
+    began_ns: int  # before the file was hashed
+
+
 class Levels(Protocol):
     """Where a lookup looks, and where it keeps. None of it waits."""
 
@@ -40,27 +50,32 @@ class Levels(Protocol):
     def flights(self) -> SingleFlight:
         """Who computes the same at this moment."""
 
+    @property
+    def keep_ns(self) -> int:
+        """About what keeping one answer takes: a part of what a question costs that finds nothing."""
+
     def from_l1(self, key: bytes, classes: int, *, is_counted: bool) -> CacheValue | None:
         """What this machine has."""
 
-    def ask_l2(self, key: bytes, classes: int, answered: Callable[[CacheValue | None], object]) -> bool:
+    def ask_l2(self, key: bytes, classes: int, asked: LookupReason, answered: Callable[[CacheValue | None], object]) -> bool:
         """Whether all machines are asked; then `answered` is called once, in any thread, within 50 ms."""
 
-    def keep(self, key: bytes, value: bytes) -> tuple[CacheRecord, bool]:
-        """In both; the record, and whether this machine has it now."""
+    def keep(self, key: bytes, value: bytes, asked: LookupReason) -> tuple[CacheRecord, bool]:
+        """Where it was asked for; the record, and whether this machine has it now."""
 
 
 class Lookup:
     """Made by `TwoLevelCache.lookup`. Thread-safe: what one thread advances, others tell the news and let go of."""
 
     __slots__ = (
-        "found", "key", "origin", "_callbacks", "_classes", "_digest", "_error", "_follower", "_is_alone",
+        "found", "key", "origin", "_asked", "_callbacks", "_classes", "_digest", "_error", "_follower", "_is_alone",
         "_is_asking", "_is_following", "_is_over", "_leader", "_levels", "_lock",
     )  # fmt: skip
 
-    def __init__(self, levels: Levels, digest_of_file: bytes) -> None:
+    def __init__(self, levels: Levels, digest_of_file: bytes, asked: LookupReason) -> None:
         self._levels = levels
         self._digest = digest_of_file
+        self._asked = asked
         self.key = b""  # of what was looked for last
         self.found: CacheValue | None = None
         self.origin = ""  # where it was found: "l1", "l2", or "shared" with a request that computed it meanwhile
@@ -91,12 +106,17 @@ class Lookup:
         elif self.found is not None:
             return
         value = self._levels.from_l1(key, classes, is_counted=is_first)
+        if is_first:
+            bypass, choice, began_ns = self._asked
+            hit = value is not None
+            cost_ns = now_ns() - began_ns + (0 if hit else self._levels.keep_ns)
+            bypass.asked_l1(choice, cost_ns=cost_ns, hit=hit)
         if value is not None:
             with self._lock:
                 self.found, self.origin, self._is_asking = value, "l1", False
         elif is_first:
             self._is_asking = True
-            if not self._levels.ask_l2(key, classes, functools.partial(self._answered, key)):
+            if not self._levels.ask_l2(key, classes, self._asked, functools.partial(self._answered, key)):
                 self._is_asking = False
 
     def advance(self, level: int, deadline_ns: int) -> Standing:
@@ -145,12 +165,18 @@ class Lookup:
 
     # --- for whoever computes ---------------------------------------------------------------------------------------
 
-    def keep(self, recording: Heard, windows: Sequence[Place], answers: Sequence[Computed]) -> None:
-        """It is computed, by the model of the key alone: kept, and told to whoever waits for it."""
+    def keep(
+        self, recording: Heard, windows: Sequence[Place], answers: Sequence[Computed], *, cost_ns: int = 0
+    ) -> None:
+        """It is computed, by the model of the key alone: kept, and told to whoever waits for it.
+
+        `cost_ns`: about what would have been saved if it had been found.
+        """
         leader, self._leader = self._leader, None
+        self._asked.bypass.computed(cost_ns)
         value = encoded(recording, windows, answers)
         if value is not None:
-            record, is_kept = self._levels.keep(self.key, value)
+            record, is_kept = self._levels.keep(self.key, value, self._asked)
             if leader is not None:
                 leader.finish(record, is_kept=is_kept)
         elif leader is not None:

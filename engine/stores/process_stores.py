@@ -68,8 +68,9 @@ class ProcessStores:
         self.redis = open_redis(settings, self.row)
         if self.redis is not None:
             self._endings.callback(self.redis.close)
-        if settings.cache_l1_mb:
-            self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s)
+        if settings.cache_l1_mb or self.redis is not None:
+            l2 = None if self.redis is None else self.redis.l2
+            self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s, l2=l2)
             self._endings.callback(self.cache.close)
             self._meetings.append(self.cache.meet)
         self.http = original_api_pool(settings, self.row)

@@ -9,7 +9,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from engine.clock import wall_clock_s
+from engine.clock import now_ns, wall_clock_s
+from engine.core.bypass import Bypass
+from engine.core.repeats import look_of
 from engine.errors import InternalError
 from engine.shm.cache_record import CacheRecord, RecordKind
 from engine.shm.forked import not_for_children
@@ -18,23 +20,32 @@ from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
 from engine.stores.cache_key import file_digest
 from engine.stores.cache_value import CacheValue, decoded
-from engine.stores.lookup import Lookup
+from engine.stores.l2 import L2
+from engine.stores.l2_envelope import opened, sealed
+from engine.stores.lookup import LookupReason, Lookup
 from engine.stores.single_flight import SingleFlight
-
-_log = logging.getLogger(__name__)
 
 Answered = Callable[["CacheValue | None"], object]
 
+# What the thread of L2 takes for one key of an exchange, besides what is measured here; about.
+_EXCHANGE_NS = 30_000
+
+_log = logging.getLogger(__name__)
+
 
 class TwoLevelCache:
-    """One process's. Thread-safe. Before the first `meet` there is nothing to look into."""
+    """One process's. Thread-safe. Before the first `meet` there is L2 alone, or nothing to look into."""
 
-    def __init__(self, row: ProcessRow, *, ttl_s: int) -> None:
-        """Made after the fork."""
+    def __init__(self, row: ProcessRow, *, ttl_s: int, l2: L2 | None = None) -> None:
+        """Made after the fork; `row` and `l2` stay the caller's, and are open for as long as this is."""
         self._row = row
         self._ttl_ms = ttl_s * 1000
         self._l1: L1 | None = None
+        self._l2 = l2
         self.flights = SingleFlight(row.add)
+        self._bypasses: dict[str, Bypass] = {}  # by deployment
+        self.keep_ns = 0  # the last one's; any thread's
+        self._bypassing = {"l1": False, "l2": False}  # what the row says
         self._lock = threading.Lock()  # around changing `_l1`
         not_for_children(self)
 
@@ -53,11 +64,22 @@ class TwoLevelCache:
         if before is not None:
             before.close()
 
-    def lookup(self, file: memoryview) -> Lookup | None:
+    def lookup(self, file: memoryview, deployment: str) -> Lookup | None:
         """A question about a file; None where it is not worth asking. Hashes it: see `cache_key.file_digest`."""
-        if self._l1 is None:
+        l2 = self._l2
+        if self._l1 is None and l2 is None:
             return None
-        return Lookup(self, file_digest(file))
+        began_ns = now_ns()
+        bypass = self._bypasses.get(deployment)
+        if bypass is None:
+            bypass = self._bypasses.setdefault(deployment, Bypass(has_l2=l2 is not None))
+        choice = bypass.choose(look_of(file))
+        if choice.l1:
+            return Lookup(self, file_digest(file), LookupReason(bypass, choice, began_ns))
+        self._row.add("l1.bypassed")
+        if l2 is not None:
+            self._row.add("l2.bypassed")
+        return None
 
     def close(self) -> None:
         """Whoever waits computes by itself; L1 is let go. Idempotent."""
@@ -70,7 +92,7 @@ class TwoLevelCache:
     def let_go_in_child(self) -> None:
         """The parts let go by themselves; whoever held the lock does not exist here."""
         self._lock = threading.Lock()
-        self._l1 = None
+        self._l1 = self._l2 = None
 
     # --- for lookups: see `Levels` ----------------------------------------------------------------------------------
 
@@ -83,12 +105,53 @@ class TwoLevelCache:
             return None
         return self._checked("l1", record.value, record.expires_at_ms, classes)
 
-    def ask_l2(self, key: bytes, classes: int, answered: Answered) -> bool:
-        return False
+    def ask_l2(self, key: bytes, classes: int, asked: LookupReason, answered: Answered) -> bool:
+        l2 = self._l2
+        if l2 is None or not l2.usable:
+            return False
+        if not asked.choice.l2:
+            self._row.add("l2.bypassed")
+            return False
+        began_ns = now_ns()
 
-    def keep(self, key: bytes, value: bytes) -> tuple[CacheRecord, bool]:
+        def came(data: bytes | None) -> None:
+            """In the thread of L2."""
+            came_ns = now_ns()
+            value = self._from_l2(key, classes, data)
+            cost_ns = now_ns() - came_ns + asked_ns + _EXCHANGE_NS
+            asked.bypass.asked_l2(cost_ns=cost_ns, hit=value is not None)
+            answered(value)
+
+        asked_ns = 0  # of this thread; L2's may be quicker than the next line but one
+        l2.lookup(key, came)
+        asked_ns = now_ns() - began_ns
+        return True
+
+    def keep(self, key: bytes, value: bytes, asked: LookupReason) -> tuple[CacheRecord, bool]:
+        began_ns = now_ns()
         record = CacheRecord(value, _now_ms() + self._ttl_ms, RecordKind.ANSWER)
-        return record, self._keep_in_l1(key, record)
+        is_kept = self._keep_in_l1(key, record)
+        l2 = self._l2
+        is_queued = l2 is not None and asked.choice.l2 and l2.store(
+            key, sealed(key, value, record.expires_at_ms), self._ttl_ms
+        )
+        if is_kept or is_queued:
+            asked.bypass.kept(asked.choice)
+        self._show(asked.bypass)
+        self.keep_ns = now_ns() - began_ns
+        return record, is_kept
+
+    def _from_l2(self, key: bytes, classes: int, data: bytes | None) -> CacheValue | None:
+        """What is found is kept in L1, for no longer than where it was found."""
+        found = None if data is None else opened(key, data, now_ms=_now_ms(), longest_ms=self._ttl_ms)
+        if found is None:
+            self._row.add_all((("l2.misses", 1), ("l2.torn", int(data is not None))))
+            return None
+        value, expires_at_ms = found
+        checked = self._checked("l2", value, expires_at_ms, classes)
+        if checked is not None:
+            self._keep_in_l1(key, CacheRecord(value, expires_at_ms, RecordKind.ANSWER))
+        return checked
 
     def _checked(self, level: str, value: bytes, expires_at_ms: int, classes: int) -> CacheValue | None:
         """Counted as a hit, or as a miss for what is strange."""
@@ -106,6 +169,13 @@ class TwoLevelCache:
         if l1 is not None:
             self._row.add("l1.stored" if is_kept else "l1.dropped")
         return is_kept
+
+    def _show(self, bypass: Bypass) -> None:
+        """The gauges: whether most look-ups are left out just now, as of the last deployment that kept something."""
+        for level, is_skipped in (("l1", bypass.skips_l1), ("l2", self._l2 is not None and bypass.skips_l2)):
+            if is_skipped is not self._bypassing[level]:
+                self._bypassing[level] = is_skipped
+                self._row.set(f"{level}.bypassing", is_skipped)
 
 
 def _now_ms() -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.client import EngineClient, Ticket
+from engine.client import EngineClient, Item, Ticket
+from engine.clock import NS_PER_S
 from engine.errors import EngineError, NotReady
 from engine.stores.lookup import Lookup
 from frontend.predict.answering import Answering
 from frontend.predict.context import Inquiry
 from frontend.predict.dialect import Prediction
 from frontend.server.message import HttpRequest, HttpResponse
+
+# What frontend and instance take for handing over one request, besides the computing; about.
+_HANDED_OVER_NS = 150_000
 
 
 class Pending(Protocol):
@@ -77,7 +81,7 @@ class PendingPrediction(Prediction):
                 if is_swapped:
                     self.lookup.keep_nothing()
                 else:
-                    self.lookup.keep(self.recording, self.windows, answers)
+                    self.lookup.keep(self.recording, self.windows, answers, cost_ns=self._cost_ns(answers))
             return self.answering.answer(self, answers, self.request, self.client)
         except Exception as error:  # whatever went wrong is the request's answer; the log has the traceback
             if self.lookup is not None:
@@ -88,6 +92,13 @@ class PendingPrediction(Prediction):
         self.ticket.cancel()
         if self.lookup is not None:
             self.lookup.let_go()
+
+    def _cost_ns(self, answers: Sequence[Item]) -> int:
+        """About what an answer from the cache would have saved."""
+        request = self.request
+        compute_s = sum([answer.compute_s / answer.batch_size for answer in answers])
+        decode_ns = self.decoded_ns - request.complete_ns - request.cache_ns
+        return int(compute_s * NS_PER_S) + max(0, decode_ns) + _HANDED_OVER_NS
 
     def _follow_swap(self) -> None:
         """Another version has answered than the one that was asked: its answer is worded with its own labels."""

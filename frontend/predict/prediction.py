@@ -115,7 +115,8 @@ class PredictionRoute:
         began_ns = now_ns()
         if not request.is_looked_up:
             cache = self._context.cache
-            request.lookup, request.is_looked_up = None if cache is None else cache.lookup(data), True
+            request.lookup = None if cache is None else cache.lookup(data, parameters.deployment)
+            request.is_looked_up = True
         lookup = request.lookup
         if lookup is not None:
             lookup.find(self._cutter.scope_digest(parameters, description), description.classes)

@@ -19,6 +19,7 @@ from engine.stores.two_level import TwoLevelCache
 from tests.support.wait import wait_for
 
 CLASSES = 4
+MS = 1_000_000
 SCOPE, OTHER_SCOPE = b"a" * 32, b"b" * 32
 FILE = memoryview(b"sound")
 VALUE = CacheValue(
@@ -61,7 +62,7 @@ def frontends() -> Iterator[Frontends]:
 
 
 def asked(cache: TwoLevelCache, scope: bytes = SCOPE, file: memoryview = FILE) -> Lookup:
-    lookup = cache.lookup(file)
+    lookup = cache.lookup(file, "owls")
     assert lookup is not None
     lookup.find(scope, CLASSES)
     return lookup
@@ -93,7 +94,7 @@ def same(found: CacheValue | None) -> bool:
 
 
 def test_what_one_frontend_computed_another_finds(frontends: Frontends) -> None:
-    leading(frontends.another()).keep(*VALUE)
+    leading(frontends.another()).keep(*VALUE, cost_ns=MS)
     lookup = asked(frontends.another())
     assert same(lookup.found) and lookup.origin == "l1" and advance(lookup) is Standing.FOUND
     assert (frontends.counted("l1.hits"), frontends.counted("l1.misses"), frontends.counted("l1.stored")) == (1, 1, 1)
@@ -101,7 +102,7 @@ def test_what_one_frontend_computed_another_finds(frontends: Frontends) -> None:
 
 def test_another_scope_or_another_file_never_gets_it(frontends: Frontends) -> None:
     cache = frontends.another()
-    leading(cache).keep(*VALUE)
+    leading(cache).keep(*VALUE, cost_ns=MS)
     for scope, file in ((OTHER_SCOPE, FILE), (SCOPE, memoryview(b"sounds"))):
         lookup = asked(cache, scope, file)
         assert lookup.found is None and advance(lookup) is Standing.TO_COMPUTE
@@ -110,7 +111,7 @@ def test_another_scope_or_another_file_never_gets_it(frontends: Frontends) -> No
 
 def test_a_model_that_is_replaced_meanwhile_begins_another_question(frontends: Frontends) -> None:
     cache = frontends.another()
-    leading(cache).keep(*VALUE)
+    leading(cache).keep(*VALUE, cost_ns=MS)
     lookup = asked(cache)
     assert advance(lookup) is Standing.FOUND
     lookup.find(OTHER_SCOPE, CLASSES)
@@ -123,7 +124,7 @@ def test_who_comes_while_it_is_computed_waits_for_the_answer(frontends: Frontend
     leader = leading(cache)
     other = frontends.another() if elsewhere else cache
     followers = [following(other) for _ in range(3)]
-    leader.keep(*VALUE)
+    leader.keep(*VALUE, cost_ns=MS)
     assert [outcome(lookup) for lookup in followers] == [Standing.FOUND] * 3
     assert all(same(lookup.found) and lookup.origin == "shared" for lookup in followers)
     assert frontends.counted("single_flight.leader") == 1 and frontends.counted("single_flight.follower") == 3
@@ -140,7 +141,7 @@ def test_when_the_leader_gives_up_one_follower_computes(
     first, second = following(other), following(other)
     give_up(leader)
     assert outcome(first) is Standing.TO_COMPUTE and advance(second) is Standing.WAITING
-    first.keep(*VALUE)
+    first.keep(*VALUE, cost_ns=MS)
     assert outcome(second) is Standing.FOUND and same(second.found)
 
 
@@ -182,7 +183,7 @@ def test_a_follower_keeps_its_deadline(frontends: Frontends) -> None:
     leader = leading(frontends.another())
     follower = following(frontends.another(), within_s=0.05)
     assert outcome(follower) is Standing.FAILED and isinstance(follower.failure(), DeadlineExceeded)
-    leader.keep(*VALUE)
+    leader.keep(*VALUE, cost_ns=MS)
 
 
 def test_a_follower_that_hangs_up_leaves_the_others_waiting(frontends: Frontends) -> None:
@@ -191,7 +192,7 @@ def test_a_follower_that_hangs_up_leaves_the_others_waiting(frontends: Frontends
     gone, stays = following(cache), following(cache)
     gone.let_go()
     assert advance(gone) is Standing.FAILED and isinstance(gone.failure(), ClientGone)
-    leader.keep(*VALUE)
+    leader.keep(*VALUE, cost_ns=MS)
     assert outcome(stays) is Standing.FOUND and advance(gone) is Standing.FAILED
 
 
@@ -202,7 +203,7 @@ def test_nobody_waits_behind_a_lower_priority(frontends: Frontends) -> None:
     assert advance(interactive, level=1) is Standing.TO_COMPUTE
     normal = asked(frontends.another())
     assert advance(normal) is Standing.WAITING
-    interactive.keep(*VALUE)
+    interactive.keep(*VALUE, cost_ns=MS)
     assert outcome(normal) is Standing.FOUND
     bulk.let_go()
 
@@ -213,7 +214,7 @@ def test_a_value_for_another_number_of_classes_is_computed_by_everybody(frontend
     leader = leading(cache)
     follower = following(cache)
     strange = VALUE._replace(answers=[CachedAnswer(np.ones(CLASSES + 1, np.float32), 1)])
-    leader.keep(*strange)
+    leader.keep(*strange, cost_ns=MS)
     assert outcome(follower) is Standing.TO_COMPUTE
     later = asked(cache)
     assert later.found is None and advance(later) is Standing.TO_COMPUTE
@@ -226,7 +227,7 @@ def test_what_is_too_large_for_this_machine_is_told_to_who_waits_here(frontends:
     here, elsewhere = following(cache), following(frontends.another())
     windows = [CachedWindow(k, float(k), k + 1.0, 0) for k in range(10_000)]
     answers = [VALUE.answers[0]] * len(windows)
-    leader.keep(CachedRecording(10_001.0, 16000, 1, "WAV"), windows, answers)
+    leader.keep(CachedRecording(10_001.0, 16000, 1, "WAV"), windows, answers, cost_ns=MS)
     assert outcome(here) is Standing.FOUND
     assert outcome(elsewhere) is Standing.TO_COMPUTE
     assert asked(cache).found is None and frontends.counted("l1.dropped") == 1
@@ -237,7 +238,7 @@ def test_who_computes_for_nobody_else_leaves_nothing_to_wait_for(frontends: Fron
     cache = frontends.another()
     for end in (Lookup.let_go, Lookup.keep_nothing, lambda lookup: lookup.fail(EngineError())):
         end(leading(cache))
-    leading(cache).keep(*VALUE)
+    leading(cache).keep(*VALUE, cost_ns=MS)
 
 
 def test_threads_of_one_process_all_get_one_answer(frontends: Frontends) -> None:
@@ -251,7 +252,7 @@ def test_threads_of_one_process_all_get_one_answer(frontends: Frontends) -> None
         if standing is Standing.TO_COMPUTE:
             computed.append(lookup)
             wait_for(lambda: frontends.counted("single_flight.follower") >= 7, "the others to wait")
-            lookup.keep(*VALUE)
+            lookup.keep(*VALUE, cost_ns=MS)
         found.append(lookup.found if standing is Standing.FOUND else VALUE)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -268,12 +269,25 @@ def test_a_cache_that_is_closed_leaves_nobody_waiting(frontends: Frontends) -> N
     follower = following(cache)
     cache.close()
     assert outcome(follower) is Standing.TO_COMPUTE
-    leader.keep(*VALUE)
-    assert cache.lookup(FILE) is None
+    leader.keep(*VALUE, cost_ns=MS)
+    assert cache.lookup(FILE, "owls") is None
 
 
 def test_without_l1_those_of_one_process_still_share() -> None:
     frontends = Frontends(l1_bytes=0)
     cache = frontends.another()
-    assert cache.lookup(FILE) is None  # there is nothing to look into
+    assert cache.lookup(FILE, "owls") is None  # there is nothing to look into
     frontends.close()
+
+
+def test_what_costs_more_than_it_saves_is_mostly_left_out(frontends: Frontends) -> None:
+    cache = frontends.another()
+    night = [memoryview(bytes([k % 256, k // 256]) * 10_000) for k in range(2_000)]
+    for file in night:
+        if (lookup := cache.lookup(file, "owls")) is not None:
+            lookup.find(SCOPE, CLASSES)
+            assert advance(lookup) is Standing.TO_COMPUTE
+            lookup.keep(*VALUE, cost_ns=1_000)
+    left_out = frontends.counted("l1.bypassed")
+    assert 500 < left_out < 2_000 and frontends.counted("l1.bypassing") == 1
+    assert left_out + frontends.counted("l1.misses") == 2_000
