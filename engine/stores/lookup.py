@@ -57,7 +57,9 @@ class Levels(Protocol):
     def from_l1(self, key: bytes, classes: int, *, is_counted: bool) -> CacheValue | None:
         """What this machine has."""
 
-    def ask_l2(self, key: bytes, classes: int, asked: LookupReason, answered: Callable[[CacheValue | None], object]) -> bool:
+    def ask_l2(
+        self, key: bytes, classes: int, asked: LookupReason, answered: Callable[[CacheValue | None], object]
+    ) -> bool:
         """Whether all machines are asked; then `answered` is called once, in any thread, within 50 ms."""
 
     def keep(self, key: bytes, value: bytes, asked: LookupReason) -> tuple[CacheRecord, bool]:
