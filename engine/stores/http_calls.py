@@ -44,6 +44,16 @@ class HttpCall:
         """Whether it has ended."""
         return self._ended.is_set()
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether there was a connection for it."""
+        return self.begun_ns != 0
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has ended with an answer."""
+        return isinstance(self._outcome, HttpAnswer)
+
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Calls back once it has ended: in whichever thread ends it, or here at once."""
         with self._lock:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.clock import NS_PER_S, Deadline, now_ns
-from engine.config import Settings
 from engine.core.breaker import Breaker
 from engine.errors import EngineClosed, InheritedByFork, PoolExhausted, StoreUnavailable
 from engine.shm.forked import not_for_children
@@ -29,18 +28,6 @@ IDLE_S = 30.0  # after which an idle connection is closed; arbitrary
 _CLOSE_S = 1.0
 
 _LOG = logging.getLogger(__name__)
-
-
-def original_api_pool(settings: Settings, row: ProcessRow | None = None) -> HttpPool | None:
-    """The pool that the settings want, not open yet; None: no original API is to be asked. Raises ConfigError.
-
-    Without a row, and so with nobody who lends, it has what this process may have if each worker has as much.
-    """
-    if not (settings.original_api_url and settings.fallback_to_original):
-        return None
-    if row is None:
-        row = ProcessRow.private({POOL: max(1, settings.http_max_connections // settings.workers)})
-    return HttpPool(settings.original_api_url, row, connect_timeout_s=settings.http_connection_timeout)
 
 
 class HttpPool:

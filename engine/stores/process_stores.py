@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from engine.config import Settings
+from engine.errors import EngineClosed
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
-from engine.stores.http_pool import HttpPool, original_api_pool
+from engine.stores.http_pool import HttpPool
 from engine.stores.redis_open import RedisStore, open_redis
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
@@ -30,12 +31,13 @@ class ProcessStores:
         """Use `open`."""
         self.settings = settings
         # What the original API may be asked by while nobody lends: a fair part of all, as if every worker were there.
-        alone = max(1, settings.http_max_connections // settings.workers)
-        self.row = ProcessRow.private({"http": alone})
+        self._alone = {"http": max(1, settings.http_max_connections // settings.workers)}
+        self.row = ProcessRow.private(self._alone)
         self.cache: TwoLevelCache | None = None
         self.journal: JournalWriter | None = None
         self.redis: RedisStore | None = None
-        self.http: HttpPool | None = None
+        self.http: HttpPool | None = None  # changed by `original_api` alone
+        self._originals: dict[str, HttpPool] = {}  # by their addresses
         self._machine: MachineSegment | None = None  # a mapping of its own
         self._meetings: list[Callable[[MachineSegment], object]] = []  # of parts that have something in the segment
         self._endings = ExitStack()  # what is opened last is closed first
@@ -73,10 +75,27 @@ class ProcessStores:
             self.cache = TwoLevelCache(self.row, ttl_s=settings.cache_ttl_s, l2=l2)
             self._endings.callback(self.cache.close)
             self._meetings.append(self.cache.meet)
-        self.http = original_api_pool(settings, self.row)
-        if self.http is not None:
-            self.http.open()
-            self._endings.callback(self.http.close)
+        if settings.original_api_url and settings.fallback_to_original:
+            self.original_api(settings)
+
+    def original_api(self, settings: Settings) -> HttpPool:
+        """The pool for the original API of `settings`, which may be those of one application among several.
+
+        Only one address has connections that are lent; each further one has some of its own. Raises ConfigError for
+        an address that is none, EngineClosed.
+        """
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("the stores of this process are closed")
+            pool = self._originals.get(settings.original_api_url)
+            if pool is None:
+                row = self.row if self.http is None else ProcessRow.private(self._alone)
+                pool = HttpPool(settings.original_api_url, row, connect_timeout_s=settings.http_connection_timeout)
+                self._endings.callback(pool.close)
+                self._originals[settings.original_api_url] = pool
+                self.http = self.http or pool
+                pool.open()
+            return pool
 
     def meet(self, machine: MachineSegment) -> None:
         """There is a machine segment: counts in it from now on, and uses what it has. Nothing if it is met already.

@@ -109,6 +109,7 @@ class Answering:
     ) -> HttpResponse:
         """What it has answered, or our answer for `error` where it has none either. Waits for it."""
         response = asked.response()
+        self._context.count_fallback(asked.outcome)
         if response is None:
             return self.refuse(error, request, request_id, client)
         self._journal.fell_back(error, response, request, request_id)

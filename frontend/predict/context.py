@@ -24,6 +24,10 @@ class Inquiry(Protocol):
     def is_done(self) -> bool:
         """Whether `response` has nothing to wait for."""
 
+    @property
+    def outcome(self) -> str:
+        """How it ended, of FALLBACK_OUTCOMES: for after `response`."""
+
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Calls back, in any thread, when there is nothing to wait for but what `response` itself has to do."""
 
@@ -56,6 +60,10 @@ class RouteContext:
     def journal(self) -> JournalWriter | None:
         """This process's; None where none is kept."""
         return current_stores(self.settings).journal if self.settings.journal == "on" else None
+
+    def count_fallback(self, outcome: str) -> None:
+        """One of FALLBACK_OUTCOMES. Raises ConfigError for settings of stores that are wrong."""
+        current_stores(self.settings).row.add(f"fallback.{outcome}")
 
     def complete(
         self,

@@ -7,8 +7,6 @@ request round for ever. An answer is read to its end before its first byte goes 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +18,6 @@ from engine.config import Settings
 from engine.errors import EngineError
 from engine.stores.http_calls import HttpCall
 from engine.stores.http_line import AnswerTooLarge, HttpOrigin, HttpQuestion
-from engine.stores.http_pool import HttpPool, original_api_pool
 from frontend.attach import current_stores
 from frontend.predict.context import Inquiry
 from frontend.predict.parameters import deadline_of
@@ -45,9 +42,6 @@ class OriginalApi:
         """Raises ConfigError for an address that is none."""
         HttpOrigin.of(settings.original_api_url)
         self._settings = settings
-        self._lock = threading.Lock()
-        self._opened: HttpPool | None = None
-        self._pid = 0
         url = urlsplit(settings.original_api_url)
         self._target = (url.path if url.path.strip("/") else _DEFAULT_PATH) + (f"?{url.query}" if url.query else "")
 
@@ -59,30 +53,12 @@ class OriginalApi:
         headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
         body, headers["content-type"] = _body_of(request)
         try:
-            call = self._pool().ask(HttpQuestion(self._target, {**headers, MARK: "1"}, body), deadline)
+            pool = current_stores(self._settings).original_api(self._settings)
+            call = pool.ask(HttpQuestion(self._target, {**headers, MARK: "1"}, body), deadline)
         except EngineError as error:
             _LOG.info("the original API is not asked: %s", error)
             return _Nobody()
         return _AskedApi(call)
-
-    def close(self) -> None:
-        """Closes what it has opened itself."""
-        with self._lock:
-            pool, self._opened = self._opened, None
-        if pool is not None:
-            pool.close()
-
-    def _pool(self) -> HttpPool:
-        """The process's, unless that belongs to another application in it, which has another original."""
-        stores = current_stores(self._settings)
-        if stores.http is not None and stores.settings.original_api_url == self._settings.original_api_url:
-            return stores.http
-        with self._lock:
-            if self._opened is None or self._pid != os.getpid():
-                self._opened, self._pid = original_api_pool(self._settings), os.getpid()
-                assert self._opened is not None  # `original_of` makes no OriginalApi where it is not wanted
-                self._opened.open()
-            return self._opened
 
 
 class _AskedApi:
@@ -97,6 +73,12 @@ class _AskedApi:
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         self._call.add_done_callback(callback)
+
+    @property
+    def outcome(self) -> str:
+        if not self._call.was_asked:
+            return "refused"
+        return "answered" if self._call.is_answered else "failed"
 
     def response(self) -> HttpResponse | None:
         try:
@@ -115,6 +97,7 @@ class _Nobody:
     """An `Inquiry` that nobody answers."""
 
     is_done = True
+    outcome = "refused"
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         callback()

@@ -123,6 +123,7 @@ class _ViewToAsk:
     """An `Inquiry` with the host's view. It is called where its Flask request is, for as long as it takes."""
 
     is_done = False
+    outcome = "answered"
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from engine.config import Settings
+from engine.observe.metrics import FALLBACK_OUTCOMES
+from frontend.attach import current_stores
 from frontend.predict.context import RouteContext
 from frontend.predict.fallback import OriginalApi
 from frontend.predict.pending import PendingOriginal, finished
@@ -17,6 +19,7 @@ from frontend.predict.prediction import AwaitingRoom
 from frontend.routes.table import all_routes
 from frontend.server.message import HttpRequest, HttpResponse
 from frontend.wsgi.integration import original_of
+from tests.support.original import How, original_server
 
 RAW = b"RIFF....WAVE"
 
@@ -71,15 +74,11 @@ def request_to(path: str, **headers: str) -> HttpRequest:
 
 
 def answered(settings: Settings, request: HttpRequest) -> HttpResponse:
-    """By the handlers, as nobody is attached; the pool is closed afterwards."""
+    """By the handlers, as nobody is attached."""
     api = original_of(settings)
     begun = all_routes(RouteContext(settings, api)).routes[request.method, request.path].begin(request, None)
-    try:
-        assert begun is not None and not isinstance(begun, AwaitingRoom)
-        return finished(begun)
-    finally:
-        if api is not None:
-            api.close()
+    assert begun is not None and not isinstance(begun, AwaitingRoom)
+    return finished(begun)
 
 
 @pytest.mark.parametrize("path", ["/api/predict", "/predict", "/", "/api/optimized/predict"])
@@ -113,7 +112,6 @@ def test_an_event_loop_is_not_blocked_by_it(original: OriginalServer) -> None:
     assert told.wait(10)
     response = begun.finish_at_once()
     assert isinstance(response, HttpResponse) and response.status == 200
-    api.close()
 
 
 def test_two_servers_that_name_each_other_do_not_pass_a_request_round(original: OriginalServer) -> None:
@@ -138,3 +136,31 @@ def test_a_bad_request_is_refused_without_asking(original: OriginalServer) -> No
     request = HttpRequest("POST", "/predict", "", {"content-type": "text/plain"}, b"x", "192.0.2.1")
     assert answered(Settings(original_api_url=original.url), request).status == 400
     assert not original.asked
+
+
+def test_two_applications_of_one_process_may_have_an_original_each(original: OriginalServer) -> None:
+    with original_server() as other:
+        for _ in range(2):
+            assert answered(Settings(original_api_url=original.url), request_to("/predict")).status == 200
+            assert answered(Settings(original_api_url=other.url), request_to("/predict")).status == 200
+        assert len(other.requests) == 2 and len(original.asked) == 2 and other.connections == 1
+
+
+def test_how_each_ended_is_counted() -> None:
+    with original_server() as original:
+        settings = Settings(original_api_url=original.url)
+
+        def counted() -> dict[str, int]:
+            figures = current_stores(settings).totals()
+            return {outcome: figures[f"fallback.{outcome}"] for outcome in FALLBACK_OUTCOMES}
+
+        assert answered(settings, request_to("/predict")).status == 200
+        original.status = 400
+        assert answered(settings, request_to("/predict")).status == 400
+        assert counted() == {"answered": 2, "failed": 0, "refused": 0}
+        original.how = How.CUT
+        assert answered(settings, request_to("/predict")).status == 503
+        assert answered(settings, request_to("/predict", x_nightscan_fallback="1")).status == 503
+        assert counted() == {"answered": 2, "failed": 1, "refused": 1}
+        assert answered(settings, request_to("/predict", x_request_timeout_ms="1")).status == 503
+        assert sum(counted().values()) == 5

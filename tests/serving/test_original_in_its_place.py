@@ -153,6 +153,10 @@ def test_it_answers_while_the_engine_is_stopped_and_the_engine_again_by_itself(w
             wait_for(lambda: ask() == "engine", "it is back", timeout_s=60)
             assert [ask() for _ in range(10)] == ["engine"] * 10
             assert len(original.requests) == served_by.count("original")
+            counted = f'nightscan_engine_fallbacks_total{{outcome="answered"}} {float(served_by.count("original"))}'
+            wait_for(lambda: counted in address.get("/metrics").body.decode(), "each is counted once")
+            pool = address.get("/api/optimized/stats").value["connection_pools"]["http"]
+            assert (pool["initialized"], pool["in_use"], pool["breaker"]) == (True, 0, "closed") and pool["opened"] >= 1
 
 
 @pytest.mark.parametrize("way", WAYS)
