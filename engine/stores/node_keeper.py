@@ -39,6 +39,7 @@ class NodeKeeper:
         self._open_s = min(open_s, LONGEST_OPEN_S)
         self._probe_at = self._poke_at = self._open_at = Deadline.after_s(0.0)
         self._give_up_at = Deadline.after_s(LONGEST_LATE_S)  # pushed on while nothing is late
+        self._has_settled = False  # answers that were late have just come
         self._ended = False  # writer: whoever closes
         self._thread = threading.Thread(target=self._run, name=f"redis {pool.node}", daemon=True)
 
@@ -61,7 +62,7 @@ class NodeKeeper:
             if self.pool.closed_breaker:
                 self._probe()
                 self._open_missing()
-            else:
+            elif self._has_settled or self.pool.may_try():
                 self._try_again()
             self.pool.wanted.wait(LOOK_S if late or not self.pool.closed_breaker else PROBE_EVERY_S)
 
@@ -89,6 +90,7 @@ class NodeKeeper:
         late = any(link.owed and not link.broken for link in links)
         if not late:
             self._give_up_at = Deadline.after_s(LONGEST_LATE_S)
+        self._has_settled = any(not link.owed and not link.broken for link in links)
         return late
 
     # --- signs of life ----------------------------------------------------------------------------------------------
@@ -100,7 +102,10 @@ class NodeKeeper:
         self._probe_at = Deadline.after_s(PROBE_EVERY_S)
         for _ in range(self.pool.statistics().idle):
             link = self.pool.take_idle()
-            if link is None or not self._alive(link):
+            if link is None:
+                return
+            if not self._alive(link):
+                self._probe_at = Deadline.after_s(LOOK_S)  # whether that was all
                 return
 
     def _alive(self, link: Link) -> bool:
@@ -116,9 +121,7 @@ class NodeKeeper:
         return True
 
     def _try_again(self) -> None:
-        """Where nobody asks the server since it failed: whether it is back."""
-        if not self.pool.may_try():
-            return
+        """Where nobody asks the server since it failed: whether it is back. What was late and came says it may be."""
         if (link := self.pool.take_idle()) is not None:
             self._alive(link)
         elif self.pool.begin_opening():
