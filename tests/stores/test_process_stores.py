@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from engine.config import Settings, load_settings
+from engine.errors import ConfigError
 from engine.shm.machine import MachineSegment
 from engine.shm.machine_layout import MachineGeometry
 from engine.stores.process_stores import ProcessStores
 from frontend.attach import current_stores, detach
+from tests.support.wait import wait_for
 
 
 @pytest.fixture
@@ -85,3 +87,22 @@ def test_a_forked_child_begins_afresh(machine: MachineSegment, settings: Setting
     assert not machine.is_live(1)
     assert current_stores(settings) is not ours
     detach()
+
+
+def test_what_is_configured_wrong_leaves_nothing_open(settings: Settings) -> None:
+    """The leak guard looks for what the journal and the other stores had opened by then."""
+    wrong = settings.changed(redis_url="redis://127.0.0.1:99999", original_api_url="http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="99999"):
+        ProcessStores.open(wrong)
+
+
+def test_servers_that_are_away_keep_nobody_waiting(machine: MachineSegment, settings: Settings) -> None:
+    """Redis and the original API are opened, show it, and are closed within bounds."""
+    away = settings.changed(redis_url="redis://127.0.0.1:1", original_api_url="http://127.0.0.1:1")
+    stores = ProcessStores.open(away)
+    stores.meet(machine)
+    for gauge in ("redis.initialized", "http.initialized"):
+        wait_for(lambda: machine.process_totals()[gauge] == 1, gauge)
+    stores.close()
+    assert not machine.is_live(1)
+    assert machine.process_totals()["redis.initialized"] == 0
