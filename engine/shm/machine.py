@@ -123,6 +123,8 @@ class MachineSegment:
         cache = statistics_of(self.l1_area)
         if cache is not None:
             totals |= {"l1.entries": cache.entries, "l1.bytes": cache.bytes}
+        elif self.geometry.l1_bytes:
+            totals["l1.without_memory"] = 1
         return totals
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ What is stale, strange, torn or away is a miss. Nothing here waits for a server 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -12,11 +13,10 @@ from collections.abc import Callable
 from engine.clock import now_ns, wall_clock_s
 from engine.core.bypass import Bypass
 from engine.core.repeats import look_of
-from engine.errors import InternalError
 from engine.shm.cache_record import CacheRecord, RecordKind
 from engine.shm.forked import not_for_children
 from engine.shm.l1 import L1
-from engine.shm.machine import MachineSegment
+from engine.shm.machine import MachineSegment, open_l1
 from engine.shm.process_row import ProcessRow
 from engine.stores.cache_key import file_digest
 from engine.stores.cache_value import CacheValue, decoded
@@ -46,19 +46,23 @@ class TwoLevelCache:
         self._bypasses: dict[str, Bypass] = {}  # by deployment
         self.keep_ns = 0  # the last one's; any thread's
         self._bypassing = {"l1": False, "l2": False}  # what the row says
+        self._lacks_memory = False  # what the row says: this process only reads L1
         self._lock = threading.Lock()  # around changing `_l1`
         not_for_children(self)
 
     def meet(self, machine: MachineSegment) -> None:
         """There is a machine segment, or another one: what lies in it is L1. Never raises."""
-        if not machine.geometry.l1_bytes:
-            return
-        try:
-            l1 = L1(machine.fd, machine.geometry.l1_at, machine.l1_area, self._row.add)
-            self.flights.meet(machine.fd, l1)
-        except (InternalError, OSError) as error:
-            _log.warning("no L1 cache in this process: %s", error)
-            return
+        with contextlib.ExitStack() as undo:
+            try:
+                l1 = open_l1(machine, self._row.add)
+                if l1 is None:
+                    return  # none is wanted, or there is no memory for it: the machine's figures say so
+                undo.callback(l1.close)
+                self.flights.meet(machine.fd, l1)
+            except OSError as error:
+                _log.warning("no L1 cache in this process: %s", error)
+                return
+            undo.pop_all()
         with self._lock:
             before, self._l1 = self._l1, l1
         if before is not None:
@@ -168,6 +172,9 @@ class TwoLevelCache:
         is_kept = l1 is not None and l1.put(key, record.value, record.expires_at_ms)
         if l1 is not None:
             self._row.add("l1.stored" if is_kept else "l1.dropped")
+            if l1.lacks_memory is not self._lacks_memory:
+                self._lacks_memory = l1.lacks_memory
+                self._row.set("l1.without_memory", l1.lacks_memory)
         return is_kept
 
     def _show(self, bypass: Bypass) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import pytest
+
 from engine.observe.metrics import PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.shm import l1
 from engine.shm.machine import MachineSegment, open_l1
 from engine.shm.machine_layout import MachineGeometry
 from engine.shm.process_row import ProcessRow
@@ -14,6 +17,13 @@ from tests.shm.cache_rig import in_ms
 def test_a_machine_without_a_cache_has_no_figures_of_one() -> None:
     with closing(MachineSegment.create(MachineGeometry(rows=2, l1_bytes=0))) as machine:
         assert set(machine.process_totals()) == {*PROCESS_COUNTERS, *PROCESS_GAUGES}
+
+
+def test_a_cache_that_was_wanted_and_has_no_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(l1, "available_bytes", lambda: 4096)
+    with closing(MachineSegment.create(MachineGeometry(rows=2, l1_bytes=1 << 20))) as machine:
+        assert machine.process_totals()["l1.without_memory"] == 1
+        assert open_l1(machine, lambda name, n: None) is None
 
 
 def test_what_lies_in_the_cache_is_counted_once_for_all_processes() -> None:

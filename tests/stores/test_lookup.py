@@ -10,6 +10,7 @@ import pytest
 
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import ClientGone, DeadlineExceeded, EngineError, ModelFailed, NotReady, QueueFull
+from engine.shm import l1
 from engine.shm.machine import MachineSegment
 from engine.shm.machine_layout import MachineGeometry
 from engine.shm.process_row import ProcessRow
@@ -291,3 +292,16 @@ def test_what_costs_more_than_it_saves_is_mostly_left_out(frontends: Frontends) 
     left_out = frontends.counted("l1.bypassed")
     assert 500 < left_out < 2_000 and frontends.counted("l1.bypassing") == 1
     assert left_out + frontends.counted("l1.misses") == 2_000
+
+
+def test_a_frontend_without_memory_for_what_it_keeps_says_so_and_reads_on(
+    frontends: Frontends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading(frontends.another()).keep(*VALUE, cost_ns=MS)
+    poor = frontends.another()
+    monkeypatch.setattr(l1, "available_bytes", lambda: 4096)
+    other = asked(poor, OTHER_SCOPE)
+    assert advance(other) is Standing.TO_COMPUTE
+    other.keep(*VALUE, cost_ns=MS)
+    assert frontends.counted("l1.without_memory") == 1
+    assert same(asked(poor).found)
