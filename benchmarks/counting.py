@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.counting_site.sitecustomize import COUNT, LIST, TIME
-from benchmarks.processes import descendants
+from benchmarks.processes import own_descendants
 
 _PATIENCE_S = 20.0
 _LOCK_TAKE = re.compile(r"^<method '(?:acquire|__exit__)' of '_thread\.")  # a `with` calls `__enter__` unseen
@@ -86,7 +86,7 @@ class Roles:
 def roles() -> Roles:
     """Of the server that runs below this process."""
     found = Roles([], [], [])
-    for pid in descendants():
+    for pid in own_descendants():
         process = psutil.Process(pid)
         command, parent = " ".join(process.cmdline()), process.parent()
         if "engine.instance" in command:

@@ -28,15 +28,16 @@ def descendants(*, but: int = 0) -> list[int]:
 
 
 def own_descendants(*, but: int = 0) -> list[int]:
-    """`descendants` without those of OTHERS."""
-    return [pid for pid in descendants(but=but) if _name(pid) not in OTHERS]
+    """`descendants` that live, without those of OTHERS."""
+    return [pid for pid in descendants(but=but) if _is_own(pid)]
 
 
-def _name(pid: int) -> str:
+def _is_own(pid: int) -> bool:
     try:
-        return psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.name() not in OTHERS
     except psutil.NoSuchProcess:
-        return ""
+        return False
 
 
 def cpu_s(pids: list[int]) -> float:
@@ -44,14 +45,19 @@ def cpu_s(pids: list[int]) -> float:
     return sum(_ticks(pid) for pid in pids) / HZ
 
 
+def threads_cpu_s(pids: list[int]) -> float:
+    """The same of all their threads but the first of each."""
+    return cpu_s(pids) - sum(_ticks(pid, f"{pid}/task/{pid}") for pid in pids) / HZ
+
+
 def pss_mb(pids: list[int]) -> float:
     """Proportional set size of all these processes, MB."""
     return sum(map(_pss_kb, pids)) / 1024
 
 
-def _ticks(pid: int) -> int:
+def _ticks(pid: int, place: str = "") -> int:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{place or pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(fields[11]) + int(fields[12])

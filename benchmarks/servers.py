@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE
+from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE, TIMED_VARIABLE
 from benchmarks.processes import end_all
 from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 
@@ -77,6 +77,16 @@ def engine_with(settings: dict[str, str]) -> Server:
         return {**_engine_environment(workload, port, scratch), **prefixed}
 
     return Server("engine", "/api/optimized/predict", lambda port: [str(BIN / "nightscan"), "serve"], environment)
+
+
+def timed(server: Server, calls: Sequence[str], *, counted_in: Path) -> Server:
+    """`server` with these functions (`module:Class.function`) ready to be timed, and what is found in `counted_in`."""
+
+    def environment(workload: Workload, port: int, scratch: str) -> dict[str, str]:
+        site = {"PYTHONPATH": f"{ROOT / 'benchmarks' / 'counting_site'}:{ROOT}", FOLDER_VARIABLE: str(counted_in)}
+        return {**server.environment(workload, port, scratch), **site, TIMED_VARIABLE: ",".join(calls)}
+
+    return Server(server.name, server.path, server.command, environment)
 
 
 def engine_of(checkout: Path, *, counted_in: Path) -> Server:
