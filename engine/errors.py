@@ -198,6 +198,18 @@ class StoreUnavailable(BrokenError):
     retryable = True
 
 
+class StoreDenied(StoreUnavailable):
+    """A store does not let us do what we have to: somebody must grant it."""
+
+    code = "STORE_DENIED"
+
+
+class SchemaTooNew(StoreUnavailable):
+    """A newer version has changed the tables of a store: this one leaves them alone."""
+
+    code = "SCHEMA_TOO_NEW"
+
+
 class PoolExhausted(StoreUnavailable):
     """No connection of the pool became free in time."""
 

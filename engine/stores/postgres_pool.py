@@ -102,6 +102,11 @@ class PostgresPool:
         self._pool.open(wait=False)
         self._probe.start()
 
+    def check(self) -> None:
+        """Raises what `acquire` would raise at once."""
+        self._check_ours()
+        self._check_server()
+
     def wait_ready(self, timeout_s: float) -> bool:
         """See `ConnectionPool`."""
         self._check_ours()
@@ -116,8 +121,7 @@ class PostgresPool:
         The block as a whole has `command_timeout_s`: then its connection is closed and StoreUnavailable raised. So it
         is for any connection that breaks; other errors of psycopg pass through.
         """
-        self._check_ours()
-        self._check_server()
+        self.check()
         timeout_s = self._connection_timeout_s if timeout_s is None else timeout_s
         command_timeout_s = self.command_timeout_s if command_timeout_s is None else command_timeout_s
         connection = self._wait_for_connection(timeout_s)
@@ -191,8 +195,7 @@ class PostgresPool:
             try:
                 return self._pool.getconn(max(0.001, min(_LOOK_S, deadline.remaining_s())))
             except psycopg_pool.PoolTimeout:
-                self._check_ours()
-                self._check_server()
+                self.check()
                 if deadline.expired:
                     raise PoolExhausted("no connection to Postgres became free in time") from None
 

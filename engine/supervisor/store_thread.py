@@ -18,11 +18,12 @@ from engine.core.health import pause_s
 from engine.core.retention import RetentionPolicy
 from engine.errors import StoreUnavailable, SupervisorRunning
 from engine.launch.locks import LockFile
+from engine.shm.process_row import ProcessRow
 from engine.stores.archive_schema import damaged
 from engine.stores.journal_access import try_lock
+from engine.stores.journal_database import RemoteJournal, database_of
 from engine.stores.mover import Mover
-from engine.stores.sender import JournalDatabase, Sender
-from engine.stores.spool import Counting
+from engine.stores.sender import Sender
 from engine.stores.ticker import Ticker
 from engine.supervisor.guard import caught
 from engine.supervisor.loop import Loop
@@ -43,15 +44,16 @@ class StoreThread:
         loop: Loop,
         state_dir: Path,
         policy: RetentionPolicy,
-        counting: Counting,
-        database: JournalDatabase | None,
+        row: ProcessRow,
+        database: RemoteJournal | None,
     ) -> None:
         self._loop = loop
+        self._row = row
+        self._database = database
         self._state_dir = state_dir
-        self._counting = counting
         self._lock: LockFile | None = None  # changed by the mover's thread alone
-        self._mover = Mover(state_dir, policy, counting, is_sent=database is not None)
-        self._sender = Sender(state_dir, database, policy, counting) if database is not None else None
+        self._mover = Mover(state_dir, policy, row, is_sent=database is not None)
+        self._sender = Sender(state_dir, database, policy, row) if database is not None else None
         self._tend_at_ns = 0
         self._has_more = self._has_more_to_send = False
         self._failures: dict[str, int] = {}  # step -> how often in a row; of each step by its own thread
@@ -61,13 +63,15 @@ class StoreThread:
         self._sending = Ticker(self._send, name="journal-send")
 
     @classmethod
-    def of(cls, loop: Loop, settings: Settings, counting: Counting) -> StoreThread:
-        """Of the journal that the settings describe."""
+    def of(cls, loop: Loop, settings: Settings, row: ProcessRow) -> StoreThread:
+        """Of the journal that the settings describe. Raises ConfigError."""
         policy = RetentionPolicy(settings.journal_retention_days, settings.journal_max_mb * _MB)
-        return cls(loop, Path(settings.state_dir), policy, counting, None)
+        return cls(loop, Path(settings.state_dir), policy, row, database_of(settings))
 
     def start(self) -> None:
         """Returns at once."""
+        if self._database is not None:
+            self._database.open()
         self._moving.wake()
 
     def close(self) -> None:
@@ -78,6 +82,8 @@ class StoreThread:
             self._moving.wake()
             self._left.wait(_LEAVE_WITHIN_S)
             self._moving.close(_LEAVE_WITHIN_S)
+            if self._database is not None:
+                self._database.close()
 
     # --- in the mover's thread --------------------------------------------------------------------------------------
 
@@ -88,12 +94,14 @@ class StoreThread:
         if self._leaving is not None:
             self._leave(self._leaving)
             return None
+        if self._database is not None:
+            self._database.show(self._row)
         failed_s = self._attempt("journal.lock", self._take_or_keep)
-        self._counting.set("journal.moving", int(self._lock is not None))
+        self._row.set("journal.moving", int(self._lock is not None))
         if self._lock is None:
             return failed_s or _LOCK_EVERY_S
         failed_s = self._attempt("journal.move", self._move_once)
-        self._counting.set("journal.failing", int(failed_s > 0))
+        self._row.set("journal.failing", int(failed_s > 0))
         if now_ns() >= self._tend_at_ns:
             self._attempt("journal.tend", self._tend)
         self._attempt("journal.look", self._look)
@@ -137,15 +145,15 @@ class StoreThread:
 
     def _look(self) -> None:
         """For the statistics: what waits, and since when; whether something was set aside."""
-        self._counting.set("journal.damaged", int(bool(damaged(self._state_dir))))
+        self._row.set("journal.damaged", int(bool(damaged(self._state_dir))))
         backlogs = [self._mover.waiting()]
         try:
             if self._sender is not None:
                 backlogs.append(self._mover.unsent())
         finally:
             oldest_s = min((backlog.oldest_s for backlog in backlogs if backlog.rows), default=0.0)
-            self._counting.set("journal.backlog", sum(backlog.rows for backlog in backlogs))
-            self._counting.set("journal.oldest_at_ms", int(oldest_s * 1000))
+            self._row.set("journal.backlog", sum(backlog.rows for backlog in backlogs))
+            self._row.set("journal.oldest_at_ms", int(oldest_s * 1000))
 
     # --- in the sender's thread -------------------------------------------------------------------------------------
 
@@ -158,8 +166,9 @@ class StoreThread:
         return failed_s or (0.0 if self._has_more_to_send else _SEND_EVERY_S)
 
     def _send_once(self) -> None:
-        assert self._sender is not None
+        assert self._sender is not None and self._database is not None
         self._has_more_to_send = False
+        self._database.check()  # before a batch is read, several times a second, that nobody would take
         self._has_more_to_send = self._sender.send()
 
     # --- in either --------------------------------------------------------------------------------------------------
