@@ -6,6 +6,7 @@ What is in it survives the machine: each transaction is on the disk before it co
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from engine.stores.archive_schema import connect, database_path
 from engine.stores.journal_record import JournalRow, StoredRecord, row_of
 
 DELETED_AT_ONCE = 5_000  # rows, in one transaction: writers wait meanwhile
+_TOGETHER = 20  # rows of one INSERT
 _PAGES_AT_ONCE = 2_000  # given back to the disk
 _SIZES = ("page_count", "freelist_count", "page_size")
 
@@ -69,7 +71,7 @@ class Archive:
         """Spool -> up to which byte it is here."""
         return dict(self._connection.execute("SELECT name, position FROM spools"))
 
-    def store(self, records: Iterable[StoredRecord], read: Mapping[str, tuple[int, int]]) -> None:
+    def store(self, records: Sequence[StoredRecord], read: Mapping[str, tuple[int, int]]) -> None:
         """The records and, per spool, from where to where they were read, in one transaction: so each record is here
         once, whatever is killed when. Raises StoreUnavailable if somebody else has moved one of the spools meanwhile.
         """
@@ -78,7 +80,7 @@ class Archive:
             moved = [name for name, (start, _) in read.items() if known.get(name, 0) != start]
             if moved:
                 raise StoreUnavailable(f"{moved[0]} is moved by another process, too")
-            self._connection.executemany("INSERT INTO records (answered_at, id, body) VALUES (?, ?, ?)", records)
+            self._insert(records)
             ends = [(name, end) for name, (_, end) in read.items()]
             self._connection.executemany("INSERT OR REPLACE INTO spools VALUES (?, ?)", ends)
 
@@ -161,6 +163,16 @@ class Archive:
     def give_back(self) -> None:
         """Free pages to the disk, a bounded number of them."""
         self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+
+    def _insert(self, records: Sequence[StoredRecord]) -> None:
+        """Some at a time, which takes three quarters of the time that one by one does."""
+        together = len(records) // _TOGETHER * _TOGETHER
+        groups = (records[start : start + _TOGETHER] for start in range(0, together, _TOGETHER))
+        values = ", ".join(["(?, ?, ?)"] * _TOGETHER)
+        flat = (tuple(itertools.chain.from_iterable(group)) for group in groups)
+        self._connection.executemany(f"INSERT INTO records (answered_at, id, body) VALUES {values}", flat)
+        rest = records[together:]
+        self._connection.executemany("INSERT INTO records (answered_at, id, body) VALUES (?, ?, ?)", rest)
 
     def _delete(self, which: str, values: Sequence[float], most: int) -> Deleted:
         with self._transaction():
