@@ -8,6 +8,7 @@ counted in one row per process of the machine segment, whatever the process is.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 HTTP_ENDPOINTS = ("optimized", "legacy", "other")
@@ -104,6 +105,16 @@ PROCESS_COUNTERS: tuple[str, ...] = (
     *(f"http.{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")),
 )
 
+
+class Refusing(enum.IntEnum):
+    """Why a database that answers does not take the journal."""
+
+    NO = 0
+    FAILING = 1  # for a reason of its own: a full disk, a lock, a standby
+    DENIED = 2  # a right is missing
+    TOO_NEW = 3  # its tables are those of a newer version
+
+
 # Of a process as it is now: they count for as long as it lives.
 PROCESS_GAUGES: tuple[str, ...] = (
     *(
@@ -118,6 +129,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
         )
     ),
     "redis.refusing",  # 1: it answers, but refused what it was asked just now: a right is missing, or memory
+    "database.refusing",  # `Refusing`: it answers, and does not take the journal
     *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
     "l1.without_memory",  # 1: it was wanted, and there is none
     "journal.failing",  # 1: this process cannot write its part of it
@@ -131,7 +143,8 @@ PROCESS_GAUGES: tuple[str, ...] = (
 GREATEST_GAUGES = frozenset(
     (
         *(f"{pool}.{what}" for pool in POOLS for what in ("initialized", "breaker")),
-        *("l1.without_memory", "journal.failing", "journal.damaged", "journal.moving", "journal.oldest_at_ms"),
+        *("database.refusing", "l1.without_memory"),
+        *("journal.failing", "journal.damaged", "journal.moving", "journal.oldest_at_ms"),
     )
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.config import Settings
 from engine.core.breaker import BreakerState
+from engine.observe.metrics import Refusing
 from engine.observe.store_stats import (
     Totals,
     cache,
@@ -27,6 +28,11 @@ _AWAY = {
     "redis": "Redis does not answer: answers are cached on this machine alone",
     "http": "the original API does not answer: there is no fallback",
 }
+_REFUSING = {
+    Refusing.FAILING: "Postgres does not take the journal: see the log of the supervisor",
+    Refusing.DENIED: "Postgres denies a right that the journal needs: see nightscan journal migrate --print",
+    Refusing.TOO_NEW: "the journal in Postgres is of a newer version: it is left alone until this engine is as new",
+}
 
 
 def store_reasons(totals: Totals | None, settings: Settings) -> list[str]:
@@ -41,6 +47,8 @@ def store_reasons(totals: Totals | None, settings: Settings) -> list[str]:
     ]
     if settings.redis_url and totals["redis.refusing"]:
         reasons.append("Redis refuses what it is asked: see the log of the frontends")
+    if configured["database"] and totals["database.refusing"]:
+        reasons.append(_REFUSING[Refusing(totals["database.refusing"])])
     if settings.cache_l1_mb and totals["l1.without_memory"]:
         reasons.append("there is no memory for the L1 cache")
     return [*reasons, *_journal_reasons(totals, settings)]

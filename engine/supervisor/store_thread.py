@@ -16,8 +16,9 @@ from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
 from engine.core.health import pause_s
 from engine.core.retention import RetentionPolicy
-from engine.errors import StoreUnavailable, SupervisorRunning
+from engine.errors import SchemaTooNew, StoreDenied, StoreUnavailable, SupervisorRunning
 from engine.launch.locks import LockFile
+from engine.observe.metrics import Refusing
 from engine.shm.process_row import ProcessRow
 from engine.stores.archive_schema import damaged
 from engine.stores.journal_access import try_lock
@@ -168,8 +169,13 @@ class StoreThread:
     def _send_once(self) -> None:
         assert self._sender is not None and self._database is not None
         self._has_more_to_send = False
+        self._row.set("database.refusing", Refusing.NO)
         self._database.check()  # before a batch is read, several times a second, that nobody would take
-        self._has_more_to_send = self._sender.send()
+        try:
+            self._has_more_to_send = self._sender.send()
+        except StoreUnavailable as error:
+            self._row.set("database.refusing", _refusing(error))
+            raise
 
     # --- in either --------------------------------------------------------------------------------------------------
 
@@ -183,3 +189,9 @@ class StoreThread:
         if self._failures.pop(step, 0):
             self._loop.call_soon_threadsafe(functools.partial(self._loop.guard.over, step))
         return 0.0
+
+
+def _refusing(error: StoreUnavailable) -> Refusing:
+    if isinstance(error, SchemaTooNew):
+        return Refusing.TOO_NEW
+    return Refusing.DENIED if isinstance(error, StoreDenied) else Refusing.FAILING
