@@ -40,6 +40,13 @@ class RemoteJournal(JournalDatabase, Protocol):
         """Within a bounded time. Idempotent."""
 
 
+def migration_script() -> str:
+    """The SQL that brings an empty database, or an older one of ours, to this version, for whoever owns it."""
+    from engine.stores.migrations import script  # only who asks pays for psycopg's memory
+
+    return script()
+
+
 def database_of(settings: Settings) -> RemoteJournal | None:
     """None: no database is named, or there is no journal.
 

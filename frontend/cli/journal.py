@@ -16,6 +16,7 @@ from engine.config import Settings, load_settings
 from engine.errors import ConfigError
 from engine.stores.archive_schema import damaged, database_path
 from engine.stores.journal_access import archive_of, delete_older, mover_pid, waiting_bytes
+from engine.stores.journal_database import RemoteJournal, database_of, migration_script
 from engine.stores.journal_export import FORMATS, exported, time_text
 from engine.stores.journal_record import JournalRow
 from frontend.cli.telling import telling
@@ -23,6 +24,7 @@ from frontend.cli.telling import telling
 _S_PER = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVER = (0.0, 253_402_300_800.0)  # until the year 10000
 _MB = 1024 * 1024
+_POSTGRES_S = 10.0  # to connect
 
 
 @click.group()
@@ -41,7 +43,7 @@ def status() -> None:
     pid = mover_pid(state_dir)
     click.echo(f"{database_path(state_dir)}: {counts['rows']} rows, {counts['bytes'] / _MB:.1f} MB")
     click.echo(f"moved by: {f'the engine, pid {pid}' if pid else 'nobody just now'}; {waiting} bytes wait in spools")
-    if sent:
+    if sent or _settings().database_url:
         oldest = f", the oldest of {time_text(backlog.oldest_s)}" if backlog.rows else ""
         click.echo(f"to Postgres: {backlog.rows} to go{oldest}; {counts['rejected']} refused by it")
     for path in damaged(state_dir):
@@ -62,7 +64,7 @@ def tail(rows: int) -> None:
 @click.option("--since", default="", help="From this moment on: 2026-05-01, 2026-05-01T22:00 (UTC), or an age: 7d.")
 @click.option("--until", default="", help="Up to before this moment.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
-@click.option("--postgres", is_flag=True, help="What Postgres has, in place of what this machine has.")
+@click.option("--postgres", is_flag=True, help="What Postgres has, of all machines, in place of what this one has.")
 @telling
 def export(since: str, until: str, form: str, postgres: bool) -> None:
     """Write answers to standard output, for other programs."""
@@ -70,6 +72,18 @@ def export(since: str, until: str, form: str, postgres: bool) -> None:
     since_s, until_s = _moment("since", since, _EVER[0]), _moment("until", until, _EVER[1])
     with _rows(settings, since_s, until_s, postgres=postgres) as rows:
         sys.stdout.writelines(exported(rows, form, high_hz=settings.sample_rate_hz / 2))
+
+
+@journal.command()
+@click.option("--print", "as_text", is_flag=True, help="Print the SQL and change nothing.")
+@telling
+def migrate(as_text: bool) -> None:
+    """Make the tables in Postgres, or bring them to this version. The engine does so by itself if it may."""
+    if as_text:
+        click.echo(migration_script(), nl=False)
+        return
+    with _postgres(_settings()) as database:
+        click.echo("the tables are made" if database.migrate() else "the tables are as they should be")
 
 
 @journal.command()
@@ -83,12 +97,33 @@ def prune(older_than: str) -> None:
     before_s = _moment("older-than", older_than or f"{settings.journal_retention_days}d", 0.0)
     with archive_of(Path(settings.state_dir)) as archive:
         click.echo(f"{delete_older(archive, before_s)} rows deleted here")
+    if settings.database_url:
+        with _postgres(settings) as database:
+            click.echo(f"{database.delete_older(before_s)} rows deleted in Postgres")
 
 
 @contextmanager
 def _rows(settings: Settings, since_s: float, until_s: float, *, postgres: bool) -> Iterator[Iterable[JournalRow]]:
+    if postgres:
+        with _postgres(settings) as database:
+            yield database.read(since_s, until_s)
+        return
     with archive_of(Path(settings.state_dir)) as archive:
         yield archive.rows(since_s, until_s)
+
+
+@contextmanager
+def _postgres(settings: Settings) -> Iterator[RemoteJournal]:
+    """The database, once it answers. Raises ConfigError where none is configured, StoreUnavailable."""
+    database = database_of(settings)
+    if database is None:
+        raise ConfigError("database_url is empty: no Postgres keeps the journal")
+    database.open()
+    try:
+        database.wait_ready(_POSTGRES_S)
+        yield database
+    finally:
+        database.close()
 
 
 def _settings() -> Settings:

@@ -32,25 +32,6 @@ class Counts(Counter[str]):
         self[name] = value
 
 
-class ListDatabase:
-    """Keeps rows by key, as Postgres does; refuses files of a name, and fails for as long as it is told to."""
-
-    def __init__(self, refused_file: str = "") -> None:
-        self.rows: dict[tuple[float, str], JournalRow] = {}
-        self.refused_file = refused_file
-
-    def send(self, rows: Sequence[JournalRow]) -> dict[str, str]:
-        kept = [row for row in rows if not self.refused_file or row.file != self.refused_file]
-        self.rows.update({(row.answered_at, row.id): row for row in kept})
-        return {row.id: "refused" for row in rows if row not in kept}
-
-    def delete_older(self, before_s: float) -> int:
-        old = [key for key in self.rows if key[0] < before_s]
-        for key in old:
-            del self.rows[key]
-        return len(old)
-
-
 def row_of(writer: JournalWriter, file: str = "night.wav", *, answered_at: float | None = None) -> JournalRow:
     now_s, id = writer.next_key()
     return JournalRow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -14,12 +15,10 @@ from engine.stores.archive import Archive
 from engine.stores.archive_schema import connect, damaged, database_path
 from engine.stores.journal_record import HEAD_BYTES, encode
 from engine.stores.mover import Mover
-from engine.stores.sender import Sender
 from engine.stores.spool import JournalWriter, spool_dir
 from tests.stores.journal_parts import (
     FOR_EVER,
     Counts,
-    ListDatabase,
     killed_at,
     move_all,
     row_of,
@@ -38,13 +37,6 @@ import sys
 from pathlib import Path
 from tests.stores.journal_parts import write
 write(Path(sys.argv[1]), ["night.wav"])
-"""
-SEND = """
-import sys
-from pathlib import Path
-from engine.stores.sender import Sender
-from tests.stores.journal_parts import FOR_EVER, Counts, ListDatabase
-Sender(Path(sys.argv[1]), ListDatabase(), FOR_EVER, Counts()).send()
 """
 FILES = [f"{number}.wav" for number in range(30)]
 
@@ -154,45 +146,6 @@ def test_a_long_backlog_is_moved_piece_by_piece(tmp_path: Path) -> None:
     mover.close()
 
 
-# --- to Postgres ----------------------------------------------------------------------------------------------------
-
-
-def test_what_was_sent_is_not_sent_again(tmp_path: Path) -> None:
-    write(tmp_path, FILES)
-    move_all(tmp_path)
-    database = ListDatabase()
-    sender = Sender(tmp_path, database, FOR_EVER, counts := Counts())
-    assert not sender.send()
-    sender.close()
-    assert [row.file for row in database.rows.values()] == FILES and counts == {"journal.sent": 30}
-    sender = Sender(tmp_path, ListDatabase(), FOR_EVER, counts)
-    assert not sender.send() and counts == {"journal.sent": 30}
-    sender.close()
-
-
-@pytest.mark.parametrize("point", ["send.read", "send.sent", "send.marked"])
-def test_a_sender_that_is_killed_goes_on_where_the_mark_is(tmp_path: Path, point: str) -> None:
-    write(tmp_path, FILES)
-    move_all(tmp_path)
-    killed_at(point, SEND, str(tmp_path))
-    archive = Archive.open(tmp_path)
-    assert archive.backlog().rows == (0 if point == "send.marked" else 30)
-    archive.close()
-
-
-def test_a_row_that_is_refused_is_set_aside_and_holds_up_nobody(tmp_path: Path) -> None:
-    write(tmp_path, FILES)
-    move_all(tmp_path)
-    database = ListDatabase(refused_file="7.wav")
-    sender = Sender(tmp_path, database, FOR_EVER, counts := Counts())
-    sender.send()
-    sender.close()
-    assert counts == {"journal.sent": 29, "journal.rejected": 1} and len(database.rows) == 29
-    archive = Archive.open(tmp_path)
-    assert archive.backlog() == (0, 0.0) and archive.counts()["rejected"] == 1
-    archive.close()
-
-
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
@@ -256,18 +209,33 @@ def test_a_damaged_archive_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> N
 
 
 def test_an_archive_that_is_damaged_in_use_is_set_aside(tmp_path: Path) -> None:
-    write(tmp_path, [str(number) for number in range(3_000)])
-    move_all(tmp_path)
-    sender = Sender(tmp_path, ListDatabase(), FOR_EVER, Counts())
+    aged(tmp_path, [4000.0] * 3_000, 2e9)
+    mover = Mover(tmp_path, RetentionPolicy(30, 1 << 40), Counts(), is_sent=False)
     with open(database_path(tmp_path), "r+b") as file:
         file.seek(20 * 4096)
         file.write(b"\xa5" * 4096 * 40)
     with pytest.raises(sqlite3.DatabaseError):
-        while sender.send():
+        while mover.prune():
             pass
     assert len(damaged(tmp_path)) == 1
-    assert not sender.send()
-    sender.close()
+    assert not mover.prune()
+    mover.close()
+
+
+def test_a_disk_that_is_full_keeps_rows_in_the_spool(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    mover = Mover(tmp_path, FOR_EVER, counts := Counts(), is_sent=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, hard))
+    try:
+        with pytest.raises(sqlite3.OperationalError):
+            mover.move()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert counts == {} and len(spools(tmp_path)) == 1
+    mover.move()
+    mover.close()
+    assert stored_files(tmp_path) == FILES and damaged(tmp_path) == []
 
 
 def test_an_archive_of_a_later_version_is_let_alone(tmp_path: Path) -> None:
