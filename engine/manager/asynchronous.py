@@ -13,7 +13,7 @@ from engine.errors import EngineError
 from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.foreign_cache import ask_async
+from engine.manager.foreign_cache import Origin, ask_async, for_keeping
 from engine.manager.results import Promise, Result, failed, success
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class OptimizedModelServingManager:
         self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = await ask_async(cache.get_prediction, audio_data, due=asked.due)
+            found = await ask_async(cache, "get_prediction", audio_data, due=asked.due)
             if result := self.core.cached(asked, found):
                 return result
         self._drive()
@@ -117,10 +117,12 @@ class OptimizedModelServingManager:
             return failed(error, request_id=asked.request_id, timeout=timeout)
         finally:
             ticket.cancel()  # nothing to cancel unless this coroutine was
+        model = ticket.model or description  # a swap may have come between
         latency_s = (now_ns() - asked.began_ns) / NS_PER_S
-        result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
+        result = success(answer, model, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            await ask_async(cache.cache_prediction, audio_data, result, due=asked.due)
+            kept = for_keeping(result, Origin(asked.deployment_id, model.model_version))
+            await ask_async(cache, "cache_prediction", audio_data, kept, due=asked.due)
         return result
 
     async def get_optimization_stats(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from engine.config import ConnectionPoolConfig, Settings, effective_max_batch_si
 from engine.errors import EngineError, InheritedByFork, NotReady
 from engine.manager.asked import Asked
 from engine.manager.factory import ModelFactory, spec_of
+from engine.manager.foreign_cache import Origin, believed
+from engine.manager.foreign_loop import ForeignLoop
 from engine.manager.host import EngineHost
 from engine.manager.journal_entry import record_prediction
 from engine.manager.results import Result, from_cache, item_of
@@ -72,6 +74,7 @@ class ServingCore:
         else:
             self.settings = config if isinstance(config, Settings) else config.to_settings()
         self.cache_implementation: Any = None
+        self.cache_loop = ForeignLoop()  # for an async cache and callers without a loop
         self.failures: dict[str, str] = {}  # deployment -> why its last deploy did not succeed
         self._host: EngineHost | None = None
         self._lock = threading.Lock()
@@ -104,10 +107,12 @@ class ServingCore:
             if host is not None:
                 atexit.unregister(self.stop)
                 host.stop()
+        self.cache_loop.close()
 
     def let_go_in_child(self) -> None:
         """In a forked child: neither the engine nor its folder is ours to end."""
         self._lock = threading.Lock()
+        self.cache_loop = ForeignLoop()  # the parent's thread is not here
         if self._host is not None:
             atexit.unregister(self.stop)
             self._host, self._inherited, self.ended = None, True, True
@@ -171,22 +176,28 @@ class ServingCore:
         )
         return ticket, description
 
-    def count_cached(self, deployment_id: str, found: object, latency_s: float) -> None:
-        """Counts a look into the cache."""
+    def cached(self, asked: Asked, found: object) -> Result | None:
+        """The answer that a cache gave, if it gave one of the model that serves; counted either way.
+
+        Raises EngineError where none serves: what it once said is not asked for then.
+        """
+        known = None
+        if found is not None:
+            model = self.client.description(asked.deployment_id)
+            known = believed(found, Origin(asked.deployment_id, model.model_version))
+        latency_s = (now_ns() - asked.began_ns) / NS_PER_S
+        self._count_cached(asked.deployment_id, known is not None, latency_s)
+        return None if known is None else from_cache(known, request_id=asked.request_id, latency_s=latency_s)
+
+    def _count_cached(self, deployment_id: str, is_hit: bool, latency_s: float) -> None:
         client = self._host.client if self._host is not None else None
         if client is None:
             return
-        if not isinstance(found, dict):
+        if not is_hit:
             client.count("cache_misses", deployment_id=deployment_id)
             return
         for name, n in (("cache_hits", 1), ("requests", 1), ("succeeded", 1), ("latency_ns", int(latency_s * 1e9))):
             client.count(name, n, deployment_id=deployment_id)
-
-    def cached(self, asked: Asked, found: object) -> Result | None:
-        """The answer that a cache gave, if it gave one; counted either way."""
-        latency_s = (now_ns() - asked.began_ns) / NS_PER_S
-        self.count_cached(asked.deployment_id, found, latency_s)
-        return from_cache(found, request_id=asked.request_id, latency_s=latency_s) if isinstance(found, dict) else None
 
     def record(self, deployment_id: str, result: Result, *, priority: float, began_ns: int) -> None:
         """Writes what a caller is about to get into the journal, if one is kept."""

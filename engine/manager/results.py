@@ -25,6 +25,12 @@ TOP_K = 5
 REFUSED_TEXT = "Failed to submit request for processing"
 TIMEOUT_TEXT = "Request timeout"
 
+# Of a prediction: what callers and caches may count on.
+PUBLISHED_KEYS = (
+    "top_predictions", "predicted_class", "predicted_label", "confidence", "inference_method", "request_id",
+    "batch_size", "latency", "cache_hit",
+)  # fmt: skip
+
 Result = dict[str, Any]
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from engine.errors import EngineError
 from engine.manager.asked import Asked, seconds_of
 from engine.manager.core import DEPLOY_S, ModelOptions, ServingCore
 from engine.manager.factory import ModelFactory
-from engine.manager.foreign_cache import ask
+from engine.manager.foreign_cache import Origin, ask, for_keeping
 from engine.manager.results import Promise, Result, failed, success
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class SyncModelServingManager:
     def cache_implementation(self) -> Any:
         """Any object with `get_prediction(audio_data)` and `cache_prediction(audio_data, result)`, sync or async.
 
-        Coroutines of an async one run one at a time, each in an event loop of its own.
+        Coroutines of an async one all run in one event loop, which has a thread of its own.
         """
         return self.core.cache_implementation
 
@@ -100,7 +100,7 @@ class SyncModelServingManager:
         self.core.check_ours()
         cache = self.core.cache_implementation
         if cache is not None:
-            found = ask(cache.get_prediction, audio_data, due=asked.due)
+            found = ask(cache, "get_prediction", audio_data, due=asked.due, loop=self.core.cache_loop)
             if result := self.core.cached(asked, found):
                 return result
         self._client_driven()
@@ -111,10 +111,12 @@ class SyncModelServingManager:
             return failed(error, request_id=asked.request_id, timeout=timeout)
         finally:
             ticket.cancel()  # nothing to cancel unless this thread was interrupted
+        model = ticket.model or description  # a swap may have come between
         latency_s = (now_ns() - asked.began_ns) / NS_PER_S
-        result = success(answer, description, request_id=asked.request_id, latency_s=latency_s)
+        result = success(answer, model, request_id=asked.request_id, latency_s=latency_s)
         if cache is not None:
-            ask(cache.cache_prediction, audio_data, result, due=asked.due)
+            kept = for_keeping(result, Origin(asked.deployment_id, model.model_version))
+            ask(cache, "cache_prediction", audio_data, kept, due=asked.due, loop=self.core.cache_loop)
         return result
 
     def get_optimization_stats(self) -> dict[str, Any]:
