@@ -53,7 +53,10 @@ class EngineHost:
             self._launch("start_keeper")
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
-            self.stores = ProcessStores.open(self.settings)
+            # A manager keeps its journal; its answers are cached by whatever it was given, and it asks no original: it
+            # borrows no connections that frontends have use for.
+            journal_alone = self.settings.changed(redis_url="", original_api_url="", cache_l1_mb=0)
+            self.stores = ProcessStores.open(journal_alone)
             self.client = EngineClient.attach(
                 runtime_dir=self._runtime_dir,
                 wait_s=ATTACH_S,
