@@ -23,6 +23,7 @@ PREFIX = b"nightscan:cache:v1:"
 LEAST_S = 0.005  # a look-up that has waited until less than this is left is not asked
 MOST_KEYS = 256  # in one exchange
 MOST_STORES = 32  # in one exchange: a look-up waits for it
+GATHER_S = 0.01  # what is to be stored waits so long for more
 MOST_QUEUED = 512  # values to be stored
 MOST_QUEUED_BYTES = 16 << 20
 CLOSE_S = 2.0
@@ -82,6 +83,7 @@ class L2:
         self._queued_bytes = 0
         self._asked = self._found = self._late = self._stored = self._dropped = 0
         self._thread: threading.Thread | None = None
+        self._gathers = False  # the thread waits for more that is to be stored
         self._closed = self._inherited = False
         not_for_children(self)
 
@@ -116,7 +118,8 @@ class L2:
                 return False
             self._stores.append((_stored_key(key), value, ttl_ms))
             self._queued_bytes += len(value)
-            self._begin()
+            if not self._gathers or len(self._stores) >= MOST_STORES:
+                self._begin()
             return True
 
     def _count(self, *, stored: int, dropped: int) -> None:
@@ -135,29 +138,42 @@ class L2:
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        stores_last = True
         while True:
             with self._work:
-                self._work.wait_for(lambda: self._lookups or self._stores or self._closed)
-                lookups = _taken(self._lookups, MOST_KEYS)
-                stores = [] if lookups else _taken(self._stores, MOST_STORES)
-                self._queued_bytes -= sum(len(value) for _, value, _ in stores)
-                if self._closed and not lookups:
+                self._wait_for_work()
+                if self._closed and not self._lookups:
                     return
+                # A look-up goes first, but where they never cease every other turn is for what is to be stored.
+                stores_now = not self._lookups or (len(self._stores) >= MOST_STORES and not stores_last)
+                lookups = [] if stores_now else _taken(self._lookups, MOST_KEYS)
+                stores = _taken(self._stores, MOST_STORES) if stores_now else []
+                self._queued_bytes -= sum(len(value) for _, value, _ in stores)
             if lookups:
                 self._answer(lookups)
-            elif stores:
+            else:
                 self._write(stores)
+            stores_last = stores_now
+
+    def _wait_for_work(self) -> None:
+        """Caller holds the lock."""
+        self._work.wait_for(lambda: self._lookups or self._stores or self._closed)
+        if not self._lookups and not self._closed and len(self._stores) < MOST_STORES:
+            self._gathers = True  # what is to be stored is in no hurry: several at once cost less
+            self._work.wait(GATHER_S)
+            self._gathers = False
 
     def _answer(self, lookups: Sequence[_Lookup]) -> None:
         """One deadline for all: that of the first, which has waited longest. Those with no time left are not asked."""
-        in_time = [lookup for lookup in lookups if lookup.deadline.remaining_s() >= LEAST_S]
+        late = next((at for at, each in enumerate(lookups) if each.deadline.remaining_s() >= LEAST_S), len(lookups))
+        in_time = lookups[late:]  # they stand in the order of their deadlines
         values: list[bytes | None] = []
         if in_time:
             values = self._fetched([lookup.key for lookup in in_time], in_time[0].deadline)
         with self._work:
             self._found += len(values) - values.count(None)
-            self._late += len(lookups) - len(in_time)
-        for lookup in lookups[: len(lookups) - len(in_time)]:  # they stand in the order of their deadlines
+            self._late += late
+        for lookup in lookups[:late]:
             _call_back(lookup, None)
         for lookup, value in zip(in_time, values, strict=True):
             _call_back(lookup, value)

@@ -112,7 +112,7 @@ class NodePool:
             self._lent.discard(link)
             self._put(link)
             if link.broken or link.owed:
-                self._failed("no answer in time" if link.owed else "the connection broke")
+                self._failed(f"{self.node}: {'no answer in time' if link.owed else 'the connection broke'}")
             else:
                 self._breaker.succeeded()
                 self.trouble = ""

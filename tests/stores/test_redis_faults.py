@@ -218,3 +218,19 @@ def test_only_our_keys_are_written_each_with_an_end_and_nothing_is_flushed(serve
     assert all(server.command("PTTL", key) > 0 for key in ours)
     said = server.facts("commandstats")
     assert not {"cmdstat_flushdb", "cmdstat_flushall", "cmdstat_del", "cmdstat_scan"} & set(said)
+
+
+def test_where_look_ups_never_cease_values_are_stored_all_the_same(server: RedisServer) -> None:
+    with pool_of(server.url) as pool, l2_of(pool) as l2:
+        enough = threading.Event()
+
+        def again(_: bytes | None) -> None:
+            if not enough.is_set():
+                l2.lookup(b"key", again)  # in the thread of L2: there is always one waiting
+
+        for _ in range(4):
+            again(None)
+        for at in range(200):
+            wait_for(lambda at=at: l2.store(b"%d" % at, b"value", 60_000), "room")  # type: ignore[misc]
+        wait_for(lambda: l2.statistics().stored >= 150, "they are stored")
+        enough.set()
