@@ -20,6 +20,7 @@ import pytest
 from engine.stores.archive_schema import database_path
 from tests.conformance import sounds
 from tests.routes.test_fallback import OriginalServer, original
+from tests.services.postgres_server import PostgresServer
 from tests.serving.servers import ROUTES, address_of, processes_of, server
 from tests.support.http import ConnectionEnded
 from tests.support.server import ServerProcess
@@ -183,35 +184,60 @@ class Clients:
 
 
 def test_each_answer_is_one_row_whoever_is_killed(tmp_path: Path) -> None:
-    """The supervisor and a frontend twice each, then all at once; rows without an answer are of what was in flight."""
+    """Postgres five times, supervisor and a frontend twice each, then all at once: rows without an answer are only of
+    what was in flight when a frontend was killed."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
-    settings = {**MODEL, "workers": 3, "state_dir": tmp_path, "cache_l1_mb": 0}
-    with server(settings) as process:
-        clients = Clients(process, "first", REQUESTS)
-        killed = 0
-        for share in sorted(rng.uniform(0.05, 0.8) for _ in range(4)):
-            wait_for(lambda: clients.share >= share, f"{share:.0%} of the answers", timeout_s=100)
-            victims = processes_of(process, "engine.supervisor") if killed % 2 else process.workers()
-            for pid in rng.sample(victims, min(1, len(victims))):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            killed += 1
-        wait_for(lambda: clients.share >= 0.9, "most of the answers", timeout_s=100)
-        os.kill(process.pid, signal.SIGSTOP)  # it must not start others
-        for pid in [*process.processes(), process.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        clients.stop()
-    with server(settings) as process:
-        later = Clients(process, "later", 200)
-        later.join()
+    settings: dict[str, object] = {**MODEL, "workers": 3, "state_dir": tmp_path, "cache_l1_mb": 0}
+    with PostgresServer() as postgres:
+        settings["database_url"] = postgres.url()
+        with server(settings) as process:
+            clients = Clients(process, "first", REQUESTS)
+            victims = ["frontend", "supervisor"] * 2 + ["postgres"] * 5
+            rng.shuffle(victims)
+            for number, victim in enumerate(victims):
+                share = 0.8 * (number + rng.random()) / len(victims)
+                wait_for(lambda: clients.share >= share, f"{share:.0%} of the answers", timeout_s=200)
+                kill(victim, process, postgres, rng)
+            wait_for(lambda: clients.share >= 0.9, "most of the answers", timeout_s=100)
+            os.kill(process.pid, signal.SIGSTOP)  # it must not start others
+            kill_all([*process.processes(), process.pid])
+            clients.stop()
+        postgres.recover()
+        with server(settings) as process:
+            later = Clients(process, "later", 200)
+            later.join()
+            answered = clients.answered | later.answered
+            wait_for(lambda: answered <= set(sent(postgres)), "the rows of all answers in Postgres", timeout_s=60)
+            wait_for(lambda: len(sent(postgres)) == len(rows(tmp_path)), "all rows in Postgres", timeout_s=30)
+        in_postgres = sent(postgres)
     found = [row["request_id"] for row in json.loads(export(tmp_path))]
-    answered = clients.answered | later.answered
     assert len(found) == len(set(found)), "a row twice"
     assert answered <= set(found), f"answers without a row: {sorted(answered - set(found))[:5]}"
-    assert len(set(found) - answered) <= 6 * CLIENTS, "more rows without an answer than were in flight at the kills"
+    assert len(set(found) - answered) <= 3 * CLIENTS, "more rows without an answer than were in flight at the kills"
+    assert sorted(in_postgres) == sorted(found), "Postgres has other rows than the archive"
     assert len(later.answered) == 200 and len(clients.answered) > REQUESTS // 2
+
+
+def sent(postgres: PostgresServer) -> list[str]:
+    """Request ids of the rows in Postgres."""
+    return [id for (id,) in postgres.rows("SELECT request_id FROM nightscan_engine.answers")]
+
+
+def kill(victim: str, process: ServerProcess, postgres: PostgresServer, rng: random.Random) -> None:
+    """One of them, with SIGKILL."""
+    if victim == "postgres":
+        postgres.recover()  # from the last time
+        postgres.kill()
+        return
+    pids = processes_of(process, "engine.supervisor") if victim == "supervisor" else process.workers()
+    kill_all(rng.sample(pids, min(1, len(pids))))
+
+
+def kill_all(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def export(state_dir: Path) -> str:
