@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import NamedTuple, Protocol
 
-from engine.clock import now_ns
+from engine.clock import thread_cpu_ns
 from engine.core.bypass import Bypass, LookupChoice
 from engine.errors import ClientGone, EngineError, InternalError, ModelCrashed, ModelFailed, NonFiniteOutput
 from engine.shm.cache_record import CacheRecord
@@ -40,7 +40,7 @@ class LookupReason(NamedTuple):
 
     bypass: Bypass  # of the deployment
     choice: LookupChoice
-    began_ns: int  # before the file was hashed
+    began_ns: int  # thread_cpu_ns before the file was hashed
 
 
 class Levels(Protocol):
@@ -111,7 +111,7 @@ class Lookup:
         if is_first:
             bypass, choice, began_ns = self._asked
             hit = value is not None
-            cost_ns = now_ns() - began_ns + (0 if hit else self._levels.keep_ns)
+            cost_ns = thread_cpu_ns() - began_ns + (0 if hit else self._levels.keep_ns)
             bypass.asked_l1(choice, cost_ns=cost_ns, hit=hit)
         if value is not None:
             with self._lock:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from engine.clock import now_ns, wall_clock_s
+from engine.clock import thread_cpu_ns, wall_clock_s
 from engine.core.bypass import Bypass
 from engine.core.repeats import look_of
 from engine.shm.cache_record import CacheRecord, RecordKind
@@ -73,7 +73,7 @@ class TwoLevelCache:
         l2 = self._l2
         if self._l1 is None and l2 is None:
             return None
-        began_ns = now_ns()
+        began_ns = thread_cpu_ns()
         bypass = self._bypasses.get(deployment)
         if bypass is None:
             bypass = self._bypasses.setdefault(deployment, Bypass(has_l2=l2 is not None))
@@ -116,23 +116,23 @@ class TwoLevelCache:
         if not asked.choice.l2:
             self._row.add("l2.bypassed")
             return False
-        began_ns = now_ns()
+        began_ns = thread_cpu_ns()
 
         def came(data: bytes | None) -> None:
             """In the thread of L2."""
-            came_ns = now_ns()
+            came_ns = thread_cpu_ns()
             value = self._from_l2(key, classes, data)
-            cost_ns = now_ns() - came_ns + asked_ns + _EXCHANGE_NS
+            cost_ns = thread_cpu_ns() - came_ns + asked_ns + _EXCHANGE_NS
             asked.bypass.asked_l2(cost_ns=cost_ns, hit=value is not None)
             answered(value)
 
         asked_ns = 0  # of this thread; L2's may be quicker than the next line but one
         l2.lookup(key, came)
-        asked_ns = now_ns() - began_ns
+        asked_ns = thread_cpu_ns() - began_ns
         return True
 
     def keep(self, key: bytes, value: bytes, asked: LookupReason) -> tuple[CacheRecord, bool]:
-        began_ns = now_ns()
+        began_ns = thread_cpu_ns()
         record = CacheRecord(value, _now_ms() + self._ttl_ms, RecordKind.ANSWER)
         is_kept = self._keep_in_l1(key, record)
         l2 = self._l2
@@ -142,7 +142,7 @@ class TwoLevelCache:
         if is_kept or is_queued:
             asked.bypass.kept(asked.choice)
         self._show(asked.bypass)
-        self.keep_ns = now_ns() - began_ns
+        self.keep_ns = thread_cpu_ns() - began_ns
         return record, is_kept
 
     def _from_l2(self, key: bytes, classes: int, data: bytes | None) -> CacheValue | None:

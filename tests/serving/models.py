@@ -13,6 +13,7 @@ LABELS = ("loudest", "frames", "zero")
 FRAMES_UNIT = 10_000
 _NOTES = "NIGHTSCAN_TEST_NOTES"  # a file: one line for each run
 _HOLD = "NIGHTSCAN_TEST_HOLD"  # a file: while it exists, runs wait
+_TAKES = "NIGHTSCAN_TEST_TAKES_S"  # how long each run takes at least
 _LONGEST_HOLD_S = 60.0
 
 
@@ -33,6 +34,24 @@ def noted() -> torch.nn.Module:
     return Noted()
 
 
+class Changed(torch.nn.Module):
+    """Other weights, so that it is another version; writes nothing down and waits for nobody."""
+
+    labels = LABELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.tensor([3.0, 1.0, 2.0]))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform.amax(1)[:, None] * self.weights
+
+
+def changed() -> torch.nn.Module:
+    """The factory of what takes the other's place."""
+    return Changed()
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a model, as it was noted."""
@@ -48,9 +67,9 @@ def runs_in(notes: Path) -> list[Run]:
     return [Run(*map(int, line.split())) for line in lines]
 
 
-def watched(folder: Path) -> dict[str, str]:
+def watched(folder: Path, *, takes_s: float = 0.0) -> dict[str, str]:
     """The environment with which a server's models write to `notes` and wait for `hold` in `folder`."""
-    return {_NOTES: str(folder / "notes"), _HOLD: str(folder / "hold")}
+    return {_NOTES: str(folder / "notes"), _HOLD: str(folder / "hold"), _TAKES: str(takes_s)}
 
 
 def _note(batch_size: int) -> None:
@@ -60,6 +79,7 @@ def _note(batch_size: int) -> None:
 
 
 def _wait() -> None:
+    time.sleep(float(os.environ.get(_TAKES, "0")))
     give_up_at = time.monotonic() + _LONGEST_HOLD_S
     while Path(os.environ[_HOLD]).exists() and time.monotonic() < give_up_at:
         time.sleep(0.005)
