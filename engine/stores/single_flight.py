@@ -75,7 +75,7 @@ class SingleFlight:
             else:
                 follower = Follower(self, key, level, deadline_ns, wall_clock_ms(), on_done)
                 flight.followers.append(follower)
-                wakes = self._looks_sooner(flight, follower)
+                wakes = self._looks_sooner(deadline_ns if flight.heir() is None else now_ns() + _LOOK_NS)
         if wakes:
             self._ticker.wake()
         if found is None:
@@ -122,6 +122,11 @@ class SingleFlight:
     def leader_released(self, leader: Leader) -> None:
         self._end(leader, all_told=False)
         self._settle(leader.key)
+        with self._lock:  # those who waited for it may have to wait for somebody elsewhere now
+            flight = self._flights.get(leader.key)
+            wakes = flight is not None and flight.heir() is not None and self._looks_sooner(now_ns() + _LOOK_NS)
+        if wakes:
+            self._ticker.wake()
 
     def _leave(self, leader: Leader, leave: Callable[[FlightGround, bytes], None]) -> None:
         """Before `_end`: what others may find must be there when they find that nobody leads."""
@@ -177,9 +182,8 @@ class SingleFlight:
         for follower in followers:
             _tell([follower], Leader(self, follower.key, follower.level, is_alone=True))
 
-    def _looks_sooner(self, flight: Flight[Follower], follower: Follower) -> bool:
-        """Whether the thread must look before it would. Caller holds the lock."""
-        due_ns = follower.deadline_ns if flight.heir() is None else now_ns() + _LOOK_NS
+    def _looks_sooner(self, due_ns: int) -> bool:
+        """Whether the thread must be woken to look then. Caller holds the lock."""
         if due_ns >= self._look_at_ns:
             return False
         self._look_at_ns = due_ns

@@ -186,6 +186,17 @@ def test_nobody_waits_behind_a_lower_level(house: House, two: Two) -> None:
     assert [each.one() for each in heard] == [VALUE] * 6
 
 
+def test_who_waited_here_goes_on_to_wait_for_somebody_elsewhere(house: House) -> None:
+    here, there = house.enter(), house.enter()
+    low = lead(here, BULK)
+    _, heard = follow(here, BULK)
+    high = lead(there, NORMAL)
+    low.release()
+    assert not heard.outcomes
+    finish(house, high)
+    assert heard.one() == VALUE
+
+
 def test_of_those_who_wait_the_highest_level_leads_and_the_others_go_on_waiting(house: House, two: Two) -> None:
     leader = lead(two[0], INTERACTIVE)
     heard = {level: follow(two[1], level)[1] for level in (BULK, NORMAL, INTERACTIVE)}
