@@ -24,8 +24,9 @@ class BreakerState(enum.IntEnum):
 class Breaker:
     """Of one server. Not thread-safe: its owner has a lock."""
 
-    def __init__(self, failures_to_open: int = FAILURES_TO_OPEN) -> None:
+    def __init__(self, failures_to_open: int = FAILURES_TO_OPEN, *, longest_pause_ns: int = LONGEST_PAUSE_NS) -> None:
         self._failures_to_open = failures_to_open
+        self._longest_pause_ns = longest_pause_ns
         self._failures = 0  # in a row
         self._pause_ns = FIRST_PAUSE_NS
         self._retry_at_ns = 0
@@ -58,7 +59,7 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN or self._failures >= self._failures_to_open:
             self.state = BreakerState.OPEN
             self._retry_at_ns = now_ns + self._pause_ns
-            self._pause_ns = min(LONGEST_PAUSE_NS, 2 * self._pause_ns)
+            self._pause_ns = min(self._longest_pause_ns, 2 * self._pause_ns)
 
     def abandoned(self, now_ns: int) -> None:
         """The one attempt was given up without a result: another may be made at once."""

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from engine.clock import now_ns
+from engine.clock import NS_PER_S, now_ns
 from engine.core.breaker import Breaker, BreakerState
 
 _LONGEST_TEXT = 200  # characters
@@ -25,7 +25,7 @@ class Reachability:
         self._name = name
         self._when_away = when_away
         self._lock = threading.Lock()  # held for a few steps; what stands below changes under it alone
-        self._breaker = Breaker()
+        self._breaker = Breaker(longest_pause_ns=NS_PER_S)  # one thread of one process asks: it costs nobody anything
         self._trouble = ""
         self._answers = threading.Event()
 

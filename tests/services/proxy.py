@@ -34,7 +34,7 @@ class Proxy:
         self._drip_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._hearing = asyncio.Event()
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._thread = threading.Thread(target=self._run, name="proxy")
 
@@ -99,26 +99,26 @@ class Proxy:
 
     async def _open(self) -> None:
         self._hearing.set()
-        if self._accepting is None:
-            listener = socket.create_server(("127.0.0.1", self.port))
-            listener.setblocking(False)
-            self._accepting = self._loop.create_task(self._accept(listener))
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _close(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._accepting = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._cut()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Not asyncio's server: closed while it accepts, it leaves that connection open and forgotten."""
-        with listener:
-            while True:
-                peer, _ = await self._loop.sock_accept(listener)
-                task = self._loop.create_task(self._link(peer))
-                self._links[task] = []
-                task.add_done_callback(functools.partial(self._end, peer))
+    def _accept(self, listener: socket.socket) -> None:
+        """Not by asyncio's server, nor its `sock_accept`: stopped while they accept, they forget a connection."""
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # whoever came has left
+            peer, _ = listener.accept()
+            peer.setblocking(False)
+            task = self._loop.create_task(self._link(peer))
+            self._links[task] = []
+            task.add_done_callback(functools.partial(self._end, peer))
 
     def _end(self, peer: socket.socket, task: asyncio.Task[None]) -> None:
         writers = self._links.pop(task)

@@ -101,7 +101,7 @@ def test_it_is_used_again_within_seconds_of_its_return(server: PostgresServer, f
         {"killed": server.start, "frozen": server.thaw, "deaf": proxy.come_back, "refused": proxy.come_back}[fault]()
         seconds_until(lambda: answers(pool), at_most_s=HEALED_S)
         assert pool.trouble == "" and pool.statistics().breaker is BreakerState.CLOSED
-        wait_for(lambda: pool.statistics().idle == 5, "the least is there again")
+        wait_for(lambda: pool.statistics().idle >= 5, "the least is there again")
 
 
 def test_a_server_that_is_away_at_the_start_is_used_once_it_comes(server: PostgresServer) -> None:
@@ -233,18 +233,6 @@ def test_the_sessions_never_exceed_the_most_while_connections_come_and_go(server
             seen.append(count())
         wait_for(lambda: pool.statistics().idle == 4, "four connections again")
         assert max(seen) <= 4
-
-
-def test_an_address_can_stretch_no_limit(server: PostgresServer) -> None:
-    with Proxy(server.port) as proxy:
-        address = server.url(port=proxy.port) + "?connect_timeout=3600&client_encoding=latin1"
-        with pool_of(server, address=address, min_connections=1) as pool:
-            assert pool.wait_ready(5.0)
-            with pool.acquire(5.0) as connection:
-                assert connection.execute("SHOW client_encoding").fetchone() == ("UTF8",)
-            proxy.deafen()
-            proxy.cut()
-            seconds_until(lambda: "timeout" in pool.trouble, at_most_s=12.0)
 
 
 def test_an_error_of_a_statement_leaves_the_connection_in_the_pool(server: PostgresServer) -> None:

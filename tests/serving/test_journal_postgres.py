@@ -6,12 +6,11 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from tests.conformance import sounds
 from tests.serving.servers import ROUTES, address_of, processes_of, server
@@ -27,12 +26,6 @@ MOST = 4
 REQUESTS = int(os.environ.get("NIGHTSCAN_JOURNAL_REQUESTS", "1500"))
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer(kept=True) as postgres:
-        yield postgres
-
-
 def settings_of(postgres: PostgresServer, state_dir: Path, **others: object) -> dict[str, object]:
     """Of a server whose journal goes there."""
     return {
@@ -44,14 +37,6 @@ def settings_of(postgres: PostgresServer, state_dir: Path, **others: object) -> 
         "db_command_timeout": 5,
         **others,
     }
-
-
-@pytest.fixture
-def served(postgres: PostgresServer, tmp_path: Path) -> Iterator[ServerProcess]:
-    with server(settings_of(postgres, tmp_path, workers=2)) as process:
-        yield process
-    postgres.recover()
-    postgres.execute("DROP SCHEMA IF EXISTS nightscan_engine CASCADE")
 
 
 def request_ids(postgres: PostgresServer) -> list[str]:
@@ -72,8 +57,17 @@ def reasons_have(process: ServerProcess, text: str) -> Callable[[], bool]:
     return lambda: any(text in reason for reason in health(process)[1])
 
 
-def test_answers_arrive_with_their_windows(served: ServerProcess, postgres: PostgresServer) -> None:
-    answer = address_of(served).upload(OPTIMIZED, sounds.wav(sounds.tone(2.5)), "bat.wav")
+def test_answers_arrive_with_their_windows_and_an_outage_fails_nothing_and_is_over_within_seconds(
+    tmp_path: Path,
+) -> None:
+    with PostgresServer() as postgres, server(settings_of(postgres, tmp_path, workers=2)) as process:
+        answers_arrive(process, postgres)
+        an_outage_is_over(process, postgres, postgres.kill, postgres.start)
+        an_outage_is_over(process, postgres, postgres.freeze, postgres.thaw)
+
+
+def answers_arrive(process: ServerProcess, postgres: PostgresServer) -> None:
+    answer = address_of(process).upload(OPTIMIZED, sounds.wav(sounds.tone(2.5)), "bat.wav")
     id = answer.headers["x-request-id"]
     wait_for(lambda: id in request_ids(postgres), "the row")
     found = postgres.rows(
@@ -82,35 +76,35 @@ def test_answers_arrive_with_their_windows(served: ServerProcess, postgres: Post
     )  # fmt: skip
     best = answer.value["segments"][0]["top_predictions"][0]
     assert found == [("bat.wav", best["label"], best["probability"])]
-    stats = address_of(served).get("/api/optimized/stats").value
+    stats = address_of(process).get("/api/optimized/stats").value
     assert stats["connection_pools"]["database"]["breaker"] == "closed"
     assert PASSWORD not in str(stats)
 
 
-@pytest.mark.parametrize("fault", ["killed", "frozen"])
-def test_an_outage_is_seen_fails_nothing_and_is_over_within_seconds(
-    served: ServerProcess, postgres: PostgresServer, fault: str
+def an_outage_is_over(
+    process: ServerProcess, postgres: PostgresServer, begin: Callable[[], None], end: Callable[[], None]
 ) -> None:
-    address = address_of(served)
-    first = address.upload(OPTIMIZED, sounds.ONE_SECOND)
-    wait_for(lambda: first.headers["x-request-id"] in request_ids(postgres), "the first row")
-    {"killed": postgres.kill, "frozen": postgres.freeze}[fault]()
-    wait_for(reasons_have(served, "Postgres does not answer"), "health says why")
+    address = address_of(process)
+    begin()
+    wait_for(reasons_have(process, "Postgres does not answer"), "health says why")
     answers = [address.upload(OPTIMIZED, sounds.ONE_SECOND) for _ in range(20)]
     assert [answer.status for answer in answers] == [200] * 20
-    assert address.get("/ready").status == 200 and health(served)[0] == "degraded"
-    {"killed": postgres.start, "frozen": postgres.thaw}[fault]()
+    assert address.get("/ready").status == 200 and health(process)[0] == "degraded"
+    end()
     ids = {answer.headers["x-request-id"] for answer in answers}
     seconds_until(lambda: ids <= set(request_ids(postgres)), at_most_s=5.0)
-    wait_for(lambda: health(served)[0] == "healthy", "health is well again")
+    wait_for(lambda: health(process)[0] == "healthy", "health is well again")
 
 
-def test_each_answer_is_in_postgres_once_whoever_is_killed(postgres: PostgresServer, tmp_path: Path) -> None:
+def test_each_answer_is_in_postgres_once_whoever_is_killed(tmp_path: Path) -> None:
     """Postgres five times and the supervisor twice, at moments left to chance; sessions never more than allowed."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     seen: list[int] = []
-    with server(settings_of(postgres, tmp_path, workers=2, cache_l1_mb=0)) as process:
+    with (
+        PostgresServer() as postgres,
+        server(settings_of(postgres, tmp_path, workers=2, cache_l1_mb=0)) as process,
+    ):
         clients = Clients(process, "postgres", REQUESTS)
         for share, victim in zip(sorted(rng.uniform(0.05, 0.9) for _ in range(7)), "PPSPPSP"):
             wait_for(lambda: len(clients.answered) >= share * REQUESTS, "some answers", timeout_s=100)
@@ -131,14 +125,13 @@ def test_each_answer_is_in_postgres_once_whoever_is_killed(postgres: PostgresSer
         found = request_ids(postgres)
     assert len(found) == len(set(found)) and set(found) <= clients.sent
     assert len(clients.answered) == REQUESTS and max(seen) <= MOST
-    postgres.execute("DROP SCHEMA nightscan_engine CASCADE")
 
 
-def test_a_role_without_rights_and_a_newer_schema_degrade_and_are_told_apart(
-    postgres: PostgresServer, tmp_path: Path
-) -> None:
-    settings = settings_of(postgres, tmp_path, database_url=postgres.url(WRITER))
-    with server(settings) as process:
+def test_a_role_without_rights_and_a_newer_schema_degrade_and_are_told_apart(tmp_path: Path) -> None:
+    with (
+        PostgresServer() as postgres,
+        server(settings_of(postgres, tmp_path, database_url=postgres.url(WRITER))) as process,
+    ):
         answer = address_of(process).upload(OPTIMIZED, sounds.ONE_SECOND)
         assert answer.status == 200
         wait_for(reasons_have(process, "denies a right"), "health says why")
@@ -147,4 +140,3 @@ def test_a_role_without_rights_and_a_newer_schema_degrade_and_are_told_apart(
         postgres.execute("GRANT SELECT ON nightscan_engine.schema_versions TO PUBLIC")
         wait_for(reasons_have(process, "newer version"), "health says why")
         assert address_of(process).get("/ready").status == 200
-    postgres.execute("DROP SCHEMA nightscan_engine CASCADE")
