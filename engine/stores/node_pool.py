@@ -125,6 +125,8 @@ class NodePool:
             self._limit = 0 if self._closed else limit
             if self._open() > limit or self._open() < self._goal():
                 self.wanted.set()
+            if not self._limit:
+                self._given_back.notify_all()  # those who wait would wait in vain
             return self._open()
 
     def _open(self) -> int:
@@ -249,7 +251,7 @@ class NodePool:
                 errors=self._errors,
                 wait_s=self._wait_ns / NS_PER_S,
                 breaker=self._breaker.state,
-                max_connections=self._limit,
+                max_connections=max(self._limit, self._open()),  # what was lent and is taken back counts until it is
             )
 
     def close(self) -> None:

@@ -105,7 +105,10 @@ class RedisWatch:
         """Of all servers together; where none is known, of the search for one."""
         scout = self._scout
         state = BreakerState.OPEN if scout.trouble else BreakerState.CLOSED
-        search = NONE_YET._replace(in_use=scout.open, opened=scout.opened, errors=scout.errors, breaker=state)
+        most = 0 if self.nodes.pools else max(self._limit, scout.open)
+        search = NONE_YET._replace(
+            in_use=scout.open, opened=scout.opened, errors=scout.errors, breaker=state, max_connections=most
+        )
         return summed([self.nodes.statistics(), search])
 
     def close(self, *, wait_s: float) -> None:
