@@ -174,15 +174,15 @@ class Lookup:
 
         `cost_ns`: about what would have been saved if it had been found.
         """
-        leader, self._leader = self._leader, None
         self._asked.bypass.computed(cost_ns)
         value = encoded(recording, windows, answers)
-        if value is not None:
-            record, is_kept = self._levels.keep(self.key, value, self._asked)
-            if leader is not None:
-                leader.finish(record, is_kept=is_kept)
-        elif leader is not None:
-            leader.disperse()
+        if value is None:
+            self.keep_nothing()
+            return
+        record, is_kept = self._levels.keep(self.key, value, self._asked)
+        leader, self._leader = self._leader, None  # not before: what raises until here is told by `fail`
+        if leader is not None:
+            leader.finish(record, is_kept=is_kept)
 
     def keep_nothing(self) -> None:
         """It is computed, but not by the model of the key alone: whoever waits for it computes by itself."""

@@ -161,6 +161,15 @@ def test_an_error_of_the_input_is_everybody_s_and_is_not_kept(frontends: Fronten
     later.let_go()
 
 
+def test_who_cannot_keep_what_it_computed_leaves_nobody_waiting(frontends: Frontends) -> None:
+    leader = leading(frontends.another())
+    follower = following(frontends.another())
+    with pytest.raises(AttributeError) as error:
+        leader.keep(VALUE[0], VALUE[1], [None], cost_ns=MS)  # type: ignore[list-item]
+    leader.fail(error.value)
+    assert outcome(follower) is Standing.TO_COMPUTE
+
+
 def test_an_error_of_ours_is_nobody_else_s(frontends: Frontends) -> None:
     leader = leading(frontends.another())
     follower = following(frontends.another())
