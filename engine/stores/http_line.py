@@ -50,9 +50,9 @@ class HttpOrigin(NamedTuple):
         try:
             parsed = urllib3.util.parse_url(url)
         except urllib3.exceptions.LocationParseError as error:
-            raise ConfigError("the address of the original API cannot be understood") from error
+            raise ConfigError("original_api_url is no address that can be understood") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ConfigError("the address of the original API is no http or https address")
+            raise ConfigError("original_api_url is no http or https address")
         return cls(parsed.scheme == "https", parsed.host.strip("[]"), parsed.port)
 
 

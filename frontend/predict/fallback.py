@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 
@@ -43,6 +43,8 @@ class OriginalApi:
         HttpOrigin.of(settings.original_api_url)
         self._settings = settings
         url = urlsplit(settings.original_api_url)
+        account = urllib3.util.parse_url(settings.original_api_url).auth
+        self._own = urllib3.util.make_headers(basic_auth=unquote(account)) if account else {}
         self._target = (url.path if url.path.strip("/") else _DEFAULT_PATH) + (f"?{url.query}" if url.query else "")
 
     def __call__(self, request: HttpRequest) -> Inquiry:
@@ -50,7 +52,7 @@ class OriginalApi:
             return _Nobody()
         left_s = deadline_of(request, self._settings).remaining_s()
         deadline = Deadline.after_s(left_s - min(_LONGEST_MARGIN_S, left_s * _MARGIN))
-        headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
+        headers = {**self._own, **{name: request.headers[name] for name in _SENT_ON if name in request.headers}}
         body, headers["content-type"] = _body_of(request)
         try:
             pool = current_stores(self._settings).original_api(self._settings)

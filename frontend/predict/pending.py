@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine.client import EngineClient, Item, Ticket
 from engine.clock import NS_PER_S
-from engine.errors import EngineError, NotReady
+from engine.errors import ClientGone, EngineError, NotReady
 from engine.stores.lookup import Lookup
 from frontend.predict.answering import Answering
 from frontend.predict.context import Inquiry
@@ -134,6 +134,7 @@ class PendingOriginal:
         self._client = client
         self._error = error.with_traceback(None)  # it leads to frames that hold the upload
         self._asked: Inquiry | None = None
+        self._is_unwanted = False
 
     @property
     def deadline_ns(self) -> int:
@@ -147,10 +148,13 @@ class PendingOriginal:
         return self.finish() if self._asked is not None and self._asked.is_done else None
 
     def finish(self) -> HttpResponse | Pending:
-        asked = self._ask()
+        asked = None if self._is_unwanted else self._ask()
+        if asked is None:
+            return self._answering.refuse(ClientGone(), self._request, self._request_id, self._client)
         return self._answering.original_answer(asked, self._error, self._request, self._request_id, self._client)
 
     def cancel(self) -> None:
+        self._is_unwanted = True  # first: whoever is told of the end must not take it for the original's failure
         if self._asked is not None:
             self._asked.cancel()
 

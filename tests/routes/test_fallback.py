@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import threading
@@ -20,6 +21,7 @@ from frontend.routes.table import all_routes
 from frontend.server.message import HttpRequest, HttpResponse
 from frontend.wsgi.integration import original_of
 from tests.support.original import How, original_server
+from tests.support.wait import wait_for
 
 RAW = b"RIFF....WAVE"
 
@@ -164,3 +166,28 @@ def test_how_each_ended_is_counted() -> None:
         assert counted() == {"answered": 2, "failed": 1, "refused": 1}
         assert answered(settings, request_to("/predict", x_request_timeout_ms="1")).status == 503
         assert sum(counted().values()) == 5
+
+
+def test_what_the_original_answers_nobody_counts_for_nothing() -> None:
+    with original_server() as original:
+        original.how = How.SLOW
+        settings = Settings(original_api_url=original.url)
+        table = all_routes(RouteContext(settings, original_of(settings)))
+        begun = table.routes["POST", "/predict"].begin(request_to("/predict"), None)
+        assert isinstance(begun, PendingOriginal)
+        told = threading.Event()
+        begun.add_done_callback(lambda _: told.set())
+        wait_for(lambda: bool(original.requests), "it is asked")
+        begun.cancel()
+        assert told.wait(10) and finished(begun).status == 400
+        figures = current_stores(settings).totals()
+        assert not any(figures[f"fallback.{outcome}"] for outcome in FALLBACK_OUTCOMES)
+        assert figures["journal.recorded"] == 0, "nobody was answered"
+
+
+def test_an_account_in_the_address_is_used_unless_the_caller_has_one(original: OriginalServer) -> None:
+    settings = Settings(original_api_url=original.url.replace("http://", "http://night:p%40ss@"))
+    assert answered(settings, request_to("/predict")).status == 200
+    assert answered(settings, request_to("/predict", authorization="Bearer t")).status == 200
+    sent = [headers["authorization"] for _, headers, _ in original.asked]
+    assert sent == ["Basic " + base64.b64encode(b"night:p@ss").decode(), "Bearer t"]
