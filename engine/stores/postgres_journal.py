@@ -1,18 +1,19 @@
 """The journal in Postgres: rows go in once however often they are sent, and one that is refused holds up nobody.
 
-A batch is copied into a temporary table, and from there inserted where its key is not there yet, in one transaction.
-Whatever the answer to its COMMIT was, if any, it can be sent again.
+A batch is copied into a temporary table, as the bytes that the archive has; from there the server takes them apart and
+inserts them where their key is not there yet, in one transaction. Whatever the answer to its COMMIT was, if any, it can
+be sent again.
 
 Imports psycopg: only for processes in which a Postgres is configured.
 """
 
 from __future__ import annotations
 
-import json
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
@@ -20,7 +21,7 @@ from engine.config import Settings
 from engine.crash_points import reach
 from engine.errors import StoreDenied, StoreUnavailable
 from engine.shm.process_row import ProcessRow
-from engine.stores.journal_record import JournalRow, clean
+from engine.stores.journal_record import JournalRow, StoredRecord
 from engine.stores.migrations import migrate
 from engine.stores.pool_report import PoolReport
 from engine.stores.postgres_connection import BoundedConnection
@@ -31,6 +32,7 @@ _COLUMNS = ", ".join(JournalRow._fields)
 _SERVER_SHARE = 0.9  # of our limit: a server that lives ends a statement by itself, and keeps the connection
 _READ_ROWS = 1_000
 _DELETE_ROWS = 5_000
+_DAY_S = 86_400.0
 _FIRST_ID = "0" * 32
 _LAST_S = 253_370_764_799.0  # the end of the year 9998: a month later is a date of Python's still
 # What Postgres says of a row, and not of itself: a value, a constraint, a trigger of the owner's, a size.
@@ -41,15 +43,33 @@ _OF_THE_ROW = (
     psycopg.errors.ProgramLimitExceeded,
 )
 
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+_COPIED = struct.Struct(">hidi16siB")  # three fields, each behind its length; the last is jsonb, which begins with a 1
+
+# A view over what has another form would fail for all rows: a row without any segments is refused.
+_SEGMENTS = """CASE WHEN jsonb_typeof(body) = 'object' AND jsonb_typeof(coalesce(body -> 'segments', '[]')) = 'array'
+    AND NOT coalesce(body @? 'strict $.segments[*] ? (@.type() != "array" || @.size() != 4 || @[0].type() != "number"
+        || @[0].floor() != @[0] || @[1].type() != "number" || @[2].type() != "number"
+        || @[3].type() != "array")', false)
+    AND NOT coalesce(body @? 'strict $.segments[*][3][*] ? (@.type() != "array" || @.size() != 2
+        || @[0].type() != "string" || @[1].type() != "number")', false)
+    THEN coalesce(body -> 'segments', '[]') END"""
+_TYPES = {"status": "integer", "size_bytes": "bigint", "duration_s": "float8", "latency_s": "float8"}
+_TYPES["priority"] = "integer"
+_DEFAULTS = {"outcome": "ok"}
+_FIELDS = ", ".join(
+    f"coalesce((body ->> '{name}')::{_TYPES[name]}, 0)"
+    if name in _TYPES
+    else f"coalesce(body ->> '{name}', '{_DEFAULTS.get(name, '')}')"
+    for name in JournalRow._fields[2:-1]
+)
+_INSERT = (
+    f"INSERT INTO nightscan_engine.answers ({_COLUMNS}) SELECT to_timestamp(answered_at), id, {_FIELDS}, {_SEGMENTS}"
+    " FROM pg_temp.incoming ON CONFLICT DO NOTHING"
+)
+
 _Values = tuple[Any, ...]
-
-
-class PostgresItem(NamedTuple):
-    """A row as it is copied."""
-
-    id: str
-    answered_at: datetime
-    values: _Values
 
 
 class PostgresJournal:
@@ -85,16 +105,18 @@ class PostgresJournal:
             self._report = PoolReport(row, "database")
         self._report.show(self._pool.statistics())
 
-    def send(self, rows: Sequence[JournalRow]) -> dict[str, str]:
+    def send(self, records: Sequence[StoredRecord]) -> dict[str, str]:
         """Inserts the rows whose key is not there yet; the ids of those that are refused for good, with the reason.
 
         Raises StoreUnavailable if it cannot be done just now: then some may be there, and all are to be sent again.
         """
-        items, refused = _items(rows)
-        if items:
+        timely = [record for record in records if 0.0 <= record.answered_at <= _LAST_S]
+        late = [record for record in records if not 0.0 <= record.answered_at <= _LAST_S]
+        refused = {record.id.hex(): f"{record.answered_at!r} s since 1970 is no time of an answer" for record in late}
+        if timely:
             with self._told():
-                self._prepare(items)
-                refused.update(self._insert_anew(items))
+                self._prepare(timely)
+                refused.update(self._insert_anew(timely))
         return refused
 
     def delete_older(self, before_s: float) -> int:
@@ -137,49 +159,49 @@ class PostgresJournal:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, items: Sequence[PostgresItem]) -> None:
+    def _prepare(self, records: Sequence[StoredRecord]) -> None:
         if not self._is_migrated:
             self.migrate()
-        missing = {(item.answered_at.year, item.answered_at.month) for item in items} - self._months
+        days = {int(record.answered_at // _DAY_S) for record in records}
+        first_moments = (datetime.fromtimestamp(day * _DAY_S, timezone.utc) for day in days)
+        missing = {(moment.year, moment.month) for moment in first_moments} - self._months
         for year, month in sorted(missing):
             with self._pool.acquire() as connection:
                 first = datetime(year, month, 1, tzinfo=timezone.utc)
                 connection.execute("SELECT nightscan_engine.make_month(%s)", [first])
             self._months.add((year, month))
 
-    def _insert_anew(self, items: Sequence[PostgresItem]) -> dict[str, str]:
+    def _insert_anew(self, records: Sequence[StoredRecord]) -> dict[str, str]:
         try:
-            self._copy(items)
+            self._copy(records)
         except _OF_THE_ROW:
             # Of a month that has been dropped since it is said too.
             self._months.clear()
-            self._prepare(items)
-            return self._insert(items)
+            self._prepare(records)
+            return self._insert(records)
         return {}
 
-    def _insert(self, items: Sequence[PostgresItem]) -> dict[str, str]:
+    def _insert(self, records: Sequence[StoredRecord]) -> dict[str, str]:
         """The ids of those refused, with the reason: found by halves."""
         try:
-            self._copy(items)
+            self._copy(records)
         except _OF_THE_ROW as error:
-            if len(items) == 1:
-                return {items[0].id: error.diag.message_primary or type(error).__name__}
-            middle = len(items) // 2
-            return self._insert(items[:middle]) | self._insert(items[middle:])
+            if len(records) == 1:
+                return {records[0].id.hex(): error.diag.message_primary or type(error).__name__}
+            middle = len(records) // 2
+            return self._insert(records[:middle]) | self._insert(records[middle:])
         return {}
 
-    def _copy(self, items: Sequence[PostgresItem]) -> None:
+    def _copy(self, records: Sequence[StoredRecord]) -> None:
         with self._bounded() as connection:
             with connection.cursor() as cursor:
-                cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE nightscan_engine.answers) ON COMMIT DROP")
-                with cursor.copy(f"COPY pg_temp.incoming ({_COLUMNS}) FROM STDIN".encode()) as copy:
-                    for item in items:
-                        copy.write_row(item.values)
-                reach("postgres.copied")
                 cursor.execute(
-                    f"INSERT INTO nightscan_engine.answers ({_COLUMNS})"
-                    f" SELECT {_COLUMNS} FROM pg_temp.incoming ON CONFLICT DO NOTHING".encode()
+                    "CREATE TEMPORARY TABLE incoming (answered_at float8, id uuid, body jsonb) ON COMMIT DROP"
                 )
+                with cursor.copy("COPY pg_temp.incoming FROM STDIN (FORMAT BINARY)") as copy:
+                    copy.write(b"".join([_COPY_HEAD, *map(_copied, records), _COPY_END]))
+                reach("postgres.copied")
+                cursor.execute(_INSERT.encode())
                 reach("postgres.inserted")
         reach("postgres.committed")
 
@@ -225,25 +247,9 @@ class PostgresJournal:
             raise StoreUnavailable(f"Postgres: {one_line(error)}") from error
 
 
-def _items(rows: Sequence[JournalRow]) -> tuple[list[PostgresItem], dict[str, str]]:
-    """What can be copied, and the ids of what cannot, with the reason."""
-    items, refused = [], {}
-    for row in rows:
-        try:
-            items.append(_item(row))
-        except (ValueError, TypeError, OverflowError) as error:  # a number that is none, or a field of another kind
-            refused[row.id] = one_line(error)
-    return items, refused
-
-
-def _item(row: JournalRow) -> PostgresItem:
-    values = [clean(value) if isinstance(value, str) else value for value in row[1:-1]]
-    segments = [
-        (index, start_s, end_s, [(clean(label), probability) for label, probability in top])
-        for index, start_s, end_s, top in row.segments
-    ]
-    answered_at = _moment(row.answered_at)
-    return PostgresItem(row.id, answered_at, (answered_at, *values, json.dumps(segments, allow_nan=False)))
+def _copied(record: StoredRecord) -> bytes:
+    answered_at, id, body = record
+    return _COPIED.pack(3, 8, answered_at, 16, id, len(body) + 1, 1) + body
 
 
 def _row(values: _Values) -> JournalRow:

@@ -15,7 +15,7 @@ from engine.core.retention import RetentionPolicy
 from engine.crash_points import reach
 from engine.stores.archive import Archive
 from engine.stores.archive_keeper import ArchiveKeeper
-from engine.stores.journal_record import JournalRow
+from engine.stores.journal_record import StoredRecord
 from engine.stores.spool import Counting
 
 BATCH_ROWS = 2_000
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 class JournalDatabase(Protocol):
     """Where rows are to be at last. Every method raises StoreUnavailable if it cannot be done just now."""
 
-    def send(self, rows: Sequence[JournalRow]) -> dict[str, str]:
+    def send(self, records: Sequence[StoredRecord]) -> dict[str, str]:
         """Inserts the rows whose key is not there yet; the ids of those that are refused for good, with the reason."""
 
     def delete_older(self, before_s: float) -> int:
@@ -67,17 +67,11 @@ class Sender:
         records = archive.unsent(BATCH_ROWS)
         if not records:
             return False
-        rows, refused = [], {}
-        for seq, record in records:
-            try:
-                rows.append(record.to_row())
-            except ValueError as error:
-                refused[seq] = str(error)
         reach("send.read")
-        reasons = self._database.send(rows)
+        reasons = self._database.send([record for _, record in records])
         reach("send.sent")
-        numbers = {record.id.hex(): seq for seq, record in records}
-        refused.update((numbers[id], reason) for id, reason in reasons.items())
+        numbers = {record.id.hex(): seq for seq, record in records} if reasons else {}
+        refused = {numbers[id]: reason for id, reason in reasons.items()}
         archive.mark_sent(records[-1][0], refused.items())
         reach("send.marked")
         self._counting.add("journal.sent", len(records) - len(refused))

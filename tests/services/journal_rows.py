@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 
-from engine.stores.journal_record import JournalRow, JournalSegment
+from engine.stores.journal_record import JournalRow, JournalSegment, StoredRecord
 from engine.stores.postgres_journal import PostgresJournal
 from engine.stores.postgres_pool import PostgresPool
 
@@ -39,6 +41,17 @@ def window(index: int) -> JournalSegment:
     return index, 8.0 * index, 8.0 * index + 8.0, top
 
 
+def stored(row: JournalRow) -> StoredRecord:
+    """The row as the archive has it; whatever is strange about it stays so."""
+    body = json.dumps({name: value for name, value in row._asdict().items() if name not in ("answered_at", "id")})
+    return StoredRecord(row.answered_at, bytes.fromhex(row.id), body.encode())
+
+
+def send(journal: PostgresJournal, rows: Sequence[JournalRow]) -> dict[str, str]:
+    """Rows, as the archive has them."""
+    return journal.send([stored(row) for row in rows])
+
+
 def main(address: str) -> None:
     """Sends 199 rows, unless a crash point ends it."""
     pool = PostgresPool(
@@ -46,7 +59,7 @@ def main(address: str) -> None:
     )
     pool.open()
     pool.wait_ready(10.0)
-    PostgresJournal(pool).send([row(number) for number in range(1, 200)])
+    send(PostgresJournal(pool), [row(number) for number in range(1, 200)])
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ import pytest
 
 from engine import crash_points
 from engine.errors import SchemaTooNew, StoreDenied, StoreUnavailable
-from engine.stores.journal_record import JournalRow
+from engine.stores.journal_record import JournalRow, encode, scan
 from engine.stores.journal_schema import GRANTS
 from engine.stores.migrations import ROLE, script
 from engine.stores.postgres_journal import PostgresJournal
 from engine.stores.postgres_pool import PostgresPool
-from tests.services.journal_rows import START_S, row
+from tests.services.journal_rows import START_S, row, send
 from tests.services.postgres_pools import counted_sessions, pool_of, seconds_until
 from tests.services.postgres_server import OWNER, SUPERUSER, WRITER, PostgresServer
 from tests.services.proxy import Proxy
@@ -65,14 +65,14 @@ def ids(server: PostgresServer) -> list[str]:
 
 def test_rows_come_back_as_they_went_in_and_once(journal: PostgresJournal, server: PostgresServer) -> None:
     rows = [row(number, windows=number % 3) for number in range(1, 30)]
-    assert journal.send(rows) == {}
-    assert journal.send(rows[10:] + [row(30)] + rows[10:]) == {}
+    assert send(journal, rows) == {}
+    assert send(journal, rows[10:] + [row(30)] + rows[10:]) == {}
     assert list(journal.read(*EVER)) == [*rows, row(30)]
     assert list(journal.read(rows[3].answered_at, rows[6].answered_at)) == rows[3:6]
 
 
 def test_the_view_has_a_row_for_each_class_of_each_window(journal: PostgresJournal, server: PostgresServer) -> None:
-    journal.send([row(1, windows=2), row(2, windows=0)])
+    send(journal, [row(1, windows=2), row(2, windows=0)])
     names = "file, segment, start_s, end_s, label, probability, request_id"
     found = server.rows(f"SELECT {names} FROM nightscan_engine.detections ORDER BY segment, probability DESC")
     assert len(found) == 10
@@ -86,7 +86,7 @@ def test_each_month_has_a_table_of_its_own_made_when_a_row_needs_it(
 ) -> None:
     january_s, month_s = 1_704_067_200.0, 31 * 86_400.0
     moments = [january_s - 1e-6, january_s, january_s + month_s - 1e-6, january_s + month_s, 0.0]
-    assert journal.send([row(number, answered_at=moment) for number, moment in enumerate(moments, 1)]) == {}
+    assert send(journal, [row(number, answered_at=moment) for number, moment in enumerate(moments, 1)]) == {}
     query = "SELECT tableoid::regclass::text, count(*) FROM nightscan_engine.answers GROUP BY 1 ORDER BY 1"
     assert server.rows(query) == [
         (f"nightscan_engine.answers_{month}", count)
@@ -97,16 +97,16 @@ def test_each_month_has_a_table_of_its_own_made_when_a_row_needs_it(
 def test_many_that_make_tables_and_months_at_once_make_each_once(server: PostgresServer) -> None:
     together = threading.Barrier(6)
 
-    def send(number: int) -> dict[str, str]:
+    def send_some(number: int) -> dict[str, str]:
         with pool_of(server, min_connections=1, max_connections=2) as pool:
             assert pool.wait_ready(5.0)
             together.wait(20.0)
-            return PostgresJournal(pool).send(
-                [row(number * 10 + month, answered_at=START_S + month * 31 * 86_400.0) for month in range(4)]
-            )
+            moments = [START_S + month * 31 * 86_400.0 for month in range(4)]
+            rows = [row(number * 10 + month, answered_at=moment) for month, moment in enumerate(moments)]
+            return send(PostgresJournal(pool), rows)
 
     with ThreadPoolExecutor(6) as threads:
-        assert list(threads.map(send, range(6))) == [{}] * 6
+        assert list(threads.map(send_some, range(6))) == [{}] * 6
     assert len(ids(server)) == 24
     assert server.rows("SELECT version FROM nightscan_engine.schema_versions") == [(1,)]
 
@@ -115,7 +115,7 @@ def test_what_no_database_takes_is_cleaned(journal: PostgresJournal) -> None:
     dirty = row(1)._replace(
         file="nul\0 and \ud800 lone", request_id="\udcff", segments=((0, 0.0, 8.0, (("bat\0\udc80", 0.5),)),)
     )
-    assert journal.send([dirty]) == {}
+    assert journal.send(scan(encode(dirty))[0]) == {}
     (kept,) = journal.read(*EVER)
     assert kept.file == "nul\N{REPLACEMENT CHARACTER} and \N{REPLACEMENT CHARACTER} lone"
     assert kept.segments[0][3][0][0] == "bat\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"
@@ -126,12 +126,16 @@ def test_what_no_database_takes_is_cleaned(journal: PostgresJournal) -> None:
     [
         {"status": 1 << 40},
         {"size_bytes": 1 << 80},
-        {"priority": None},
+        {"priority": "high"},
         {"answered_at": float("nan")},
         {"answered_at": 1e18},
         {"answered_at": -1.0},
         {"segments": ((0, 0.0, float("nan"), ()),)},
         {"segments": (("not", "four"),)},
+        {"segments": ((0.5, 0.0, 1.0, ()),)},
+        {"segments": ((0, 0.0, 1.0, ((0.5, "owl"),)),)},
+        {"segments": 7},
+        {"file": "nul\0"},
         {"duration_s": "long"},
     ],
     ids=str,
@@ -141,15 +145,15 @@ def test_a_row_that_is_refused_is_named_and_holds_up_nobody(
 ) -> None:
     rows = [row(number) for number in range(1, 40)]
     rows[17] = JournalRow(**{**rows[17]._asdict(), **change})  # as a stranger's spool has it
-    refused = journal.send(rows)
+    refused = send(journal, rows)
     assert list(refused) == [rows[17].id] and refused[rows[17].id]
     assert ids(server) == [each.id for each in rows if each.id != rows[17].id]
 
 
 def test_a_constraint_of_the_owner_refuses_its_rows_alone(journal: PostgresJournal, server: PostgresServer) -> None:
-    journal.send([row(1)])
+    send(journal, [row(1)])
     server.execute("ALTER TABLE nightscan_engine.answers ADD CONSTRAINT named CHECK (file <> 'secret.wav') NOT VALID")
-    refused = journal.send([row(2), row(3, file="secret.wav"), row(4)])
+    refused = send(journal, [row(2), row(3, file="secret.wav"), row(4)])
     assert list(refused) == [row(3).id] and "named" in refused[row(3).id]
     assert "secret.wav" not in refused[row(3).id]
 
@@ -166,7 +170,7 @@ def test_a_sender_that_dies_in_a_batch_leaves_all_or_nothing_and_its_successor_c
     ended = subprocess.run(command, cwd=ROOT, env={**os.environ, crash_points.VARIABLE: point}, timeout=60.0)
     assert ended.returncode == -signal.SIGKILL
     assert len(ids(server)) == (199 if point == "postgres.committed" else 0)
-    assert journal.send([row(number) for number in range(1, 220)]) == {}
+    assert send(journal, [row(number) for number in range(1, 220)]) == {}
     assert ids(server) == [row(number).id for number in range(1, 220)]
 
 
@@ -206,7 +210,7 @@ def wait(sending: Future[None], pause_s: float) -> None:
 def until_sent(journal: PostgresJournal, rows: list[JournalRow]) -> None:
     def sent() -> bool:
         try:
-            return journal.send(rows) == {}
+            return send(journal, rows) == {}
         except StoreUnavailable:
             return False
 
@@ -217,24 +221,24 @@ def test_a_slow_server_ends_a_statement_itself_and_the_connection_stays(server: 
     with pool_of(server, min_connections=1, max_connections=1, command_timeout_s=1.0) as pool:
         journal = PostgresJournal(pool)
         assert pool.wait_ready(5.0)
-        journal.send([row(1)])
+        send(journal, [row(1)])
         with psycopg.connect(server.url(SUPERUSER)) as other:
             other.execute("LOCK TABLE nightscan_engine.answers IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(StoreUnavailable, match="timeout"):
-                journal.send([row(2)])
+                send(journal, [row(2)])
             other.rollback()
         assert pool.statistics().lost == 0
-        assert journal.send([row(2)]) == {}
+        assert send(journal, [row(2)]) == {}
 
 
 def test_an_outage_is_over_within_seconds_and_the_sessions_never_exceed_the_most(server: PostgresServer) -> None:
     with pool_of(server, min_connections=3, max_connections=4) as pool:
         journal = PostgresJournal(pool)
         assert pool.wait_ready(5.0)
-        journal.send([row(1)])
+        send(journal, [row(1)])
         server.kill()
         with pytest.raises(StoreUnavailable):
-            journal.send([row(2)])
+            send(journal, [row(2)])
         wait_for(lambda: pool.trouble, "the outage is known")
         server.start()
         seen: list[int] = []
@@ -243,7 +247,7 @@ def test_an_outage_is_over_within_seconds_and_the_sessions_never_exceed_the_most
             def sent() -> bool:
                 seen.append(count())
                 try:
-                    return journal.send([row(2)]) == {}
+                    return send(journal, [row(2)]) == {}
                 except StoreUnavailable:
                     return False
 
@@ -261,7 +265,7 @@ def test_a_newer_schema_is_left_alone(journal: PostgresJournal, server: Postgres
     journal.migrate()
     server.execute("INSERT INTO nightscan_engine.schema_versions (version) VALUES (99)")
     with pool_of(server, min_connections=1) as pool, pytest.raises(SchemaTooNew, match="99"):
-        PostgresJournal(pool).send([row(1)])
+        send(PostgresJournal(pool), [row(1)])
     assert ids(server) == []
 
 
@@ -271,13 +275,13 @@ def test_a_role_without_rights_is_told_which_and_works_once_it_has_them(server: 
         journal = PostgresJournal(pool)
         assert pool.wait_ready(5.0)
         with pytest.raises(StoreDenied, match="permission denied for database"):
-            journal.send([row(1)])
+            send(journal, [row(1)])
         with server.connection(OWNER) as owner:
             owner.execute(script().split("-- All that a role")[0].encode())
         with pytest.raises(StoreDenied, match="permission denied for schema"):
-            journal.send([row(1)])
+            send(journal, [row(1)])
         server.execute(GRANTS.format(role=WRITER))
-        assert journal.send([row(number) for number in range(1, 4)]) == {}
+        assert send(journal, [row(number) for number in range(1, 4)]) == {}
         assert list(journal.read(*EVER)) == [row(1), row(2), row(3)]
         assert journal.delete_older(row(2).answered_at) == 1
         assert journal.delete_older(START_S + 40 * 86_400.0) == 2
@@ -311,22 +315,22 @@ def test_a_migration_waits_for_no_lock_for_ever(journal: PostgresJournal, server
 
 
 def test_tables_that_somebody_removed_are_made_again(journal: PostgresJournal, server: PostgresServer) -> None:
-    journal.send([row(1)])
+    send(journal, [row(1)])
     server.execute("DROP SCHEMA nightscan_engine CASCADE")
     with pytest.raises(StoreUnavailable):
-        journal.send([row(2)])
-    assert journal.send([row(2)]) == {}
+        send(journal, [row(2)])
+    assert send(journal, [row(2)]) == {}
     server.execute("DROP TABLE nightscan_engine.answers_2026_11")
-    assert journal.send([row(3)]) == {}
+    assert send(journal, [row(3)]) == {}
     assert ids(server) == [row(3).id]
 
 
 def test_whole_months_are_dropped_and_the_rest_deleted(journal: PostgresJournal, server: PostgresServer) -> None:
     month_s = 31 * 86_400.0
     rows = [row(number, answered_at=START_S + number * month_s) for number in range(6)]
-    journal.send(rows)
+    send(journal, rows)
     assert journal.delete_older(rows[3].answered_at + 1.0) == 4
     assert list(journal.read(*EVER)) == rows[4:]
     tables = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'nightscan_engine.answers'::regclass"
     assert server.rows(tables) == [(3,)]
-    assert journal.send(rows[:1]) == {}  # its month is made again
+    assert send(journal, rows[:1]) == {}  # its month is made again
