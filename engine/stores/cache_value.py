@@ -22,6 +22,7 @@ no value at all.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ _WINDOW = struct.Struct("<Qdd")
 _FORMAT_BYTES = 14
 _MOST_CHANNELS = 0xFFFF
 _MOST = 0xFFFF_FFFF
+_FEW = 64  # numbers that are looked at quicker one by one
 _SLACK_S = 1e-6  # of times that were rounded to samples
 
 Probabilities = NDArray[np.float32]
@@ -149,15 +151,29 @@ def decoded(data: bytes, *, classes: int) -> CacheValue | None:
         return None
     if not (count and channels and rate_hz and batch_size and channel <= channels and 0.0 < duration_s < math.inf):
         return None
-    format_name = name.rstrip(b"\0")
-    if not format_name.isascii() or not format_name.decode("ascii").isprintable():
-        return None
+    format_name = _format_of(name)
     windows = _windows(data, count, channel, duration_s + _SLACK_S)
     probabilities = np.frombuffer(data, "<f4", count * classes, _HEAD.size + count * _WINDOW.size)
-    if windows is None or not np.isfinite(probabilities).all():
+    if format_name is None or windows is None or not _are_finite(probabilities):
         return None
-    answers = [CachedAnswer(row, batch_size) for row in probabilities.reshape(count, classes)]
-    return CacheValue(CachedRecording(duration_s, rate_hz, channels, format_name.decode("ascii")), windows, answers)
+    if count == 1:
+        answers = [CachedAnswer(probabilities, batch_size)]
+    else:
+        answers = [CachedAnswer(row, batch_size) for row in probabilities.reshape(count, classes)]
+    return CacheValue(CachedRecording(duration_s, rate_hz, channels, format_name), windows, answers)
+
+
+@functools.lru_cache(maxsize=64)
+def _format_of(name: bytes) -> str | None:
+    """None for what is no name of a format."""
+    text = name.rstrip(b"\0").decode("ascii", "replace")
+    return text if text.isascii() and text.isprintable() else None
+
+
+def _are_finite(probabilities: Probabilities) -> bool:
+    if len(probabilities) <= _FEW:
+        return math.isfinite(sum(probabilities.tolist()))  # in double precision no sum of so few overflows
+    return bool(np.isfinite(probabilities).all())
 
 
 def _size_bytes(windows: int, classes: int) -> int:
@@ -168,7 +184,8 @@ def _windows(data: bytes, count: int, channel: int, longest_s: float) -> list[Ca
     """None where they are in no order, or not within `longest_s`."""
     windows = []
     least_index, least_start_s = 0, 0.0
-    for index, start_s, end_s in _WINDOW.iter_unpack(memoryview(data)[_HEAD.size : _HEAD.size + count * _WINDOW.size]):
+    end = _HEAD.size + count * _WINDOW.size
+    for index, start_s, end_s in _WINDOW.iter_unpack(data[_HEAD.size : end]):
         if index < least_index or not least_start_s <= start_s <= end_s <= longest_s:
             return None
         windows.append(CachedWindow(index, start_s, end_s, channel))

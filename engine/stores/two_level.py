@@ -9,10 +9,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from engine.clock import thread_cpu_ns, wall_clock_s
 from engine.core.bypass import Bypass
 from engine.core.repeats import look_of
+from engine.observe.metrics import CACHE_LEVELS
 from engine.shm.cache_record import CacheRecord, RecordKind
 from engine.shm.forked import not_for_children
 from engine.shm.l1 import L1
@@ -31,6 +33,18 @@ Answered = Callable[["CacheValue | None"], object]
 _EXCHANGE_NS = 30_000
 
 _log = logging.getLogger(__name__)
+
+
+class _Names(NamedTuple):
+    """Of a level's counters."""
+
+    hits: str
+    misses: str
+    torn: str
+    hit_age_ms: str
+
+
+_NAMES = {level: _Names(*(f"{level}.{name}" for name in _Names._fields)) for level in CACHE_LEVELS}
 
 
 class TwoLevelCache:
@@ -73,12 +87,12 @@ class TwoLevelCache:
         l2 = self._l2
         if self._l1 is None and l2 is None:
             return None
-        began_ns = thread_cpu_ns()
         bypass = self._bypasses.get(deployment)
         if bypass is None:
             bypass = self._bypasses.setdefault(deployment, Bypass(has_l2=l2 is not None))
         choice = bypass.choose(look_of(file))
         if choice.l1:
+            began_ns = thread_cpu_ns()
             return Lookup(self, file_digest(file), LookupReason(bypass, choice, began_ns))
         self._row.add("l1.bypassed")
         if l2 is not None:
@@ -160,11 +174,12 @@ class TwoLevelCache:
     def _checked(self, level: str, value: bytes, expires_at_ms: int, classes: int) -> CacheValue | None:
         """Counted as a hit, or as a miss for what is strange."""
         found = decoded(value, classes=classes)
+        names = _NAMES[level]
         if found is None:
-            self._row.add_all(((f"{level}.misses", 1), (f"{level}.torn", 1)))
+            self._row.add_all(((names.misses, 1), (names.torn, 1)))
         else:
             age_ms = max(0, self._ttl_ms - (expires_at_ms - _now_ms()))
-            self._row.add_all(((f"{level}.hits", 1), (f"{level}.hit_age_ms", age_ms)))
+            self._row.add_all(((names.hits, 1), (names.hit_age_ms, age_ms)))
         return found
 
     def _keep_in_l1(self, key: bytes, record: CacheRecord) -> bool:
