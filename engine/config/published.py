@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from engine.config.declaration import Rule, setting
 
 
-_NO_REDIS = "nothing is kept in Redis in this version; sizes are shown in the statistics"
+def _connections(text: str, *, at_least: int = 1) -> Rule:
+    return Rule(text=text, unit="connections", at_least=at_least, at_most=10_000)
 
 
-def _connections(text: str, *, at_least: int = 1, no_effect: str = "") -> Rule:
-    return Rule(text=text, unit="connections", at_least=at_least, at_most=10_000, no_effect=no_effect)
-
-
-def _seconds(text: str, *, no_effect: str = "") -> Rule:
-    return Rule(text=text, unit="s", at_least=0.01, at_most=3600, no_effect=no_effect)
+def _seconds(text: str) -> Rule:
+    return Rule(text=text, unit="s", at_least=0.01, at_most=3600)
 
 
 @dataclass(frozen=True, kw_only=True)

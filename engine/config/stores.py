@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from engine.config.declaration import Rule, computed, setting
 
 
-_NOT_YET = "nothing acts on it in this version"
-
-
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> str:
     """What systemd gives (`$STATE_DIRECTORY`, the first of several), else `nightscan` where XDG keeps state."""
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]

@@ -16,6 +16,7 @@ from engine.client.admin import ask
 from engine.config import Settings, effective_settings, load_settings
 from engine.launch import prepare_runtime_dir, prepare_state_dir
 from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
+from engine.stores.preconditions import check_store_addresses
 from frontend.cli.demo import demo
 from frontend.cli.http_client import post_file
 from frontend.cli.journal import journal
@@ -53,6 +54,7 @@ def serve(app: str | None, gunicorn_arguments: tuple[str, ...]) -> None:
 def engine() -> None:
     """Run the supervisor in the foreground, for a service manager."""
     settings = load_settings()
+    check_store_addresses(settings)
     if settings.journal == "on":
         prepare_state_dir(settings)
     path = prepare_runtime_dir(settings.runtime_dir)

@@ -9,6 +9,7 @@ from typing import Protocol
 from engine.client import EngineClient
 from engine.config import Settings
 from engine.observe.metrics import http_counter
+from engine.stores.preconditions import check_redis_address
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
 from frontend.attach import current_stores
@@ -50,6 +51,10 @@ class RouteContext:
     original: Original | None = None
     cors: Cors = field(default_factory=Cors)
     predict_log: PredictLog = field(default_factory=lambda: PredictLog(""))
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: who makes the application is told of an address that is none, not who calls it."""
+        check_redis_address(self.settings)
 
     @property
     def cache(self) -> TwoLevelCache | None:

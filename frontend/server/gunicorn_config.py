@@ -20,6 +20,7 @@ from typing import Any
 from engine.config import load_settings
 from engine.errors import ConfigError, EngineError
 from engine.launch import check_platform, prepare_state_dir, start_keeper, stop_keeper
+from engine.stores.preconditions import check_store_addresses
 from frontend.attach import attach_now, detach
 from frontend.server.banner import banner
 from frontend.server.quick_exit import skip_teardown
@@ -62,6 +63,7 @@ def on_starting(server: Any) -> None:
         if not _sockets_are_given():
             for address in server.cfg.address:
                 _refuse_taken(address)
+        check_store_addresses(_SETTINGS)
         if _SETTINGS.journal == "on":
             prepare_state_dir(_SETTINGS)
         if _SETTINGS.enabled:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Settings
+from engine.config import Settings, load_settings
 from engine.errors import ConfigError
 from engine.launch import prepare_state_dir
+from frontend.app import create_app
 from tests.serving.servers import GUNICORN, SETTING, run_to_its_end, server
 from tests.support.server import ROOT, TOKEN, processes_with
 
@@ -63,6 +64,29 @@ def test_without_a_place_for_the_journal_the_start_is_refused_and_says_how_to_do
         f"nightscan: state_dir=/proc/nightscan (environment {SETTING}STATE_DIR): cannot be written: No such file or "
         "directory; name another folder, or keep no journal: journal=off"
     )
+
+
+@pytest.mark.parametrize("starter", ["gunicorn", "nightscan engine"])
+@pytest.mark.parametrize(
+    ("name", "address", "why"),
+    [
+        ("REDIS_URL", "redis://:hunter2@cache:port/0", "a port is a number"),
+        ("DATABASE_URL", "postgresql://app:hunter2@db:port/app", "a port is a number"),
+        ("DATABASE_URL", "postgresql://app:hunter2@db/app?pool_size=50", "'pool_size' is no parameter"),
+    ],
+)
+def test_an_address_that_nobody_can_use_is_refused_at_the_start_and_not_quoted(
+    starter: str, name: str, address: str, why: str, tmp_path: Path, runtime_dir: Path
+) -> None:
+    command = STARTERS.get(starter) or [sys.executable, "-m", "frontend.cli.main", "engine"]
+    told = refusal(command, {f"{SETTING}{name}": address}, tmp_path, runtime_dir).splitlines()[-1]
+    assert told.startswith(f"nightscan: {name.lower()}") and why in told and "hunter2" not in told
+
+
+def test_an_application_is_not_made_with_an_address_of_redis_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="^redis_url"):
+        create_app(Settings(redis_url="redis://cache:port/0"))
+    create_app(load_settings({"REDIS_URL": "redis://cache:port/0"}))  # somebody else's, perhaps: ignored
 
 
 def test_no_place_is_needed_for_no_journal(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the manuals tell people to type is typed here, at real servers."""
