@@ -9,7 +9,6 @@ import pytest
 import redis
 
 from tests.services.proxy import Proxy
-from tests.services.redis_cluster import PRIMARIES, RedisCluster
 from tests.services.redis_server import RedisServer
 
 
@@ -82,15 +81,3 @@ def test_a_proxy_cuts_refuses_and_comes_back(proxy: Proxy) -> None:
         ask(proxy.port)
     proxy.come_back()
     assert ask(proxy.port) == b"+PONG\r\n"
-
-
-def test_a_replica_takes_the_place_of_a_killed_primary() -> None:
-    with RedisCluster() as cluster:
-        killed = cluster.primary_of(b"key")
-        cluster.fail_over(killed)
-        heir = cluster.primary_of(b"key")
-        assert heir is not killed
-        assert heir.command("SET", "key", "value") == b"OK"
-        killed.start()
-        cluster.wait_whole()
-        assert len(cluster.primaries()) == PRIMARIES

@@ -75,12 +75,6 @@ def _replaced_by_hup(process: ServerProcess) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_server_never_sees_more_connections_than_the_total(tmp_path: Path) -> None:
-    with RedisServer() as server:
-        check_bounds([server], server.url, tmp_path)
-
-
-@pytest.mark.timeout(180)
-def test_no_server_of_a_cluster_sees_more(tmp_path: Path) -> None:
+def test_no_server_of_a_cluster_sees_more_connections_than_the_total(tmp_path: Path) -> None:
     with RedisCluster() as cluster:
         check_bounds(cluster.primaries(), cluster.url, tmp_path)

@@ -64,7 +64,7 @@ def test_another_machine_answers_from_redis_which_hears_of_our_keys_alone(tmp_pa
             wait_for(lambda: stats_of(process)["connection_pools"]["redis"]["idle"] > 0, "a connection")
             first = answer_of(process)
             wait_for(lambda: server.command("DBSIZE") == 1, "it is stored")
-        with workload_server(WORKLOADS["tiny"], tmp_path, settings) as process:
+        with workload_server(WORKLOADS["tiny"], tmp_path, {**settings, "cache_l1_mb": 0}) as process:
             wait_for(lambda: stats_of(process)["connection_pools"]["redis"]["idle"] > 0, "a connection")
             again = answer_of(process)
             found = stats_of(process)
@@ -78,14 +78,3 @@ def test_another_machine_answers_from_redis_which_hears_of_our_keys_alone(tmp_pa
     assert all(b"PX" in words for words in ours if words[0] == b"SET")
     tests_own = {b"CLIENT", b"DBSIZE", b"KEYS", b"PTTL", b"ECHO"}
     assert {words[0] for words in said} - tests_own <= {b"SET", b"MGET"} | HARMLESS
-
-
-def test_without_an_l1_redis_is_the_cache(tmp_path: Path) -> None:
-    with RedisServer() as server:
-        settings = {**SETTINGS, "redis_url": server.url, "cache_l1_mb": 0}
-        with workload_server(WORKLOADS["tiny"], tmp_path, settings) as process:
-            wait_for(lambda: stats_of(process)["connection_pools"]["redis"]["idle"] > 0, "a connection")
-            first = answer_of(process)
-            wait_for(lambda: server.command("DBSIZE") == 1, "it is stored")
-            assert answer_of(process)["top_predictions"] == first["top_predictions"]
-            assert stats_of(process)["cache"]["l2"]["hits"] == 1
