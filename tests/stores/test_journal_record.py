@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from engine.stores.journal_record import (
     scan,
     sealed,
 )
+from tests.support.server import ROOT
 
 ID = "0123456789abcdef" * 2
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -109,6 +112,21 @@ def test_damage_costs_what_is_damaged_and_no_record_behind_it(junk: bytes, start
     kept = [json.loads(record.body)["file"] for record in found]
     assert set(kept) >= {f"{number}.wav" for number in intact} - {"19.wav"}
     assert len(kept) == len(set(kept)) and used <= len(data)
+
+
+def test_the_manual_says_where_each_field_lies() -> None:
+    text = (ROOT / "engine" / "README.md").read_text().split("## The bytes of a spool", 1)[1].split("\n## ", 1)[0]
+    lines = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    places = {name.strip(): (int(offset), size.strip()) for offset, size, name in lines}
+    record = sealed(2.5, bytes.fromhex(ID), b"{}")
+
+    def field(name: str) -> bytes:
+        offset, size = places[name]
+        return record[offset:] if size == "length" else record[offset : offset + int(size)]
+
+    assert field("mark") == MARK and field("body") == b"{}" and field("id").hex() == ID
+    assert struct.unpack("<I", field("length")) == (2,) and struct.unpack("<d", field("time")) == (2.5,)
+    assert struct.unpack("<I", field("crc32")) == (zlib.crc32(record[places["time"][0] :]),)
 
 
 def test_the_beginning_of_a_record_waits_for_its_end() -> None:
