@@ -198,10 +198,22 @@ class StoreUnavailable(BrokenError):
     retryable = True
 
 
+class StoreAway(StoreUnavailable):
+    """A store does not answer, and is not asked just now."""
+
+    code = "STORE_AWAY"
+
+
 class StoreDenied(StoreUnavailable):
     """A store does not let us do what we have to: somebody must grant it."""
 
     code = "STORE_DENIED"
+
+
+class LoginRefused(StoreDenied):
+    """A store does not let us in: user, password or database is wrong."""
+
+    code = "LOGIN_REFUSED"
 
 
 class SchemaTooNew(StoreUnavailable):

@@ -113,6 +113,7 @@ class Refusing(enum.IntEnum):
     FAILING = 1  # for a reason of its own: a full disk, a lock, a standby
     DENIED = 2  # a right is missing
     TOO_NEW = 3  # its tables are those of a newer version
+    LOGIN = 4  # it does not let us in
 
 
 # Of a process as it is now: they count for as long as it lives.
@@ -129,7 +130,7 @@ PROCESS_GAUGES: tuple[str, ...] = (
         )
     ),
     "redis.refusing",  # 1: it answers, but refused what it was asked just now: a right is missing, or memory
-    "database.refusing",  # `Refusing`: it answers, and does not take the journal
+    "database.refusing",  # `Refusing`: it is there, and does not take the journal
     *(f"{level}.bypassing" for level in CACHE_LEVELS),  # 1: this process leaves out most of its look-ups just now
     "l1.without_memory",  # 1: it was wanted, and there is none
     "journal.failing",  # 1: this process cannot write its part of it

@@ -31,6 +31,7 @@ _AWAY = {
 _REFUSING = {
     Refusing.FAILING: "Postgres does not take the journal: see the log of the supervisor",
     Refusing.DENIED: "Postgres denies a right that the journal needs: see nightscan journal migrate --print",
+    Refusing.LOGIN: "Postgres does not let the engine in: user, password or database is wrong",
     Refusing.TOO_NEW: "the journal in Postgres is of a newer version: it is left alone until this engine is as new",
 }
 

@@ -25,7 +25,15 @@ import psycopg_pool
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
 from engine.core.breaker import BreakerState
-from engine.errors import EngineClosed, EngineError, InheritedByFork, PoolExhausted, StoreUnavailable
+from engine.errors import (
+    EngineClosed,
+    EngineError,
+    InheritedByFork,
+    LoginRefused,
+    PoolExhausted,
+    StoreAway,
+    StoreUnavailable,
+)
 from engine.shm.forked import not_for_children
 from engine.stores.pool import PoolStatistics
 from engine.stores.postgres_address import connection_parameters, shown_place
@@ -38,6 +46,8 @@ PROBE_S = 2.0
 RECONNECT_S = 1.0
 _LOOK_S = 0.1  # whoever waits for a connection sees that often that there will be none
 _LEAVE_S = 1.0
+# libpq has no code for what a server says to who is not in yet. Of one that speaks another language it is an outage.
+_LOGIN_TEXTS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 
 class PostgresPool:
@@ -175,7 +185,9 @@ class PostgresPool:
 
     def _check_server(self) -> None:
         if self._server.state is not BreakerState.CLOSED:
-            raise StoreUnavailable(f"Postgres: {self._server.trouble}")
+            trouble = self._server.trouble
+            kind = LoginRefused if any(text in trouble for text in _LOGIN_TEXTS) else StoreAway
+            raise kind(f"Postgres: {trouble}")
 
     def _wait_for_connection(self, timeout_s: float) -> BoundedConnection:
         began_ns = now_ns()

@@ -16,7 +16,7 @@ from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
 from engine.core.health import pause_s
 from engine.core.retention import RetentionPolicy
-from engine.errors import SchemaTooNew, StoreDenied, StoreUnavailable, SupervisorRunning
+from engine.errors import LoginRefused, SchemaTooNew, StoreAway, StoreDenied, StoreUnavailable, SupervisorRunning
 from engine.launch.locks import LockFile
 from engine.observe.metrics import Refusing
 from engine.shm.process_row import ProcessRow
@@ -169,13 +169,13 @@ class StoreThread:
     def _send_once(self) -> None:
         assert self._sender is not None and self._database is not None
         self._has_more_to_send = False
-        self._row.set("database.refusing", Refusing.NO)
-        self._database.check()  # before a batch is read, several times a second, that nobody would take
         try:
+            self._database.check()  # before a batch is read, several times a second, that nobody would take
             self._has_more_to_send = self._sender.send()
         except StoreUnavailable as error:
             self._row.set("database.refusing", _refusing(error))
             raise
+        self._row.set("database.refusing", Refusing.NO)
 
     # --- in either --------------------------------------------------------------------------------------------------
 
@@ -192,6 +192,12 @@ class StoreThread:
 
 
 def _refusing(error: StoreUnavailable) -> Refusing:
-    if isinstance(error, SchemaTooNew):
-        return Refusing.TOO_NEW
-    return Refusing.DENIED if isinstance(error, StoreDenied) else Refusing.FAILING
+    for kind, refusing in (
+        (SchemaTooNew, Refusing.TOO_NEW),
+        (LoginRefused, Refusing.LOGIN),
+        (StoreDenied, Refusing.DENIED),
+        (StoreAway, Refusing.NO),
+    ):
+        if isinstance(error, kind):
+            return refusing
+    return Refusing.FAILING

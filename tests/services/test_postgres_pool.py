@@ -14,7 +14,7 @@ import pytest
 
 from engine.config import Settings
 from engine.core.breaker import BreakerState
-from engine.errors import EngineClosed, InheritedByFork, PoolExhausted, StoreUnavailable
+from engine.errors import EngineClosed, InheritedByFork, LoginRefused, PoolExhausted, StoreUnavailable
 from engine.stores.pool import ConnectionPool
 from engine.stores.postgres_connection import BoundedConnection
 from engine.stores.postgres_pool import PostgresPool
@@ -156,7 +156,7 @@ def test_a_wrong_password_is_told_and_never_shown(server: PostgresServer, caplog
     caplog.set_level(logging.DEBUG)
     with pool_of(server, address=server.url().replace(PASSWORD, wrong)) as pool:
         wait_for(lambda: "password authentication failed" in pool.trouble, "the trouble is told")
-        with pytest.raises(StoreUnavailable) as refused, pool.acquire(1.0):
+        with pytest.raises(LoginRefused) as refused, pool.acquire(1.0):
             ...
         told = [str(refused.value), repr(refused.value), pool.trouble, repr(pool), str(vars(pool._pool)["name"])]
     assert not any(wrong in text for text in [*told, caplog.text])

@@ -127,13 +127,18 @@ def test_each_answer_is_in_postgres_once_whoever_is_killed(tmp_path: Path) -> No
     assert len(clients.answered) == REQUESTS and max(seen) <= MOST
 
 
-def test_a_role_without_rights_and_a_newer_schema_degrade_and_are_told_apart(tmp_path: Path) -> None:
+def test_a_wrong_password_a_missing_right_and_a_newer_schema_degrade_and_are_told_apart(tmp_path: Path) -> None:
     with (
         PostgresServer() as postgres,
         server(settings_of(postgres, tmp_path, database_url=postgres.url(WRITER))) as process,
     ):
         answer = address_of(process).upload(OPTIMIZED, sounds.ONE_SECOND)
         assert answer.status == 200
+        with postgres.connection(SUPERUSER) as owner:
+            owner.execute("ALTER ROLE writer PASSWORD 'another'")
+            owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'writer'")
+            wait_for(reasons_have(process, "does not let the engine in"), "health says why")
+            owner.execute(f"ALTER ROLE writer PASSWORD '{PASSWORD}'".encode())
         wait_for(reasons_have(process, "denies a right"), "health says why")
         postgres.execute("CREATE SCHEMA nightscan_engine; GRANT ALL ON SCHEMA nightscan_engine TO PUBLIC")
         postgres.execute("CREATE TABLE nightscan_engine.schema_versions AS SELECT 99 AS version")
