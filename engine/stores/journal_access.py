@@ -47,6 +47,18 @@ def mover_pid(state_dir: Path) -> int:
     return holder.pid if holder is not None else 0
 
 
+def become_owner(state_dir: Path) -> None:
+    """Has root go on as whoever the folder belongs to: files of root's in it would end the engine's own writing there.
+
+    For a command alone, which does nothing else afterwards.
+    """
+    if os.geteuid() != 0 or not state_dir.exists():
+        return
+    owner = state_dir.stat()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+
+
 @contextmanager
 def archive_of(state_dir: Path) -> Iterator[Archive]:
     """The archive with all that has been recorded by now. Raises StoreUnavailable where there is none, or a broken one.

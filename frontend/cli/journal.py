@@ -15,7 +15,7 @@ from engine.clock import wall_clock_s
 from engine.config import Settings, load_settings
 from engine.errors import ConfigError
 from engine.stores.archive_schema import damaged, database_path
-from engine.stores.journal_access import archive_of, delete_older, mover_pid, waiting_bytes
+from engine.stores.journal_access import archive_of, become_owner, delete_older, mover_pid, waiting_bytes
 from engine.stores.journal_database import RemoteJournal, database_of, migration_script
 from engine.stores.journal_export import FORMATS, exported, time_text
 from engine.stores.journal_record import JournalRow
@@ -127,7 +127,9 @@ def _postgres(settings: Settings) -> Iterator[RemoteJournal]:
 
 
 def _settings() -> Settings:
-    return load_settings()
+    settings = load_settings()
+    become_owner(Path(settings.state_dir))
+    return settings
 
 
 def _line(row: JournalRow) -> str:

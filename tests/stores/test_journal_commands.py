@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +70,20 @@ def test_where_an_engine_moves_it_is_left_to_that(run: Run, state_dir: Path, mon
     lock.release()
     assert "1 rows" in result.output and "moved by: the engine, pid " in result.output
     assert stored_files(state_dir) == ["a.wav"]
+
+
+def test_what_root_asks_leaves_no_file_of_roots(run: Run) -> None:
+    owner = 65_534 if os.geteuid() == 0 else os.geteuid()
+    with tempfile.TemporaryDirectory(prefix="ns-", dir="/tmp") as folder:
+        write(Path(folder), ["a.wav"])
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            os.chown(path, owner, -1)
+        environment = {**os.environ, "NIGHTSCAN_OPTIMIZED_SERVING__STATE_DIR": folder}
+        command = [sys.executable, "-m", "frontend.cli.main", "journal", "tail"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "a.wav" in done.stdout, done.stderr
+        assert {path.stat().st_uid for path in Path(folder).rglob("*")} == {owner}
+        assert stored_files(Path(folder)) == ["a.wav"]
 
 
 def test_tail_prints_the_last_answers(run: Run, state_dir: Path) -> None:
