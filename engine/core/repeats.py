@@ -1,6 +1,6 @@
 """Which files have been here lately, as far as can be told without reading them: for a microsecond each.
 
-A file is told by its length and a few bytes out of its middle. Two recordings of which those are silent look the same:
+A file is told by its length and a few bytes here and there. Two recordings of which those are silent look the same:
 whoever asks here checks how often what looks like a repeat is one.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 
 SLOTS = 1 << 14  # files that are remembered at most; a newer one takes the place of an older
-_PLACES = (3, 5, 6, 7)  # eighths of a file where it is looked at; what stands at its beginning, all files have
+_PLACES = (3, 5, 7)  # eighths of a file where it is looked at, beside its end; its beginning, many have in common
 _LOOKED_AT_BYTES = 48
 _MASK = (1 << 64) - 2
 
@@ -18,7 +18,7 @@ def look_of(file: memoryview) -> int:
     """What a file looks like, as a number of this process; memory of one byte an item."""
     size = len(file)
     pieces = [file[size * place // 8 : size * place // 8 + _LOOKED_AT_BYTES].tobytes() for place in _PLACES]
-    return hash((size, *pieces)) & _MASK
+    return hash((size, file[-_LOOKED_AT_BYTES:].tobytes(), *pieces)) & _MASK
 
 
 class Repeats:

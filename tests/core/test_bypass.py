@@ -228,6 +228,7 @@ def test_a_look_is_the_same_for_the_same_bytes_and_another_for_others() -> None:
     assert looks == [look_of(memoryview(bytearray(file))) for file in files]
     assert len(set(looks)) == len(files)
     assert all(0 <= each < 1 << 64 and not each & 1 for each in looks)
+    assert look_of(memoryview(bytes(1000))) != look_of(memoryview(bytes(999) + b"x"))
 
 
 def test_a_file_is_remembered_until_others_have_taken_its_place() -> None:
