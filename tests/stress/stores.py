@@ -27,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     failed = 0
     servers = (options.only,) if options.only else tuple(FAULTS)
-    with store_rig() as rig, rig.server(stores=servers, workers=2) as process:
+    with store_rig() as rig, rig.server(stores=servers, workers=2, cache_l1_mb=16) as process:
         wait_well(process)
         for server in servers:
             for name in (options.fault,) if options.fault else NAMES:
