@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ from tests.support.wait import wait_for
 OPTIMIZED, LEGACY = ROUTES
 CALLERS = 64
 DEADLINE_S = 2.0
+BROKEN = {"model_factory": "engine.testing.models:broken", "model_pool_size": 1}
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ class Unserved:
 @pytest.fixture(scope="module", params=WAYS)
 def unserved(request: pytest.FixtureRequest) -> Iterator[Unserved]:
     port = free_port()
-    settings = {"model_factory": "engine.testing.models:broken", "original_api_url": f"http://127.0.0.1:{port}"}
-    environment = as_environment({**settings, "model_pool_size": 1})
+    environment = as_environment({**BROKEN, "original_api_url": f"http://127.0.0.1:{port}"})
     with ServerProcess(WAYS[request.param], environment=environment, ready="/health") as process:
         yield Unserved(process, port)
 
@@ -63,6 +64,12 @@ def original(unserved: Unserved) -> Iterator[Original]:
     with original_server(unserved.original_port) as server:
         wait_for(lambda: is_of_the_original(unserved.ask()), "the original answers")
         yield server
+
+
+def established(port: int) -> int:
+    """Connections to a port of this machine that neither side has closed, as the kernel has them."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 def is_of_the_original(answer: Answer) -> bool:
@@ -122,6 +129,26 @@ def test_a_caller_that_hangs_up_frees_what_it_held(unserved: Unserved, original:
         connection.send(request)
         wait_for(lambda: len(original.requests) >= 2, "it is asked")
     wait_for(lambda: original.open_connections == 0, "its connection is given up")
+
+
+def test_all_frontends_together_have_no_more_connections_than_allowed() -> None:
+    with original_server() as original:
+        original.how = How.SLOW
+        settings = {"original_api_url": original.url, "http_max_connections": 3, "workers": 2}
+        environment = as_environment({**BROKEN, **settings})
+        with ServerProcess(WAYS["fast lane"], environment=environment, ready="/health") as process:
+            unserved = Unserved(process, original.port)
+            seen: list[int] = []
+
+            def all_over() -> bool:
+                seen.append(established(original.port))
+                return all(each.done() for each in asked)
+
+            with ThreadPoolExecutor(CALLERS) as callers:
+                asked = [callers.submit(unserved.ask_in_a_hurry) for _ in range(CALLERS)]
+                wait_for(all_over, "all are answered", step_s=0.005)
+            assert {each.result()[0].status for each in asked} == {503}
+            assert 2 <= max(seen) <= 3, "each frontend had a share, and no more was open"
 
 
 ENGINE = {
