@@ -270,6 +270,25 @@ def test_when_the_leader_s_frontend_is_killed_everybody_else_is_answered(tmp_pat
             assert answer_on(other).status == 200
 
 
+def test_views_of_flask_wait_for_each_other_too(tmp_path: Path) -> None:
+    settings = {**MODEL, "enable_async_inference": "false", "worker_threads": 8}
+    with server(settings, **watched(tmp_path, takes_s=WORTH_IT_S)) as process:
+        served = Served(process, address_of(process), tmp_path)
+        content = recording(35, 0.5)
+        with process.connect() as leader, served.holding() as senders, a_leader(served, content, leader):
+            futures = [served.send(senders, content) for _ in range(4)]
+            wait_for(lambda: served.counted("follower") == 4, "the others to wait")
+            short = {"X-Request-Timeout-Ms": "300"}
+            assert served.address.post(OPTIMIZED, content, "audio/wav", **short).pair[0] == 504
+            leader.close()
+            wait_for(lambda: served.counted("takeover") == 1, "another one to lead")
+        answers = [future.result() for future in futures]
+        assert [answer.status for answer in answers] == [200] * 4
+        assert sorted(answer.value["cache_hit"] for answer in answers) == [False, True, True, True]
+        before = served.runs
+        assert same(served.address.upload(OPTIMIZED, content)) == same(answers[0]) and served.runs == before
+
+
 def deploy(served: Served, deployment: str, factory: str) -> None:
     spec = ModelSpec(
         source=ModelSource.FACTORY, location=f"tests.serving.models:{factory}", sample_rate_hz=8000, segment_s=0.5
