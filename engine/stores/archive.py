@@ -10,7 +10,7 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,12 +96,17 @@ class Archive:
         """The highest `seq` that Postgres has, with all below it."""
         return int(self._connection.execute("SELECT value FROM progress WHERE name = 'sent'").fetchone()[0])
 
-    def unsent(self, most: int) -> list[tuple[int, StoredRecord]]:
-        """The next records to send, with their `seq`, in order."""
-        found = self._connection.execute(
-            "SELECT seq, answered_at, id, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?", (self.sent, most)
-        )
-        return [(seq, StoredRecord(*record)) for seq, *record in found]
+    def unsent(self, most: int, most_bytes: int) -> list[tuple[int, StoredRecord]]:
+        """The next records to send, with their `seq`, in order: a first one whatever its size, and as many as fit."""
+        query = "SELECT seq, answered_at, id, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
+        found: list[tuple[int, StoredRecord]] = []
+        with closing(self._connection.execute(query, (self.sent, most))) as cursor:
+            for seq, answered_at, id, body in cursor:
+                most_bytes -= len(body)
+                if most_bytes < 0 and found:
+                    break
+                found.append((seq, StoredRecord(answered_at, id, body)))
+        return found
 
     def mark_sent(self, seq: int, rejected: Iterable[tuple[int, str]] = ()) -> None:
         """Everything up to `seq` is in Postgres, but for the rejected (`seq`, reason), which stay here alone."""

@@ -19,6 +19,7 @@ from engine.stores.journal_record import StoredRecord
 from engine.stores.spool import Counting
 
 BATCH_ROWS = 2_000
+BATCH_BYTES = 4 << 20
 _PRUNE_S = 60.0  # between looks at what Postgres has that is too old
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Sender:
         self._prune_at_ns = 0
 
     def send(self) -> bool:
-        """Sends a batch; True if there may be more."""
+        """Sends a batch; True unless there was none to send."""
         with self._keeper.opened() as archive:
             return self._send(archive)
 
@@ -64,7 +65,7 @@ class Sender:
         self._keeper.close()
 
     def _send(self, archive: Archive) -> bool:
-        records = archive.unsent(BATCH_ROWS)
+        records = archive.unsent(BATCH_ROWS, BATCH_BYTES)
         if not records:
             return False
         reach("send.read")
@@ -78,4 +79,4 @@ class Sender:
         if refused:
             self._counting.add("journal.rejected", len(refused))
             _LOG.error("journal: Postgres refuses %d rows, which stay here: %s", len(refused), [*refused.values()][0])
-        return len(records) == BATCH_ROWS
+        return True

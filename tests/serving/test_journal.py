@@ -88,6 +88,7 @@ def test_an_answer_from_the_cache_is_a_row_too(served: tuple[ServerProcess, Path
     found = [row_with(state_dir, answer.headers["x-request-id"]) for answer in answers]
     assert [row["file"] for row in found] == ["0.wav", "1.wav", "2.wav", "3.wav"]
     assert len({row["segments"] for row in found}) == 1
+    assert (found[0]["cache"], {row["cache"] for row in found[1:]}) == ("", {"l1"})
 
 
 def test_a_refusal_is_no_row(served: tuple[ServerProcess, Path]) -> None:

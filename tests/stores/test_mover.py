@@ -146,6 +146,16 @@ def test_a_long_backlog_is_moved_piece_by_piece(tmp_path: Path) -> None:
     mover.close()
 
 
+def test_what_is_sent_at_once_has_bounds(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    move_all(tmp_path)
+    archive = Archive.open(tmp_path)
+    assert len(archive.unsent(20, 1 << 30)) == 20
+    (size,) = {len(record.body) for _, record in archive.unsent(10, 1 << 30)}
+    assert len(archive.unsent(10, 3 * size)) == 3 and len(archive.unsent(10, 1)) == 1
+    archive.close()
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
