@@ -102,6 +102,14 @@ class L1:
                 return record
         return None
 
+    def claim(self) -> bool:
+        """Whether this process may write. Allocates its arena, which takes a millisecond for 10 MB: not for a loop.
+
+        Without it the first `put` does so; and each, once a second, while there is none to be had.
+        """
+        with self._lock:
+            return self._parts is not None and self._arena_of(self._parts) is not None
+
     def put(self, key: bytes, value: bytes, expires_at_ms: int, kind: int = RecordKind.ANSWER) -> bool:
         """Keeps a value. False if it is too large, or this process can only read; never waits for another process.
 

@@ -77,6 +77,7 @@ class TwoLevelCache:
                 _log.warning("no L1 cache in this process: %s", error)
                 return
             undo.pop_all()
+        l1.claim()  # here, where nothing waits for it yet
         with self._lock:
             before, self._l1 = self._l1, l1
         if before is not None:

@@ -118,6 +118,18 @@ def test_no_more_writers_than_arenas_and_the_next_one_takes_over(rig: CacheRig) 
     assert not ways[0].put(key_of(5), b"value", SOON)
 
 
+def test_an_arena_can_be_claimed_before_there_is_anything_to_keep(rig: CacheRig) -> None:
+    ways = [rig.enter() for _ in range(3)]
+    before = os.fstat(rig.fd).st_blocks
+    assert [way.claim() for way in ways] == [True, True, False]
+    after = os.fstat(rig.fd).st_blocks
+    assert (after - before) * 512 == 2 * CacheGeometry.fitting(MB, 2).arena_bytes
+    assert ways[1].put(key_of(1), b"value", SOON)
+    assert os.fstat(rig.fd).st_blocks == after
+    ways[0].close()
+    assert not ways[0].claim()
+
+
 def test_a_full_cache_forgets_the_oldest(rig: CacheRig) -> None:
     way = rig.enter()
     fits = CacheGeometry.fitting(MB, 2).arena_bytes // 256

@@ -307,8 +307,8 @@ def test_a_frontend_without_memory_for_what_it_keeps_says_so_and_reads_on(
     frontends: Frontends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leading(frontends.another()).keep(*VALUE, cost_ns=MS)
-    poor = frontends.another()
     monkeypatch.setattr(l1, "available_bytes", lambda: 4096)
+    poor = frontends.another()
     other = asked(poor, OTHER_SCOPE)
     assert advance(other) is Standing.TO_COMPUTE
     other.keep(*VALUE, cost_ns=MS)
