@@ -58,7 +58,7 @@ def row_with(state_dir: Path, request_id: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Path]]:
     state_dir = tmp_path_factory.mktemp("state")
-    with server({**MODEL, "workers": 2, "state_dir": state_dir}) as process:
+    with server({**MODEL, "workers": 2, "state_dir": state_dir, "cache_l1_mb": 16}) as process:
         yield process, state_dir
 
 
