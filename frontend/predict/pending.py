@@ -79,10 +79,7 @@ class PendingPrediction(Prediction):
             if is_swapped:
                 self._follow_swap()
             if self.lookup is not None:
-                if is_swapped:
-                    self.lookup.keep_nothing()
-                else:
-                    self.lookup.keep(self.recording, self.windows, answers, cost_ns=self._cost_ns(answers))
+                self._keep(self.lookup, answers, is_swapped)
             return self.answering.answer(self, answers, self.request, self.client)
         except Exception as error:  # whatever went wrong is the request's answer; the log has the traceback
             if self.lookup is not None:
@@ -93,6 +90,13 @@ class PendingPrediction(Prediction):
         self.ticket.cancel()
         if self.lookup is not None:
             self.lookup.let_go()
+
+    def _keep(self, lookup: Lookup, answers: Sequence[Item], is_swapped: bool) -> None:
+        self.client.count("cache_misses", deployment_id=self.parameters.deployment)
+        if is_swapped:
+            lookup.keep_nothing()
+        else:
+            lookup.keep(self.recording, self.windows, answers, cost_ns=self._cost_ns(answers))
 
     def _cost_ns(self, answers: Sequence[Item]) -> int:
         """About what an answer from the cache would have saved."""

@@ -133,6 +133,17 @@ def test_the_same_file_moves_no_counter_of_an_instance(served: Served, route: st
     assert "compute;dur=0.000" in again.headers["server-timing"]
 
 
+def test_hits_and_misses_are_counted_for_the_deployment(served: Served) -> None:
+    def counted() -> tuple[int, ...]:
+        found = served.address.get("/api/optimized/stats").value["performance_metrics"][DEFAULT_DEPLOYMENT_ID]
+        return found["cache_hits"], found["cache_misses"], found["successful_requests"]
+
+    before = counted()
+    for _ in range(3):
+        served.address.upload(OPTIMIZED, recording(9))
+    wait_for(lambda: [b - a for a, b in zip(before, counted())] == [2, 1, 3], "three answers, two of them hits")
+
+
 def test_it_is_answered_by_another_frontend_too(served: Served) -> None:
     content = recording(2)
     with served.connections() as (one, other):
