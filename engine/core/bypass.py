@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engine.core.repeats import Repeats
 
-SAMPLED_EVERY = 32  # of what is not worth it one is asked all the same
+SAMPLED_EVERY = 64  # of what is not worth it one is asked all the same: repeats are noticed without
 DECIDED_EVERY = 8  # requests: an average moves little meanwhile
 CHEAP_SHARE = 0.01  # of the saving
 _FIRST_HIT_RATE = 0.5  # arbitrary: it is asked until this is forgotten
