@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
@@ -118,6 +119,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         try:
             connection = super().connect(conninfo, autocommit=True, prepare_threshold=None, **parameters)
         except psycopg.Error as error:
+            _let_go(error)
             book.failed(error)
             raise
         connection.book = book
@@ -167,3 +169,14 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             raise StoreUnavailable("Postgres does not answer")
         if self.deadline.expired:
             raise StoreUnavailable("Postgres did not answer in time")
+
+
+def _let_go(error: psycopg.Error) -> None:
+    """Closes the socket of an attempt that ended by its time: psycopg keeps it in a circle of frames and errors.
+
+    Until the collector came a server that thaws would take each for somebody who is about to log in, for a minute.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__context__

@@ -8,6 +8,7 @@ directory is a copy of one that was made once for all tests: `initdb` takes a se
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import pwd
@@ -257,10 +258,8 @@ class PostgresServer:
 
 
 def _send(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:  # ended meanwhile
-        return
+    with contextlib.suppress(ProcessLookupError):  # ended meanwhile
+        os.kill(process.pid, number)  # not psutil's, which sends nothing where it doubts that it is the same process
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import threading
@@ -16,11 +17,13 @@ from engine.config import Settings
 from engine.core.breaker import BreakerState
 from engine.errors import EngineClosed, InheritedByFork, LoginRefused, PoolExhausted, StoreUnavailable
 from engine.stores.pool import ConnectionPool
-from engine.stores.postgres_connection import BoundedConnection
+from engine.stores.postgres_address import connection_parameters
+from engine.stores.postgres_connection import BoundedConnection, ConnectionBook
 from engine.stores.postgres_pool import PostgresPool
 from tests.services.postgres_pools import counted_sessions, pool_of, seconds_until
 from tests.services.postgres_server import PASSWORD, SUPERUSER, PostgresServer
 from tests.services.proxy import Proxy
+from tests.support.leaks import open_descriptors
 from tests.support.wait import wait_for
 
 HEALED_S = 5.0
@@ -139,6 +142,24 @@ def test_an_answer_that_drips_ends_at_the_limit_too(server: PostgresServer) -> N
             with pool.acquire(5.0, command_timeout_s=0.6) as connection:
                 proxy.drip(0.05)
                 connection.execute("SELECT repeat('x', 10000)")
+
+
+def test_an_attempt_that_took_too_long_leaves_no_socket_open(server: PostgresServer) -> None:
+    gc.collect()
+    before = sockets()
+    gc.disable()  # what it closes comes too late
+    try:
+        server.freeze()
+        book = ConnectionBook(5, when_failed=lambda error: None)
+        with pytest.raises(psycopg.OperationalError):
+            BoundedConnection.connect(book=book, **connection_parameters(server.url()))
+        assert (sockets(), book.errors, book.count) == (before, 1, 0)
+    finally:
+        gc.enable()
+
+
+def sockets() -> int:
+    return sum(target.startswith("socket:") for target in open_descriptors().values())
 
 
 def test_whoever_waits_for_a_server_that_is_gone_is_let_go_when_that_is_known(server: PostgresServer) -> None:
