@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.clock import wall_clock_s
@@ -46,3 +48,13 @@ def test_a_server_is_connected_when_somebody_has_a_connection_to_it_that_works()
     assert not connected(None, "redis") and not connected(totals(), "redis")
     assert connected(totals(redis__idle=1), "redis") and connected(totals(redis__in_use=1), "redis")
     assert not connected(totals(redis__idle=1, redis__breaker=BreakerState.OPEN), "redis")
+
+
+def test_the_manual_says_what_helps_against_each_reason() -> None:
+    manual = (Path(__file__).resolve().parents[2] / "frontend" / "README.md").read_text()
+    section = manual.split("### What health says", 1)[1].split("\n#", 1)[0]
+    rows = {row.split("|")[1].strip().replace("`", "") for row in section.splitlines() if row.startswith("| ")}
+    told = {text for counted in TROUBLES.values() for text in store_reasons(totals(**counted), EVERYTHING)}
+    assert len(told) == len(TROUBLES)
+    for text in told:
+        assert any(text.startswith(row) for row in rows), text

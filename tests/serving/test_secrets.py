@@ -33,6 +33,16 @@ def told() -> Iterator[ServerProcess]:
         yield process
 
 
+def test_an_original_api_that_is_away_is_told_without_its_secrets() -> None:
+    away = f"http://app:{SECRET}@127.0.0.1:{free_port()}/api?key={SECRET}"
+    with server({"enabled": "false", "original_api_url": away}, ready="/health") as process:
+        answer = address_of(process).upload(ROUTES[1], sounds.ONE_SECOND)
+        assert answer.status == 503 and SECRET not in answer.body.decode()
+        for path in READ:
+            assert SECRET not in address_of(process).get(path).body.decode(), path
+        assert SECRET not in process.log
+
+
 def test_an_instance_is_given_no_secret(told: ServerProcess) -> None:
     (pid,) = processes_of(told, "engine.instance")
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
