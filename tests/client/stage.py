@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Settings, load_settings
+from engine.config.stores import default_state_dir
 from engine.errors import PeerGone
 from engine.messages import Connection, process_start_ticks, sealed_memfd, socket_path
 from engine.shm.bell import Bell
@@ -41,8 +42,8 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def settings_of(**values: Any) -> Settings:
-    """Defaults of a clean environment, changed by `values`."""
-    return load_settings({}).changed(**values) if values else load_settings({})
+    """Defaults of a clean environment, but for the journal of the tests; changed by `values`."""
+    return load_settings({}).changed(**{"state_dir": default_state_dir(), **values})
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -61,7 +62,9 @@ def client(request: pytest.FixtureRequest, served: Served, stand_in: StandInEngi
     if request.param == "stand-in":
         yield stand_in
         return
-    settings = load_settings({}).changed(runtime_dir=str(served.process.runtime_dir))
+    settings = load_settings({"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}).changed(
+        runtime_dir=str(served.process.runtime_dir)
+    )
     attached = EngineClient.attach(runtime_dir=settings.runtime_dir, wait_s=30, settings=settings)
     yield attached
     attached.close()
