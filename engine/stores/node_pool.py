@@ -178,11 +178,11 @@ class NodePool:
         with self._lock:
             self._kept -= 1
             if link is not None:
-                self._put(link)
+                self._put(link, by_keeper=True)
             self._given_back.notify_all()
 
-    def _put(self, link: Link) -> None:
-        """Caller holds the lock."""
+    def _put(self, link: Link, *, by_keeper: bool = False) -> None:
+        """Caller holds the lock. What the keeper itself found late still it looks at again in its own time."""
         if link.broken:
             self._lost += 1
             self.wanted.set()
@@ -190,7 +190,8 @@ class NodePool:
             link.close()
         elif link.owed:
             self._late.append(link)
-            self.wanted.set()
+            if not by_keeper:
+                self.wanted.set()
         else:
             self._idle.append(link)
             if self._open() > self._limit:

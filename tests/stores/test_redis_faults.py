@@ -11,7 +11,9 @@ import pytest
 
 from engine.clock import now_ns
 from engine.stores.l2 import L2
+from engine.stores.node_pool import NodePool
 from engine.stores.redis_pool import RedisPool
+from engine.stores.redis_words import Link
 from tests.services.proxy import Proxy
 from tests.services.redis_server import RedisServer
 from tests.stores.redis_parts import MS, Heard, l2_of, pool_of
@@ -234,3 +236,22 @@ def test_where_look_ups_never_cease_values_are_stored_all_the_same(server: Redis
             wait_for(lambda at=at: l2.store(b"%d" % at, b"value", 60_000), "room")  # type: ignore[misc]
         wait_for(lambda: l2.statistics().stored >= 150, "they are stored")
         enough.set()
+
+
+def test_while_a_server_is_frozen_the_keeper_rests_between_its_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is late is looked for every 50 ms, and not at once again because it was late at the last look."""
+    looks: list[int] = []
+    take_late = NodePool.take_late
+
+    def counted(pool: NodePool) -> list[Link]:
+        looks.append(now_ns())
+        return take_late(pool)
+
+    monkeypatch.setattr(NodePool, "take_late", counted)
+    with RedisServer() as frozen, pool_of(frozen.url) as pool:
+        frozen.freeze()
+        wait_for(lambda: not pool.usable, "it is seen")
+        before, began_ns = len(looks), now_ns()
+        wait_for(lambda: now_ns() - began_ns > 1000 * MS, "a second passes")
+        assert len(looks) - before <= 40
+        frozen.thaw()
