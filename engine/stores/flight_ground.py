@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.clock import wall_clock_s
+from engine.clock import now_ns, wall_clock_s
 from engine.core.aging import LEVELS
 from engine.errors import EngineError, error_of
 from engine.shm.byte_lock import ByteLocks
@@ -22,13 +22,14 @@ LEFT_MS = 2000  # so long lies there what was left: many looks of everybody who 
 
 _BEYOND = 1 << 62  # farther than any segment reaches
 _ROWS = sorted(LEVELS)
+_MOMENT_BYTES = 8
 
 
 class Left(NamedTuple):
     """What a leader has left for those who waited already."""
 
     outcome: CacheRecord | EngineError | None  # None: each has to compute by itself
-    at_ms: int | None  # wall clock; None: for whoever comes, too
+    at_ns: int | None  # monotonic; None: for whoever comes, too
 
 
 class FlightGround:
@@ -80,10 +81,10 @@ class FlightGround:
         if (record := self._l1.get(key)) is not None:
             return Left(record, None)
         if (record := self._l1.get(key, RecordKind.ERROR)) is not None:
-            code, _, text = record.value.decode(errors="replace").partition("\0")
-            return Left(error_of(code, text), record.expires_at_ms - LEFT_MS)
+            code, _, text = record.value[_MOMENT_BYTES:].decode(errors="replace").partition("\0")
+            return Left(error_of(code, text), _moment_of(record))
         if (record := self._l1.get(key, RecordKind.APART)) is not None:
-            return Left(None, record.expires_at_ms - LEFT_MS)
+            return Left(None, _moment_of(record))
         return None
 
     def close(self) -> None:
@@ -91,7 +92,9 @@ class FlightGround:
         self._locks.close()
 
     def _leave(self, key: bytes, value: bytes, kind: RecordKind) -> None:
-        self._l1.put(key, value, wall_clock_ms() + LEFT_MS, kind)
+        # With the moment beside it: two who come within a millisecond, one before and one after, differ.
+        moment = now_ns().to_bytes(_MOMENT_BYTES, "little")
+        self._l1.put(key, moment + value, int(wall_clock_s() * 1000) + LEFT_MS, kind)
 
     def _is_taken_from(self, at: int, key: bytes) -> bool:
         beyond = byte_of(key, _ROWS[-1]) + 1
@@ -103,6 +106,5 @@ def byte_of(key: bytes, level: int) -> int:
     return _BEYOND | int.from_bytes(key[:8], "little") >> 4 << 2 | _ROWS.index(level)
 
 
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(wall_clock_s() * 1000)
+def _moment_of(record: CacheRecord) -> int:
+    return int.from_bytes(record.value[:_MOMENT_BYTES], "little")

@@ -67,7 +67,7 @@ class FollowerOwner(Protocol):
 class Follower:
     """Whoever waits for another's answer. `on_done` is called once, in any thread, unless `cancel` came before."""
 
-    __slots__ = ("key", "level", "deadline_ns", "since_ms", "on_done", "_owner")
+    __slots__ = ("key", "level", "deadline_ns", "since_ns", "on_done", "_owner")
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class Follower:
         key: bytes,
         level: int,
         deadline_ns: int,
-        since_ms: int,
+        since_ns: int,
         on_done: Callable[[Outcome], object],
     ) -> None:
         self._owner = owner
         self.key = key
         self.level = level
         self.deadline_ns = deadline_ns
-        self.since_ms = since_ms  # wall clock: errors that were left before are none of its business
+        self.since_ns = since_ns  # monotonic: errors that were left before are none of its business
         self.on_done = on_done
 
     def cancel(self) -> bool:

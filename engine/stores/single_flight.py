@@ -27,7 +27,7 @@ from engine.errors import DeadlineExceeded, EngineError
 from engine.shm.cache_record import CacheRecord
 from engine.shm.forked import not_for_children
 from engine.shm.l1 import L1
-from engine.stores.flight_ground import FlightGround, Left, wall_clock_ms
+from engine.stores.flight_ground import FlightGround, Left
 from engine.stores.flight_roles import Follower, Leader, Outcome
 from engine.stores.ticker import Ticker
 
@@ -73,7 +73,7 @@ class SingleFlight:
                 self._tidy(key)
                 wakes = False
             else:
-                follower = Follower(self, key, level, deadline_ns, wall_clock_ms(), on_done)
+                follower = Follower(self, key, level, deadline_ns, now_ns(), on_done)
                 flight.followers.append(follower)
                 wakes = self._looks_sooner(deadline_ns if flight.heir() is None else now_ns() + _LOOK_NS)
         if wakes:
@@ -236,9 +236,9 @@ class SingleFlight:
             flight = self._flights.get(key)
             if flight is None:
                 return
-            at_ms = LAST_NS if left.at_ms is None else left.at_ms
-            told = [each for each in flight.followers if each.since_ms <= at_ms]
-            flight.followers = [each for each in flight.followers if each.since_ms > at_ms]
+            at_ns = LAST_NS if left.at_ns is None else left.at_ns
+            told = [each for each in flight.followers if each.since_ns <= at_ns]
+            flight.followers = [each for each in flight.followers if each.since_ns > at_ns]
             self._tidy(key)
         if left.outcome is None:
             self._tell_apart(told)

@@ -184,8 +184,13 @@ def test_it_answers_while_the_engine_is_stopped_and_the_engine_again_by_itself(w
             assert all(engine_answers() for _ in range(10)) and len(original.requests) == asked
             counted = f'nightscan_engine_fallbacks_total{{outcome="answered"}} {float(asked)}'
             wait_for(lambda: counted in address.get("/metrics").body.decode(), "each is counted once")
-            pool = address.get("/api/optimized/stats").value["connection_pools"]["http"]
-            assert (pool["initialized"], pool["in_use"], pool["breaker"]) == (True, 0, "closed") and pool["opened"] >= 1
+
+            def pool_is_told() -> bool:
+                pool = address.get("/api/optimized/stats").value["connection_pools"]["http"]
+                told = pool["initialized"], pool["in_use"], pool["breaker"]
+                return told == (True, 0, "closed") and pool["opened"] >= 1
+
+            wait_for(pool_is_told, "what the pool did is in its figures")
 
 
 def test_without_fallback_it_is_503_while_the_engine_is_stopped() -> None:
