@@ -15,6 +15,7 @@ from typing import NamedTuple
 from engine.core.repeats import Repeats
 
 SAMPLED_EVERY = 64  # of what is not worth it one is asked all the same: repeats are noticed without
+LOOKED_AT_EVERY = 4  # of what is not worth it: a look alone takes a hundredth of the time of a small model
 DECIDED_EVERY = 8  # requests: an average moves little meanwhile
 CHEAP_SHARE = 0.01  # of the saving
 _FIRST_HIT_RATE = 0.5  # arbitrary: it is asked until this is forgotten
@@ -75,11 +76,20 @@ class Bypass:
         self._has_l2 = has_l2
         self._repeats = Repeats()
         self._chosen = 0
+        self._passed_over = 0
 
     @property
     def hit_rate(self) -> float:
         """Of L1, if it were asked, and were told, everything."""
         return self.repeat_share * self.repeat_hit_rate + (1 - self.repeat_share) * self.l1.hit_rate
+
+    def passes_over(self) -> bool:
+        """Whether to do without the cache and without a look at the file. Of those that are passed over nothing is
+        learnt: what comes again and again is seen among the others."""
+        if not self.skips_l1:
+            return False
+        self._passed_over = (self._passed_over + 1) % LOOKED_AT_EVERY
+        return self._passed_over != 0
 
     def choose(self, look: int) -> LookupChoice:
         """What to do for a file that looks like this: see `look_of`."""

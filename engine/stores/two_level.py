@@ -91,10 +91,11 @@ class TwoLevelCache:
         bypass = self._bypasses.get(deployment)
         if bypass is None:
             bypass = self._bypasses.setdefault(deployment, Bypass(has_l2=l2 is not None))
-        choice = bypass.choose(look_of(file))
-        if choice.l1:
-            began_ns = thread_cpu_ns()
-            return Lookup(self, file_digest(file), LookupReason(bypass, choice, began_ns))
+        if not bypass.passes_over():
+            choice = bypass.choose(look_of(file))
+            if choice.l1:
+                began_ns = thread_cpu_ns()
+                return Lookup(self, file_digest(file), LookupReason(bypass, choice, began_ns))
         self._row.add("l1.bypassed")
         if l2 is not None:
             self._row.add("l2.bypassed")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from engine.core.bypass import SAMPLED_EVERY, Bypass
+from engine.core.bypass import LOOKED_AT_EVERY, SAMPLED_EVERY, Bypass
 from engine.core.repeats import SLOTS, Repeats, look_of
 
 US = 1000
@@ -239,3 +239,10 @@ def test_a_file_is_remembered_until_others_have_taken_its_place() -> None:
     assert repeats.see(2) == (True, True)
     assert repeats.see(2 + 2 * SLOTS) == (False, False)
     assert repeats.see(2) == (False, False)
+
+
+def test_while_it_is_not_worth_it_most_files_are_not_even_looked_at() -> None:
+    bypass = Bypass(has_l2=False)
+    assert not any(bypass.passes_over() for _ in range(100))
+    bypass.skips_l1 = True
+    assert sum(bypass.passes_over() for _ in range(400)) == 400 - 400 // LOOKED_AT_EVERY

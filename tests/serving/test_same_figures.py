@@ -22,6 +22,7 @@ from tests.support.wait import wait_for
 UPLOADS = 6
 SECTIONS = ("connection_pools", "cache", "journal")
 COUNTED = ("hits", "misses", "bypassed", "stored", "recorded", "leader")
+LOOKUPS = ("l1.hits", "l1.misses", "l1.bypassed")
 RECORDINGS = Recordings(repeat_every=0)
 
 
@@ -117,9 +118,10 @@ def test_figures_are_the_same_everywhere_and_no_counter_begins_again(process: Se
     found, exported = seen(process)
     counted = {name: value - counters(before)[name] for name, value in counters(found).items()}
     assert counted["journal.recorded"] == counted["journal.stored"] == 2 * UPLOADS
-    assert counted["l1.hits"] == counted["l1.misses"] == counted["l1.stored"] == UPLOADS, counted
+    # The model is so quick that a frontend may find the cache not worth asking.
+    assert sum(counted[name] for name in LOOKUPS) == 2 * UPLOADS and counted["l1.stored"] == counted["l1.misses"]
     l1 = found["cache"]["l1"]
-    assert l1["entries"] == before["cache"]["l1"]["entries"] + UPLOADS
+    assert l1["entries"] == before["cache"]["l1"]["entries"] + counted["l1.stored"]
     assert exported["nightscan_engine_cache_bytes[]"] == l1["bytes"] > 0
     recorded = found["journal"]["recorded"]
     assert exported["nightscan_engine_journal_records_total[('stage', 'recorded')]"] == recorded
@@ -161,5 +163,4 @@ def goes_on_counting(process: ServerProcess, event: Callable[[ServerProcess], No
     upload(process)
     after = counters(seen(process)[0])
     assert after["journal.recorded"] == before["journal.recorded"] + 2 * UPLOADS
-    lookups = ("l1.hits", "l1.misses", "l1.bypassed")
-    assert sum(after[name] - before[name] for name in lookups) == 2 * UPLOADS
+    assert sum(after[name] - before[name] for name in LOOKUPS) == 2 * UPLOADS
