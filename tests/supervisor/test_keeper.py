@@ -18,7 +18,7 @@ from engine.errors import ConfigError
 from engine.launch import masters
 from engine.launch.identity import Identity
 from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder
-from tests.supervisor.engine_process import EngineProcess, ask, ready_pids, wait_serving
+from tests.supervisor.engine_process import EngineProcess, ask, ready_pids, serving, wait_serving
 from tests.supervisor.load import Load
 from tests.support.wait import wait_for
 
@@ -84,6 +84,8 @@ def test_it_stays_while_another_master_lives(runtime_dir: Path) -> None:
         pid = supervisor_pid(runtime_dir)
         os.kill(pid, signal.SIGKILL)
         supervisor_pid(runtime_dir, other_than=pid)
+        # Its instances are with the successor, which is told to end next.
+        wait_for(lambda: any(each["state"] == "ready" for each in serving(client).get("instances", [])), "instances")
         new.kill()
         assert engine.process is not None
         assert engine.process.wait(15) == 0
