@@ -66,7 +66,6 @@ class Supervisor:
         self._stores = StoreThread.of(loop, options.stores, self._machine.row) if options.stores is not None else None
         self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
-        placement = Placement(options, lambda: self._deployments)
         self._context = Context(
             loop=loop,
             options=options,
@@ -81,7 +80,7 @@ class Supervisor:
             forget_factory=self._forget_factory,
             everybody_back=lambda: self._adoption.over,
             news=lambda: self._reception.welcome_who_may(),
-            rebalance=functools.partial(loop.attempt, placement.apply),
+            rebalance=functools.partial(loop.attempt, Placement(options, lambda: self._deployments).apply),
             process_holds=self._process_holds,
             totals=self._totals,
         )

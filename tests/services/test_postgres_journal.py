@@ -32,20 +32,6 @@ from tests.support.wait import wait_for
 EVER = (0.0, 1e12)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer(kept=True) as server:
-        yield server
-
-
-@pytest.fixture
-def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """The same one for all tests, with no tables of ours."""
-    yield postgres
-    postgres.recover()
-    postgres.execute("DROP SCHEMA IF EXISTS nightscan_engine CASCADE")
-
-
 @pytest.fixture
 def pool(server: PostgresServer) -> Iterator[PostgresPool]:
     with pool_of(server, min_connections=1, command_timeout_s=5.0) as pool:

@@ -7,7 +7,6 @@ import gc
 import logging
 import multiprocessing
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -27,19 +26,6 @@ from tests.support.leaks import open_descriptors
 from tests.support.wait import wait_for
 
 HEALED_S = 5.0
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer(kept=True) as server:
-        yield server
-
-
-@pytest.fixture
-def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """The same one for all tests, which may do to it what they like."""
-    yield postgres
-    postgres.recover()
 
 
 def answers(pool: PostgresPool) -> bool:
