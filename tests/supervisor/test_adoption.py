@@ -107,6 +107,8 @@ def test_all_instances_dead_and_frontends_alive_keep_their_version(engine: Engin
     with engine.client() as client:
         wait_serving(client)
         before = ready_pids(client, 2)
+        # A moment after it serves; the successor of one that was killed before that begins a version anew.
+        wait_for(lambda: '"serving": {' in _state(engine) and f'"pid": {os.getpid()}' in _state(engine), "the state")
         engine.kill_supervisor()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
