@@ -23,6 +23,7 @@ from tests.support.wait import wait_for
 OPTIMIZED = "/api/optimized/predict"
 HEALTH, STATS = "/api/optimized/health", "/api/optimized/stats"
 STORES = ("redis", "postgres")
+MS_PER_S = 1000
 _PAUSE_S = 0.004  # of a client between two requests: what is looked at is not how fast they go
 REDIS_AWAY, POSTGRES_AWAY = "Redis does not answer", "Postgres does not answer"
 
@@ -92,36 +93,45 @@ class StoreRig:
     @contextmanager
     def load(self, process: ServerProcess, *, clients: int = 3) -> Iterator[Heard]:
         """Uploads while the block runs; afterwards all that were begun are answered."""
-        heard, enough = Heard(), threading.Event()
-        threads = [
-            threading.Thread(target=self._upload, args=(process, heard, enough), name=f"client-{number}")
-            for number in range(clients)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
+        with load(process, self.recordings, clients=clients) as heard:
             yield heard
-        finally:
-            enough.set()
-            for thread in threads:
-                thread.join()
 
-    def _upload(self, process: ServerProcess, heard: Heard, enough: threading.Event) -> None:
-        connection = process.connect()
-        for recording in self.recordings:
-            if enough.wait(_PAUSE_S):
-                break
-            begin = time.monotonic()
-            try:
-                response = connection.request("POST", OPTIMIZED, recording, {"Content-Type": "audio/wav"})
-            except (OSError, ConnectionEnded) as error:
-                heard.failures.append(repr(error))
-                break
-            heard.answers.append(Answered(begin, time.monotonic() - begin, response.status))
-            if response.closes:
-                connection.close()
-                connection = process.connect()
-        connection.close()
+
+@contextmanager
+def load(process: ServerProcess, recordings: Recordings, *, clients: int = 3) -> Iterator[Heard]:
+    """Uploads of recordings that nobody has heard yet, while the block runs; afterwards all that were begun are
+    answered."""
+    heard, enough = Heard(), threading.Event()
+    threads = [
+        threading.Thread(target=_upload, args=(process, recordings, heard, enough), name=f"client-{number}")
+        for number in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield heard
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def _upload(process: ServerProcess, recordings: Recordings, heard: Heard, enough: threading.Event) -> None:
+    connection = process.connect()
+    for recording in recordings:
+        if enough.wait(_PAUSE_S):
+            break
+        begin = time.monotonic()
+        try:
+            response = connection.request("POST", OPTIMIZED, recording, {"Content-Type": "audio/wav"})
+        except (OSError, ConnectionEnded) as error:
+            heard.failures.append(repr(error))
+            break
+        heard.answers.append(Answered(begin, time.monotonic() - begin, response.status))
+        if response.closes:
+            connection.close()
+            connection = process.connect()
+    connection.close()
 
 
 @contextmanager

@@ -10,12 +10,11 @@ import argparse
 import time
 
 from tests.faults.store_faults import FAULTS, NAMES, REASONS, StoreFault
-from tests.faults.store_rig import StoreRig, store_rig, wait_reason, wait_sent, wait_well
+from tests.faults.store_rig import MS_PER_S, StoreRig, store_rig, wait_reason, wait_sent, wait_well
 from tests.support.server import ServerProcess
 from tests.support.wait import wait_for
 
 QUIET_S = 5.0
-MS_PER_S = 1000
 
 
 def main() -> int:
