@@ -247,6 +247,12 @@ class UnsupportedPlatform(BrokenError):
     code = "UNSUPPORTED_PLATFORM"
 
 
+class TuningDamaged(BrokenError):
+    """What trials of a model had found is on disk no more, or not all of it."""
+
+    code = "TUNING_DAMAGED"
+
+
 class SupervisorRunning(BrokenError):
     """Another supervisor already runs in this runtime directory."""
 

@@ -1,0 +1,117 @@
+"""What a result of trials holds for: change any of it, and the model is tried again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.tuning.terms import TuningTerms
+
+FORMAT = 1  # of results and of what trials do: higher where an old result would mislead
+DISTRIBUTIONS = ("torch", "onnxruntime", "openvino", "onnx", "nightscan-engine")
+
+_HELD_CHARACTERS = 32  # of the hash, 128 bits: names of folders that nobody mixes up by chance
+_INSTRUCTION_SETS = ("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi")  # beginnings of flags that runtimes look at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningKey:
+    """Equal keys: what was found for one is true for the other. `name` is that of the folder."""
+
+    model_version: str  # of the model as it came
+    device: str  # `cpu`, `cuda`
+    processor: str  # what it says of itself, with what it can compute with
+    threads: int
+    max_batch_size: int
+    versions: tuple[tuple[str, str], ...]
+    terms: str  # what of them decides, as JSON
+    calibration: str  # hash over names, sizes and times of the files in calibration_dir; empty without one
+    format: int = FORMAT
+
+    @classmethod
+    def here(
+        cls, terms: TuningTerms, *, model_version: str, device: str, device_name: str, threads: int, max_batch_size: int
+    ) -> TuningKey:
+        """The key on this machine.
+
+        `device`: `cpu` or `cuda:N`; `device_name`: what the device is called, empty for `cpu`. Reads the names, sizes
+        and times of the files in `calibration_dir`; raises nothing for those that cannot be read.
+        """
+        return cls(
+            model_version=model_version,
+            device=device.partition(":")[0],  # devices of one name are alike
+            processor=f"{processor()} {device_name}".strip(),
+            threads=threads,
+            max_batch_size=max_batch_size,
+            versions=installed_versions(),
+            terms=json.dumps(terms.deciding(), sort_keys=True),
+            calibration=_files_hash(Path(terms.calibration_dir)) if terms.calibration_dir else "",
+        )
+
+    @property
+    def name(self) -> str:
+        content = json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+        return hashlib.sha256(content).hexdigest()[:_HELD_CHARACTERS]
+
+
+def processor() -> str:
+    """What the processor calls itself, and the instruction sets that runtimes choose by."""
+    return f"{processor_name()} [{' '.join(sorted(instruction_sets()))}]"
+
+
+def processor_name() -> str:
+    """As /proc/cpuinfo has it; the kind of machine where that says nothing."""
+    return _cpuinfo().get("model name") or os.uname().machine
+
+
+def instruction_sets() -> frozenset[str]:
+    """Such as `avx512_bf16`, as Linux names them."""
+    return frozenset(flag for flag in _cpuinfo().get("flags", "").split() if flag.startswith(_INSTRUCTION_SETS))
+
+
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """Name and version of everything that a form is made and computed with; an empty version: not installed."""
+    return tuple((name, installed_version(name)) for name in DISTRIBUTIONS)
+
+
+def installed_version(distribution: str) -> str:
+    """Empty where it is not installed. Found out without importing it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's lines; the others are taken for equal."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _files_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path, stat in sorted(_files(folder)):
+        digest.update(f"{path}\0{stat}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:_HELD_CHARACTERS]
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file under `folder`: its path there, and its size and time. Links to folders are not followed."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(where, name)
+            try:
+                found = os.stat(path)
+            except OSError:  # gone meanwhile, or a link to nothing: no sound for trials either
+                continue
+            yield os.path.relpath(path, folder), f"{found.st_size} {found.st_mtime_ns}"
