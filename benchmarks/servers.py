@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.counting_site.sitecustomize import FOLDER_VARIABLE, TIMED_VARIABLE
 from benchmarks.processes import end_all
@@ -23,6 +25,8 @@ from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 READY_S = 60.0
+TUNED_S = 300.0
+_AT_WORK = ("looking", "waiting", "running", "swapping")  # of what statistics say of tuning: it is not over
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,11 @@ def _command_of(checkout: Path) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def running(server: Server, workload: Workload) -> Iterator[tuple[str, float]]:
-    """Starts a server; gives its address and the seconds to its first 200; ends it and all it started."""
+def running(server: Server, workload: Workload, *, tuned: bool = True) -> Iterator[tuple[str, float]]:
+    """Starts a server; gives its address and the seconds to its first 200; ends it and all it started.
+
+    `tuned`: not before the server has found the form that it serves from then on; else trials may run meanwhile.
+    """
     port = _free_port()
     scratch = tempfile.mkdtemp(prefix="ns-bench-")
     environment = {**os.environ, **server.environment(workload, port, scratch)}
@@ -127,10 +134,39 @@ def running(server: Server, workload: Workload) -> Iterator[tuple[str, float]]:
         )
     try:
         _wait_for_200(process, port, server.path, workload.bodies[0], log)
-        yield f"http://127.0.0.1:{port}{server.path}", time.monotonic() - start
+        first_200_s = time.monotonic() - start
+        if tuned and server.path.startswith("/api/optimized/"):
+            wait_tuned(port)
+        yield f"http://127.0.0.1:{port}{server.path}", first_200_s
     finally:
         end_all(process)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def wait_tuned(port: int, *, limit_s: float = TUNED_S) -> dict[str, Any]:
+    """Until no deployment of the engine behind `port` is being tuned; what its statistics then say of each.
+
+    Nothing of one that tunes none, or knows of no tuning. Raises SystemExit when it takes longer than `limit_s`.
+    """
+    give_up_at = time.monotonic() + limit_s
+    while True:
+        found = _tuning(port)
+        if not any(each["state"] in _AT_WORK for each in found.values()):
+            return found
+        if time.monotonic() > give_up_at:
+            raise SystemExit(f"not tuned within {limit_s:.0f} s: {found}")
+        time.sleep(0.2)
+
+
+def _tuning(port: int) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_S)
+    try:
+        connection.request("GET", "/api/optimized/stats")
+        answer = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    found: dict[str, Any] = answer.get("tuning", {})
+    return found
 
 
 def _free_port() -> int:

@@ -73,7 +73,8 @@ def environment(runtime_dir: Path) -> Iterator[dict[str, str]]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     kept.pop("NIGHTSCAN_CONFIG", None)
     kept.pop("XDG_RUNTIME_DIR", None)
-    yield {**kept, "TMPDIR": str(runtime_dir), "PYTHONPATH": str(REPOSITORY)}
+    own = {"TMPDIR": str(runtime_dir), "PYTHONPATH": str(REPOSITORY), f"{ENVIRONMENT_PREFIX}TUNING": "off"}
+    yield {**kept, **own}
     wait_until(lambda: not engine_processes(runtime_dir), "no engine is left")
 
 

@@ -45,9 +45,10 @@ class EngineProcess:
         cores: int = 16,
         **settings: object,
     ) -> None:
-        """`program`: supervisor, or keeper for `master` (this process). `settings` over: one worker, two instances.
+        """`program`: supervisor, or keeper for `master` (this process).
 
-        `tracebacks`: whether the log may hold some. `variables`: more of the environment.
+        `settings` over: one worker, two instances, no trials. `tracebacks`: whether the log may hold some.
+        `variables`: more of the environment.
         `cores`: that the supervisor believes it has; test instances use next to nothing of them.
         """
         self.runtime_dir = runtime_dir
@@ -56,7 +57,8 @@ class EngineProcess:
         self._master = master or os.getpid()
         self._tracebacks = tracebacks
         self._log = runtime_dir.with_suffix(".log")
-        values: dict[str, object] = {"workers": 1, "model_pool_size": 2, "instance_threads": 1, **settings}
+        usual = {"workers": 1, "model_pool_size": 2, "instance_threads": 1, "tuning": "off"}
+        values: dict[str, object] = {**usual, **settings}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
             **{f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()},

@@ -47,7 +47,10 @@ def test_an_app_that_cannot_be_imported_is_one_line() -> None:
     assert told.returncode == 1 and "no_such_module" in told.stderr and "Traceback" not in told.stderr
 
 
-def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_starts() -> None:
+def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NIGHTSCAN_OPTIMIZED_SERVING__TUNING")  # what every test has set
     environment, command = serve_command(Settings(), "tests.transport.configured_host:app", ["-w", "1"])
     assert environment == {"NIGHTSCAN_OPTIMIZED_SERVING__MODEL_POOL_SIZE": "2"}
     assert command[-3:] == ["-w", "1", "tests.transport.configured_host:app"] and "gthread" in command
