@@ -178,6 +178,12 @@ class ModelCrashed(BrokenError):
     code = "MODEL_CRASHED"
 
 
+class FormUnavailable(BrokenError):
+    """A model cannot be computed in this form here."""
+
+    code = "FORM_UNAVAILABLE"
+
+
 class OutOfMemory(BrokenError):
     """There is not enough memory for the shared segment."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, EngineError
 
 
 class UndecodableWeights(ConfigError):
@@ -24,7 +24,7 @@ class blaming:
     def __init__(
         self,
         explain: Callable[[str], str],
-        kind: type[ConfigError] = ConfigError,
+        kind: type[EngineError] = ConfigError,
         *,
         passing: type[Exception] = ConfigError,
     ) -> None:

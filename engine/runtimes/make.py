@@ -1,0 +1,46 @@
+"""From a form, a loaded model and a folder of artefacts to a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from engine.errors import FormUnavailable
+from engine.forms import EAGER, ModelForm, RuntimeName
+from engine.models.catalogue import LoadedModel
+from engine.runtimes.contract import Runtime
+from engine.runtimes.onnx_runtime import OnnxRuntime
+from engine.runtimes.openvino_runtime import OpenVinoRuntime
+from engine.runtimes.split import split
+from engine.runtimes.torch_runtime import TorchRuntime
+from engine.tuning.artefacts import artefact_of
+
+
+def make_runtime(
+    form: ModelForm, loaded: LoadedModel, folder: Path | None, *, threads: int, device: str = "cpu"
+) -> Runtime:
+    """What computes `loaded` in `form` on `device`; its files are in `folder`.
+
+    The loaded model stays as it is; it has to be on the device already. Raises FormUnavailable where the form cannot be
+    had: no file or a damaged one, a runtime that is not installed, a device that it does not know.
+    """
+    if form == EAGER:
+        return TorchRuntime.eager(loaded.module)
+    front, network = split(loaded.module, loaded.description.input_shape)
+    if form.runtime is RuntimeName.TORCH:
+        return TorchRuntime.of(form, front, network)
+    if device != "cpu":
+        raise FormUnavailable(f"{form.name} is for processors, not for {device}")
+    if folder is None or not (path := folder / artefact_of(form)).is_file():
+        raise FormUnavailable(f"{form.name} needs {artefact_of(form)}, which is not in {folder}")
+    return _from_file(form, front, path, threads)
+
+
+def _from_file(form: ModelForm, front: nn.Module | None, path: Path, threads: int) -> Runtime:
+    runtime: Callable[..., Runtime] = OnnxRuntime if form.runtime is RuntimeName.ONNXRUNTIME else OpenVinoRuntime
+    try:
+        return runtime(form, front, path, threads=threads)
+    except ImportError as error:
+        raise FormUnavailable(f"{form.runtime.value} is not installed: {error}") from error

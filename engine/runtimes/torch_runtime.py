@@ -1,0 +1,80 @@
+"""A model under torch, on any device: as it came, or its network in half precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import FormUnavailable
+from engine.forms import EAGER, ModelForm, Precision
+
+_HALF = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+
+
+class TorchRuntime:
+    """The eager form is the module itself, called as it is."""
+
+    def __init__(self, form: ModelForm, module: nn.Module, compute: Callable[[Tensor], object]) -> None:
+        self.form = form
+        self.module = module  # what holds the weights that are computed with
+        self._compute = compute
+
+    @classmethod
+    def eager(cls, module: nn.Module) -> TorchRuntime:
+        """The model as it came."""
+        return cls(EAGER, module, module)
+
+    @classmethod
+    def of(cls, form: ModelForm, front: nn.Module | None, network: nn.Module) -> TorchRuntime:
+        """Raises FormUnavailable for a form that torch cannot compute. `network` stays as it is."""
+        if form.variant or form.precision not in _HALF:
+            raise FormUnavailable(f"torch computes no {form.name}")
+        kind = _HALF[form.precision]
+        if front is None:
+            # Whoever has a front of their own has it among the layers: only torch knows what bears half precision.
+            return cls(form, network, _Autocast(network, kind))
+        half = copy.deepcopy(network).to(kind)
+        return cls(form, nn.ModuleList([front, half]), _Halved(front, half, kind))
+
+    def __call__(self, batch: Tensor) -> object:
+        return self._compute(batch)
+
+    def lay_out(self, layout: torch.memory_format) -> bool:
+        """Lays the weights of convolutions out anew, whose values stay; False where there are none."""
+        weights = [parameter for parameter in self.module.parameters() if parameter.dim() == 4]
+        for weight in weights:
+            weight.data = weight.data.to(memory_format=layout)
+        return bool(weights)
+
+    def memory_bytes(self) -> int:
+        return sum(value.nbytes for value in (*self.module.parameters(), *self.module.buffers()))
+
+    def close(self) -> None:
+        """There is nothing but memory."""
+
+
+class _Halved:
+    """Front in fp32, network in half precision."""
+
+    def __init__(self, front: nn.Module, network: nn.Module, kind: torch.dtype) -> None:
+        self._front = front
+        self._network = network
+        self._kind = kind
+
+    def __call__(self, batch: Tensor) -> object:
+        return self._network(self._front(batch).to(self._kind))
+
+
+class _Autocast:
+    """All of a module in what half precision torch holds to be safe."""
+
+    def __init__(self, module: nn.Module, kind: torch.dtype) -> None:
+        self._module = module
+        self._kind = kind
+
+    def __call__(self, batch: Tensor) -> object:
+        with torch.autocast(batch.device.type, self._kind):
+            return self._module(batch)
