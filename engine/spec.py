@@ -22,7 +22,7 @@ class ModelSource(str, Enum):
     """Where an instance gets its model from."""
 
     DEMO = "demo"  # the small model we ship
-    CHECKPOINT = "checkpoint"  # a NightScan state_dict, safetensors, TorchScript or torch.export file at `location`
+    CHECKPOINT = "checkpoint"  # a state_dict, safetensors, TorchScript, torch.export or ONNX file at `location`
     FACTORY = "factory"  # `package.module:function` at `location`, imported in the instance
     PICKLE = "pickle"  # a cloudpickled callable, handed over in a sealed memfd
 
@@ -58,6 +58,7 @@ class ModelSpec:
     peak_normalise: bool | None = None
     activation: Activation | None = None
     resize_antialias: bool | None = None  # of the spectrogram image; for NightScan checkpoints only
+    onnx_output: str | None = None  # name of the output with the classes, of an ONNX file that has several
     import_paths: tuple[str, ...] = ()  # put on sys.path of the instance before a factory is imported
 
     def to_json(self) -> dict[str, Any]:

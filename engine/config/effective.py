@@ -69,6 +69,7 @@ def spec_from_settings(settings: Settings) -> ModelSpec:
         peak_normalise=settings.peak_normalise if _was_set(settings, "peak_normalise") else None,
         resize_antialias=settings.resize_antialias if _was_set(settings, "resize_antialias") else None,
         activation=Activation.named(settings.activation),
+        onnx_output=settings.onnx_output or None,
         import_paths=(os.getcwd(),) if factory else (),
     )
 

@@ -24,6 +24,9 @@ from engine.errors import ConfigError
 CONFIG_VARIABLE = "NIGHTSCAN_CONFIG"
 SECTION = "optimized_serving"
 
+# ONNX Runtime's official builds report what is done with them over HTTPS, unless told not to before they are loaded.
+_QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+
 _Found = dict[str, tuple[Value, str]]  # name -> value, source
 
 
@@ -51,10 +54,13 @@ def load_settings(environ: Mapping[str, str] | None = None, file: str | os.PathL
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for processes that run other people's code: without the variables that set a secret setting."""
+    """An environment for processes that run other people's code: without the variables that set a secret setting.
+
+    Nor does a library in it report to its makers, unless somebody has said that it may.
+    """
     secret = [item for item in declared() if item.rule.secret]
     names = {item.environment_variable for item in secret} | {item.rule.bare_variable for item in secret}
-    return {name: value for name, value in environ.items() if name.upper() not in names}
+    return {**_QUIET, **{name: value for name, value in environ.items() if name.upper() not in names}}
 
 
 def settings_with(settings: Settings, values: Mapping[str, object], source: str) -> Settings:

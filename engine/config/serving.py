@@ -66,7 +66,11 @@ class ModelSettings:
     """What the default deployment serves; the shipped demo model when nothing is named."""
 
     model_path: str = setting(
-        "", Rule(text="Weights to serve (a NightScan checkpoint or an exported model).", bare_variable="MODEL_PATH")
+        "",
+        Rule(
+            text="Weights to serve (a NightScan checkpoint, an exported model, an .onnx file).",
+            bare_variable="MODEL_PATH",
+        ),
     )
     csv_dir: str = setting("", Rule(text="Folder of the train.csv that names the classes.", bare_variable="CSV_DIR"))
     model_factory: str = setting(
@@ -79,6 +83,9 @@ class ModelSettings:
     )
     model_labels: str = setting(
         "", Rule(text="File of class names: a JSON list, one name a line, or a train.csv; before csv_dir.")
+    )
+    onnx_output: str = setting(
+        "", Rule(text="Output with the classes, of an .onnx file that has several; empty: the only one that fits.")
     )
     activation: str = setting(
         "",

@@ -104,7 +104,10 @@ def _make(spec: ModelSpec, factory: Callable[[], object] | None) -> _Made:
 
 
 def _from_file(spec: ModelSpec, path: Path) -> _Made:
-    if kind_of(path) in (FileKind.TORCHSCRIPT, FileKind.EXPORTED):
+    kind = kind_of(path)
+    if kind is FileKind.ONNX:
+        return _from_onnx(spec, path)
+    if kind in (FileKind.TORCHSCRIPT, FileKind.EXPORTED):
         return _from_module(spec, read_program(path), code=path.read_bytes())
     return _from_checkpoint(spec, read_checkpoint(path), where=str(path))
 
@@ -135,8 +138,7 @@ def _from_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, *, where: str) -> 
 
 def _from_module(spec: ModelSpec, module: nn.Module, *, code: bytes) -> _Made:
     """A module may carry what the spec leaves open as attributes of the same names."""
-    if spec.resize_antialias is not None:
-        raise ConfigError("resize_antialias concerns the spectrogram of a NightScan checkpoint; leave it out here")
+    _refuse_antialias(spec)
     with blaming(lambda what: (
         "an attribute of the module is not of its kind (sample_rate_hz and segment_s are numbers, input_shape and"
         f" labels are tuples): {what}"
@@ -153,6 +155,31 @@ def _from_module(spec: ModelSpec, module: nn.Module, *, code: bytes) -> _Made:
             labels=None if labels is None else tuple(map(str, labels)),
             activation=_first(spec.activation, _own_activation(module)), code=code,
         )
+
+
+def _refuse_antialias(spec: ModelSpec) -> None:
+    if spec.resize_antialias is not None:
+        raise ConfigError("resize_antialias concerns the spectrogram of a NightScan checkpoint; leave it out here")
+
+
+def _from_onnx(spec: ModelSpec, path: Path) -> _Made:
+    """What the spec leaves open is what the file's input and its metadata say."""
+    _refuse_antialias(spec)
+    try:
+        from engine.models.onnx_file import OnnxFile  # only who serves such a file pays for ONNX Runtime
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{path} needs {error.name}, which is not installed: pip install {error.name}") from error
+    given = _given_labels(spec)
+    read = OnnxFile(path, spec, named=None if given is None else len(given))
+    return _Made(
+        module=read.model,
+        shape=read.hearing.shape, sample_rate_hz=read.hearing.sample_rate_hz, segment_s=read.hearing.segment_s,
+        peak_normalise=bool(_first(spec.peak_normalise, read.peak_normalise, True)),
+        labels=read.labels,
+        activation=_first(spec.activation, read.activation),
+        preprocessing={"onnx_output": read.model.output},
+        code=read.digest,
+    )
 
 
 def _own_activation(module: nn.Module) -> Activation | None:
@@ -194,11 +221,17 @@ def _count_classes(module: nn.Module, shape: tuple[int, ...]) -> int:
     return checked_logits(output, items=PROBE_ITEMS).shape[1]
 
 
-def _labels(spec: ModelSpec, made: _Made, classes: int) -> tuple[str, ...]:
+def _given_labels(spec: ModelSpec) -> tuple[str, ...] | None:
+    """What the deployment names the classes, if it does; that goes before what the model says."""
     if spec.labels is not None:
-        return check_labels(spec.labels, classes, where="the deployment")
-    if spec.labels_path:
-        return check_labels(read_labels(spec.labels_path), classes, where=spec.labels_path)
+        return spec.labels
+    return read_labels(spec.labels_path) if spec.labels_path else None
+
+
+def _labels(spec: ModelSpec, made: _Made, classes: int) -> tuple[str, ...]:
+    given = _given_labels(spec)
+    if given is not None:
+        return check_labels(given, classes, where="the deployment" if spec.labels is not None else spec.labels_path)
     if made.labels is not None:
         return check_labels(made.labels, classes, where="the model itself")
     if spec.source is ModelSource.CHECKPOINT and isinstance(made.module, SoundClassifier):

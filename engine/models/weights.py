@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from engine.errors import ConfigError
 from engine.models.foreign import UndecodableWeights, blaming
+from engine.models.onnx_bytes import is_onnx
 from engine.models.safetensors_file import read_safetensors
 
 # What training scripts call the state_dict when they save more than that, and what wrappers put before every name.
@@ -33,6 +34,7 @@ class FileKind(Enum):
     SAFETENSORS = "safetensors"
     TORCHSCRIPT = "TorchScript"
     EXPORTED = "torch.export"
+    ONNX = "ONNX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def kind_of(path: Path) -> FileKind:
         raise ConfigError(f"there is no model file at {path}")
     if path.suffix.lower() == ".safetensors":
         return FileKind.SAFETENSORS
+    if path.suffix.lower() == ".onnx" or is_onnx(path):
+        return FileKind.ONNX
     if not zipfile.is_zipfile(path):
         return FileKind.STATE  # the pickles that torch wrote before it packed them into archives
     with zipfile.ZipFile(path) as archive:

@@ -326,7 +326,8 @@ def test_an_answer_does_not_depend_on_its_batch(demo: LoadedModel, night_windows
 
 
 def test_importing_the_catalogue_brings_in_nothing_heavy_but_torch() -> None:
-    heavy = ("scipy", "librosa", "sympy", "torchvision", "torch._dynamo", "torch._inductor", "soundfile", "soxr")
+    heavy = ("scipy", "librosa", "sympy", "torchvision", "torch._dynamo", "torch._inductor", "soundfile", "soxr",
+             "onnxruntime")
     script = f"import sys, engine.models.catalogue; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -50,6 +50,7 @@ def test_an_instance_is_given_no_secret(told: ServerProcess) -> None:
     assert not [variable for variable in variables if SECRET.encode() in variable]
     names = {variable.partition(b"=")[0].decode() for variable in variables}
     assert not names & {"REDIS_URL", "DATABASE_URL", f"{SETTING}REDIS_URL", f"{SETTING}DATABASE_URL"}
+    assert b"ORT_DISABLE_TELEMETRY=1" in variables, "and no library of a model tells its makers"
 
 
 def test_nothing_that_is_answered_or_logged_holds_a_secret(told: ServerProcess) -> None:

@@ -36,3 +36,10 @@ def test_no_import_cycles_not_even_for_types() -> None:
     graph = grimp.build_graph("engine", "frontend", cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the cycle
+
+
+def test_onnx_runtime_is_imported_where_it_is_told_to_be_quiet_first() -> None:
+    packages = ("engine", "frontend", "tests", "benchmarks")
+    graph = grimp.build_graph(*packages, cache_dir=None, include_external_packages=True)
+    importers = graph.find_modules_that_directly_import("onnxruntime")
+    assert importers == {"engine.models.quiet_onnxruntime"}, "take it from engine.models.quiet_onnxruntime"
