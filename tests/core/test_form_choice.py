@@ -12,7 +12,9 @@ NEAR = Agreement(windows=512, top1=0.998, close=0.9995, largest=0.05, alone=0.03
 FAR = Agreement(windows=512, top1=0.5, close=0.5, largest=0.9, alone=0.9, batch_size=8, followed=0.1)
 
 
-def measured(name: str, rate: float, agreement: Agreement | None = EXACT, *, alone: float | None = None) -> MeasuredForm:
+def measured(
+    name: str, rate: float, agreement: Agreement | None = EXACT, *, alone: float | None = None
+) -> MeasuredForm:
     speeds = {1: rate if alone is None else alone, 8: rate}
     return MeasuredForm(ModelForm.named(name), speeds, agreement)
 
