@@ -25,6 +25,10 @@ now_ns = time.monotonic_ns
 thread_cpu_ns = time.thread_time_ns
 
 
+# The same of all threads of the process together.
+process_cpu_ns = time.process_time_ns
+
+
 def wall_clock_s() -> float:
     """Seconds since 1970, for timestamps that people read; never for limits."""
     return time.time()

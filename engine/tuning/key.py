@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -36,17 +37,18 @@ class TuningKey:
 
     @classmethod
     def here(
-        cls, terms: TuningTerms, *, model_version: str, device: str, device_name: str, threads: int, max_batch_size: int
+        cls, terms: TuningTerms, *, model_version: str, device: str, threads: int, max_batch_size: int
     ) -> TuningKey:
         """The key on this machine.
 
-        `device`: `cpu` or `cuda:N`; `device_name`: what the device is called, empty for `cpu`. Reads the names, sizes
-        and times of the files in `calibration_dir`; raises nothing for those that cannot be read.
+        `device`: `cpu` or `cuda:N`. Reads the names, sizes and times of the files in `calibration_dir`, and raises
+        nothing for those that cannot be read.
         """
+        kind = device.partition(":")[0]
         return cls(
             model_version=model_version,
-            device=device.partition(":")[0],  # devices of one name are alike
-            processor=f"{processor()} {device_name}".strip(),
+            device=kind,
+            processor=processor() if kind == "cpu" else f"{processor()} {' '.join(graphics())}",
             threads=threads,
             max_batch_size=max_batch_size,
             versions=installed_versions(),
@@ -75,6 +77,17 @@ def instruction_sets() -> frozenset[str]:
     return frozenset(flag for flag in _cpuinfo().get("flags", "").split() if flag.startswith(_INSTRUCTION_SETS))
 
 
+def graphics() -> list[str]:
+    """What the CUDA devices of this machine are called, and their driver; found out without torch.
+
+    Of devices of several kinds each result holds for the machine as a whole: it is tried again where one is changed.
+    """
+    drivers = Path("/proc/driver/nvidia")
+    lines = [line for each in sorted(drivers.glob("gpus/*/information")) for line in _lines(each)]
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
+    return sorted(models) + _lines(drivers / "version")[:1]
+
+
 def installed_versions() -> tuple[tuple[str, str], ...]:
     """Name and version of everything that a form is made and computed with; an empty version: not installed."""
     return tuple((name, installed_version(name)) for name in DISTRIBUTIONS)
@@ -90,12 +103,17 @@ def installed_version(distribution: str) -> str:
 
 def _cpuinfo() -> dict[str, str]:
     """The first processor's lines; the others are taken for equal."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
+    lines = _lines(Path("/proc/cpuinfo"))
+    pairs = (line.partition(":") for line in itertools.takewhile(str.strip, lines))
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _lines(path: Path) -> list[str]:
+    """None where there is no such file."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _files_hash(folder: Path) -> str:

@@ -37,7 +37,7 @@ class CandidateResult:
 class TuningResult:
     """Of one set of trials."""
 
-    winner: str  # name of the form that is to serve; `eager` where no other may or is faster
+    winner: str  # name of the form that is to serve; empty where the precision asked for cannot be had
     speedup: float  # of the winner over the eager form, each at its best batch size
     candidates: tuple[CandidateResult, ...]
     device: str
@@ -45,6 +45,8 @@ class TuningResult:
     versions: Mapping[str, str]  # of what the forms were made and measured with
     finished_at_s: float  # seconds since 1970
     seconds: float  # that all trials took
+    reason: str = ""  # why the eager form stays, or why there is no winner
+    sounds: str = ""  # what answers were compared on
     artefacts: Mapping[str, str] = field(default_factory=dict)  # file beside the result -> its SHA-256
 
     def candidate(self, form: str) -> CandidateResult | None:
@@ -79,8 +81,8 @@ class TuningResult:
 def _result(value: dict[str, Any]) -> TuningResult:
     candidates = tuple(map(_candidate, value.pop("candidates")))
     made = TuningResult(**value, candidates=candidates)
-    if made.candidate(made.winner) is None or not math.isfinite(made.speedup):
-        raise TuningDamaged(f"the result names {made.winner!r}, which was not tried")
+    if (made.winner and made.candidate(made.winner) is None) or not math.isfinite(made.speedup):
+        raise TuningDamaged(f"the result names {made.winner!r}, {made.speedup} times as fast, which was not tried")
     return made
 
 

@@ -36,9 +36,11 @@ class TuningTerms:
         return Path(self.state_dir) / "tuning"
 
     def deciding(self) -> dict[str, Any]:
-        """What of them decides on a result, so that another value asks for new trials."""
-        names = ("precision", "calibration_dir", "gate_top1", "gate_close", "gate_within", "gate_most")
-        return {name: getattr(self, name) for name in names}
+        """What of them decides on a result, so that another value asks for new trials.
+
+        Limits do: where one has ended a trial, whoever raises it wants another.
+        """
+        return {name: value for name, value in self.to_json().items() if name != "state_dir"}
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

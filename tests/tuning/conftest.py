@@ -18,7 +18,7 @@ def terms(tmp_path: Path) -> TuningTerms:
 
 
 def key_of(terms: TuningTerms, **changed: object) -> TuningKey:
-    fields = {"model_version": "abc", "device": "cpu", "device_name": "", "threads": 1, "max_batch_size": 8, **changed}
+    fields = {"model_version": "abc", "device": "cpu", "threads": 1, "max_batch_size": 8, **changed}
     return TuningKey.here(terms, **fields)  # type: ignore[arg-type]
 
 

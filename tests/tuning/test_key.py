@@ -18,11 +18,11 @@ from tests.tuning.conftest import key_of
 
 def test_the_same_has_the_same_name(terms: TuningTerms) -> None:
     assert key_of(terms).name == key_of(terms).name
-    assert key_of(terms, device="cuda:0", device_name="H").name == key_of(terms, device="cuda:3", device_name="H").name
+    assert key_of(terms, device="cuda:0").name == key_of(terms, device="cuda:3").name
 
 
 @pytest.mark.parametrize("changed", [
-    {"model_version": "abd"}, {"device": "cuda:0"}, {"device_name": "another"}, {"threads": 2}, {"max_batch_size": 4},
+    {"model_version": "abd"}, {"device": "cuda:0"}, {"threads": 2}, {"max_batch_size": 4},
 ])
 def test_anything_else_has_another_name(terms: TuningTerms, changed: dict[str, object]) -> None:
     assert key_of(terms, **changed).name != key_of(terms).name
@@ -30,14 +30,14 @@ def test_anything_else_has_another_name(terms: TuningTerms, changed: dict[str, o
 
 @pytest.mark.parametrize("changed", [
     {"precision": "auto"}, {"gate_top1": 0.9}, {"gate_close": 0.9}, {"gate_within": 0.1}, {"gate_most": 0.2},
+    {"trial_limit_s": 900}, {"trial_memory_mb": 9000},
 ])
 def test_another_setting_has_another_name(terms: TuningTerms, changed: dict[str, object]) -> None:
     assert key_of(dataclasses.replace(terms, **changed)).name != key_of(terms).name  # type: ignore[arg-type]
 
 
-def test_what_trials_may_take_decides_nothing(terms: TuningTerms) -> None:
-    more = dataclasses.replace(terms, trial_limit_s=9, trial_memory_mb=999, state_dir="/elsewhere")
-    assert key_of(more).name == key_of(terms).name
+def test_where_results_lie_decides_nothing(terms: TuningTerms) -> None:
+    assert key_of(dataclasses.replace(terms, state_dir="/elsewhere")).name == key_of(terms).name
 
 
 def test_another_version_or_processor_has_another_name(terms: TuningTerms, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +45,12 @@ def test_another_version_or_processor_has_another_name(terms: TuningTerms, monke
     with monkeypatch.context() as patch:
         patch.setattr(keys, "installed_version", lambda name: "9.9")
         assert key_of(terms).name != before
-    monkeypatch.setattr(keys, "instruction_sets", lambda: frozenset({"avx"}))
-    assert key_of(terms).name != before
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "instruction_sets", lambda: frozenset({"avx"}))
+        assert key_of(terms).name != before
+    on_cuda = key_of(terms, device="cuda:0").name
+    monkeypatch.setattr(keys, "graphics", lambda: ["Another"])
+    assert key_of(terms, device="cuda:0").name != on_cuda and key_of(terms).name == before
 
 
 def test_recordings_that_come_go_or_change_have_another_name(terms: TuningTerms, tmp_path: Path) -> None:
