@@ -87,8 +87,7 @@ class OnnxFile:
         parts = _parts(path)
         before = [_stamp(part) for part in parts]
         self.digest = _digest(parts)
-        with blaming(lambda what: f"ONNX Runtime does not take {path}: {told(what)}", UndecodableWeights):
-            session = OnnxSession(path, threads=torch.get_num_threads())
+        session = _open(path)
         if [_stamp(part) for part in parts] != before:
             raise UndecodableWeights(f"{path} was written to while it was read: deploy it again once it is whole")
         notes = OnnxNotes(session.notes, where=str(path))
@@ -111,6 +110,11 @@ def _hearing(taken: OnnxValue, spec: ModelSpec, notes: OnnxNotes, *, where: str)
         return waveform_hearing(taken, frames, rate_hz, segment_s, where=where)
     shape = image_shape(taken, wanted, where=where)
     return Hearing(shape, rate_hz or DEFAULT_SAMPLE_RATE_HZ, segment_s or DEFAULT_SEGMENT_S)
+
+
+def _open(path: Path) -> OnnxSession:
+    with blaming(lambda what: f"ONNX Runtime does not take {path}: {told(what)}", UndecodableWeights):
+        return OnnxSession(path, threads=torch.get_num_threads())
 
 
 def _parts(path: Path) -> list[Path]:

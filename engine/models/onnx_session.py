@@ -1,13 +1,12 @@
 """An ONNX file under ONNX Runtime.
 
-Imported by a plain local import where there is an ONNX file to serve: nobody else pays for it. No library of custom
-operators is ever loaded, so that no code that lies beside a file runs.
+No library of custom operators is ever loaded, so that no code that lies beside a file runs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import numpy.typing as npt
 from engine.models.onnx_shape import OnnxValue
 from engine.models.quiet_onnxruntime import onnxruntime
 
-_ERRORS_ONLY = 3
+_ERRORS_ONLY = 3  # severity of what it logs; below it are remarks on graphs that nobody here has drawn
+_FAILED = onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 # "[ONNXRuntimeError] : 1 : FAIL : Load model from PATH failed:FILE:LINE SIGNATURE what is wrong"
 _WRAPPING = re.compile(
@@ -29,26 +29,36 @@ class OnnxSession:
 
     def __init__(self, path: Path, *, threads: int) -> None:
         """Raises whatever ONNX Runtime raises."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        # Threads that wait for work by spinning would take the cores of the instances beside this one.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(path), _options(onnxruntime.SessionOptions(), threads), providers=["CPUExecutionProvider"]
+        )
         self.inputs = tuple(map(_value, self._session.get_inputs()))
         self.outputs = tuple(map(_value, self._session.get_outputs()))
         self.notes: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, output: str, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The output of this name. Raises whatever ONNX Runtime raises."""
-        found: Sequence[npt.NDArray[Any]] = self._session.run([output], {self.inputs[0].name: batch})
-        return found[0]
+        """The output of this name for `batch` in the first input. Raises RuntimeError, and others of ONNX Runtime's."""
+        try:
+            found: npt.NDArray[Any] = self._session.run([output], {self.inputs[0].name: batch})[0]
+        except _FAILED as error:  # as torch would say it: too little memory is known by kind and words
+            raise RuntimeError(told(str(error))) from error
+        return found
 
 
 def told(text: str) -> str:
     """What ONNX Runtime says in an error, in one line and without where in its source it says so."""
     return " ".join(_WRAPPING.sub("", text).split())
+
+
+def _options(options: Any, threads: int) -> Any:
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that wait for the next operator by spinning would take a frontend's time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Memory of intermediate results is kept by the process's own allocator (`engine.instance.allocator`), once.
+    options.enable_cpu_mem_arena = False
+    return options
 
 
 def _value(declared: Any) -> OnnxValue:
