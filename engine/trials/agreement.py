@@ -73,6 +73,8 @@ def compare(
     the form raises.
     """
     usable = np.flatnonzero(np.isfinite(reference).all(axis=1))
+    if not len(usable):
+        return _nothing(0, "the eager form itself gives nothing finite")
     comparison = Comparison(reference, usable, policy)
     for chosen in arranged(len(usable), max_batch):
         comparison.add(usable[chosen], form(windows.batch(usable[chosen])))
@@ -82,7 +84,7 @@ def compare(
 
 
 class Comparison:
-    """Adds up what batches of one form's answers show."""
+    """Adds up what batches of one form's answers show: at least one, until some are unusable."""
 
     def __init__(self, reference: Floats, usable: Indices, policy: GatePolicy) -> None:
         self.unusable = ""
@@ -130,8 +132,8 @@ class Comparison:
 
     def agreement(self) -> Agreement:
         """The figures over all that was added."""
-        if self.unusable or not self._compared:
-            return Agreement(self._windows, 0.0, 0.0, 1.0, 1.0, 0, 0.0, self.unusable or "there are none")
+        if self.unusable:
+            return _nothing(self._windows, self.unusable)
         constant = self._probabilities * _ROUNDING**2
         return Agreement(
             windows=self._windows,
@@ -142,6 +144,10 @@ class Comparison:
             batch_size=self._batch_size,
             followed=1.0 - self._off / max(self._varied, constant),
         )
+
+
+def _nothing(windows: int, why: str) -> Agreement:
+    return Agreement(windows, 0.0, 0.0, 1.0, 1.0, 0, 0.0, why)
 
 
 def _sums_to_one(probabilities: Floats) -> bool:

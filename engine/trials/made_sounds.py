@@ -17,22 +17,23 @@ from engine.models.synthesise import synthesise
 from engine.trials.base_sounds import Floats
 
 FIRST_SEED = 2_000_000  # behind those that the demo model was trained on and judged by
+_PIECES = 4  # of a sound for shorter windows; arbitrary: more of one sound show little more
 
 
 def made_sounds(each: int, *, first_seed: int, rate_hz: int, frames: int) -> Iterator[Floats]:
-    """`each` sounds of every label, float32 `[frames]`, peak at most 1."""
+    """Pieces float32 `[frames]`, peak at most 1, of `each` sounds of every label."""
     for seed in range(first_seed, first_seed + each):
         for label in PUBLISHED_LABELS:
             sound = synthesise(label, seed)
             if rate_hz != SAMPLE_RATE_HZ and seed % 2:
-                sound = soxr.resample(sound, SAMPLE_RATE_HZ, rate_hz)
-            yield _loudest(sound, frames)
+                sound = np.clip(soxr.resample(sound, SAMPLE_RATE_HZ, rate_hz), -1.0, 1.0)  # filters overshoot
+            yield from _loudest(sound, frames)
 
 
 def _loudest(sound: Floats, frames: int) -> Floats:
-    """The stretch of `frames` with the most energy; a shorter sound again and again."""
+    """The pieces with the most energy, `[at most _PIECES, frames]`; a sound that is too short again and again."""
     if len(sound) <= frames:
-        return np.resize(sound, frames)
-    energy = np.concatenate(([0.0], np.cumsum(np.square(sound, dtype=np.float64))))
-    start = int(np.argmax(energy[frames:] - energy[:-frames]))
-    return sound[start:start + frames]
+        return np.resize(sound, (1, frames))
+    pieces = sound[:len(sound) // frames * frames].reshape(-1, frames)
+    order = np.argsort(-np.square(pieces).sum(axis=1))
+    return pieces[order[:_PIECES]]

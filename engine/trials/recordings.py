@@ -108,10 +108,12 @@ def _read(path: str, each: int, rate_hz: int, frames: int) -> list[Floats]:
 def _stretch(file: soundfile.SoundFile, start: int, frames: int) -> Floats:
     file.seek(start)
     samples = file.read(frames, dtype="float32", always_2d=True)
+    if not len(samples):
+        return np.empty(0, np.float32)
     if not np.isfinite(samples).all():
         raise OSError("samples that are not finite numbers")
     powers = samples.var(axis=0)
     mean: Floats = samples.mean(axis=1, dtype=np.float32)
-    if len(samples) and mean.var() < _CANCELLED * powers.max():
+    if mean.var() < _CANCELLED * powers.max():
         return np.ascontiguousarray(samples[:, int(powers.argmax())])
     return mean

@@ -50,7 +50,7 @@ class SoundWindows:
         sound = self._another(rng)
         if rng.random() < 0.5:
             sound = sound + np.float32(_factor(rng.uniform(*_MIXED_DB))) * self._another(rng)
-            sound /= max(1.0, float(np.abs(sound).max()))
+        sound = sound / max(1.0, float(np.abs(sound).max()))
         if rng.random() < 0.5:
             sound = sound * np.float32(_factor(rng.uniform(_QUIETEST_DB, 0.0)))
         return sound
