@@ -29,7 +29,7 @@ class Logits:
         return len(self._values)
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
-        return self._values[np.asarray(indices)]
+        return np.asarray(self._values[np.asarray(indices)])
 
 
 def softmax(logits: Floats) -> Floats:
@@ -147,7 +147,11 @@ def test_of_classes_that_can_be_heard_together_faint_ones_have_no_order() -> Non
     """Where nothing is heard, which of many small probabilities is the highest means nothing."""
     quiet = drawn(scale=0.1, offset=-6.0)
     noise = np.random.default_rng(1)
-    figures = agreement(lambda logits: sigmoid(logits + noise.normal(0, 0.2, logits.shape)), quiet, sigmoid)
+
+    def unsteady(logits: Floats) -> Floats:
+        return sigmoid(logits + noise.normal(0, 0.2, logits.shape).astype(np.float32))
+
+    figures = agreement(unsteady, quiet, sigmoid)
     assert figures.top1 == 1.0 and figures.close == 1.0
 
 
