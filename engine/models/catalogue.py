@@ -24,7 +24,7 @@ from engine.models.labels import PUBLISHED_LABELS, check_labels, read_labels
 from engine.models.outputs import check_activation, checked_logits
 from engine.models.pipeline import SoundClassifier
 from engine.models.resnet18 import ResNet18
-from engine.models.spectrogram import MelSettings
+from engine.models.mel import MelSettings
 from engine.models.weights import Checkpoint, FileKind, kind_of, read_checkpoint, read_program
 from engine.spec import Activation, ModelDescription, ModelSource, ModelSpec
 

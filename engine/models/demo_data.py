@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.models.spectrogram import MelSettings, SpectrogramFront
+from engine.models.mel import MelSettings
+from engine.models.spectrogram import SpectrogramFront
 from engine.models.synthesise import synthesise
 
 HELD_OUT_SEED = 1_000_000  # held-out sounds have this seed and those above, training sounds those below

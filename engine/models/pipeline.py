@@ -8,7 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from engine.models.resnet18 import ResNet18
-from engine.models.spectrogram import MelSettings, SpectrogramFront
+from engine.models.mel import MelSettings
+from engine.models.spectrogram import SpectrogramFront
 
 
 class SoundClassifier(nn.Module):

@@ -21,7 +21,7 @@ from engine.models.catalogue import DEMO_PATH
 from engine.models.demo_data import HELD_OUT_SEED, Images, images
 from engine.models.labels import PUBLISHED_LABELS
 from engine.models.resnet18 import ResNet18
-from engine.models.spectrogram import MelSettings
+from engine.models.mel import MelSettings
 
 _WIDTH = 16
 _SOUNDS_EACH = 500

@@ -9,7 +9,7 @@ from engine.models.catalogue import DEMO_PATH, LoadedModel
 from engine.models.demo_data import HELD_OUT_SEED, images, waveforms
 from engine.models.labels import PUBLISHED_LABELS
 from engine.models.resnet18 import ResNet18
-from engine.models.spectrogram import MelSettings
+from engine.models.mel import MelSettings
 from engine.models.train_demo import BATCH, confusion, load, train
 from tests.models.torchvision_keys import RESNET18_SHAPES
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.errors import ConfigError
-from engine.models.spectrogram import EFFICIENTNET_MEL, MelSettings, SpectrogramFront, mel_filterbank
+from engine.models.mel import EFFICIENTNET_MEL, MelSettings, mel_filterbank
+from engine.models.spectrogram import SpectrogramFront
 
 PUBLISHED = MelSettings()
 

@@ -14,7 +14,7 @@ from torch import nn
 from engine.models.catalogue import LoadedModel, load_model
 from engine.models.pipeline import SoundClassifier
 from engine.models.resnet18 import ResNet18
-from engine.models.spectrogram import MelSettings
+from engine.models.mel import MelSettings
 from engine.spec import ModelSource, ModelSpec
 
 FRAMES = 4_000
