@@ -42,7 +42,13 @@ class PoolSettings:
         3, Rule(text="Model instances of a deployment; on cpu never more than the cores.", at_least=1, at_most=256)
     )
     model_warmup_requests: int = setting(
-        5, Rule(text="Runs of every batch size before an instance serves.", unit="runs", at_least=0, at_most=1000)
+        5,
+        Rule(
+            text="Runs of every batch size: one before an instance serves, the others while nobody waits.",
+            unit="runs",
+            at_least=0,
+            at_most=1000,
+        ),
     )
     batch_timeout_ms: float = setting(
         100.0,

@@ -23,6 +23,7 @@ from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
+from engine.instance.leisure import Leisure
 from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
 from engine.instance.runner import ModelRunner
@@ -80,7 +81,8 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         with reported(control, "warmup"):
             if mapped.segment.keeps_pages:
                 runner.use_mapping(mapped.segment.array)
-            warmed = warm_up(runner, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
+            warmed = warm_up(runner)
+        leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
         control.send({
             "type": "ready",
@@ -91,7 +93,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         if runner.device.type == "cpu":
             give_way()
         try:
-            mapped.run_loop(control, runner, warmed, aging_ms=float(fields.get("aging_ms", 1000.0)))
+            mapped.run_loop(control, runner, warmed, leisure, aging_ms=float(fields.get("aging_ms", 1000.0)))
         except Poisoned as error:
             leave_poisoned(control, error)
         with contextlib.suppress(PeerGone, NotReady):

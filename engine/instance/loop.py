@@ -13,17 +13,18 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.clock import NS_PER_MS, now_ns
+from engine.clock import NS_PER_S, now_ns
 from engine.control.link import ControlLink
-from engine.core.batching import BatchPolicy, worth_taking
 from engine.errors import PeerGone
+from engine.instance.intake import Intake
+from engine.instance.leisure import Leisure
 from engine.instance.processor import BatchProcessor
-from engine.shm.batch import Batch
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
-from engine.shm.ready import ReadySlots
 from engine.shm.taker import Taker
 
+QUIET_S = 0.5  # without work, until an instance runs its model for itself: after a pause like that nobody is in a hurry
+MEETS_EVERY = 16  # batches of an instance that always has work, until it meets another size
 BELT_S = 1.0  # the longest sleep: a doorbell lost to a bug costs a second, not a hang
 
 
@@ -38,19 +39,23 @@ class InstanceLoop:
         board: InstanceBoard,
         doorbell: Bell,
         control: ControlLink,
+        leisure: Leisure,
         aging_ms: float,
         warnings: Sequence[str],
         wanted: Callable[[], bool],
     ) -> None:
         """`warnings`: what warming up found that an operator should know."""
-        self._taker = taker
         self._processor = processor
         self._in_flight = processor.in_flight
         self._board = board
         self._doorbell = doorbell
         self._doorbell_fd = doorbell.fileno()
         self._control = control
-        self._policy = BatchPolicy(processor.ceiling.limit, int(aging_ms * NS_PER_MS))
+        self._size = processor.size
+        self._leisure = None if leisure.is_over else leisure
+        self._intake = Intake(taker, self._size, board, aging_ms=aging_ms)
+        self._batches = 0
+        self._worked_ns = now_ns()
         self._wanted = wanted
         self._leaving = False
         self._warnings = list(warnings)
@@ -72,6 +77,7 @@ class InstanceLoop:
             while self._processor.in_flight:
                 self._finish()
         finally:
+            self._board.work()  # whoever leaves shares nothing
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._poller.close()
             os.close(self._wake_fd)
@@ -82,29 +88,15 @@ class InstanceLoop:
 
     def _step(self) -> None:
         """One batch begun or finished, if there is any; else one sleep."""
-        batch = self._take()
+        batch = self._intake.take(busy=bool(self._in_flight))
         if batch is not None:
             self._processor.begin(batch)
         elif not self._in_flight:
-            self._sleep()
+            self._rest()
             return
         if batch is None or len(self._in_flight) == self._processor.most_in_flight:
             self._finish()
             self._handle_events(timeout_s=0)
-
-    def _take(self) -> Batch | None:
-        """A batch, if it is worth taking one now. The look before costs no lease, and is enough to go to sleep on."""
-        most = self._processor.ceiling.look(now_ns())
-        if most != self._policy.max_batch:
-            self._policy = self._policy._replace(max_batch=most)
-            self._report()
-        if not worth_taking(self._taker.look(), self._policy, busy=bool(self._in_flight)):
-            return None
-        batch = self._taker.take(self._choose)
-        return batch if batch.slots else None
-
-    def _choose(self, ready: ReadySlots) -> list[int]:
-        return ready.choose(self._policy, now_ns())
 
     def _finish(self) -> None:
         counts = self._processor.finish()
@@ -117,12 +109,33 @@ class InstanceLoop:
                 ("progress", 1),
             )
         )
+        self._batches += 1
+        if self._leisure is not None:
+            self._worked_ns = now_ns()
+            self._leisure.met(counts.computed)
+            if self._leisure.is_meeting and not self._in_flight and self._batches % MEETS_EVERY == 0:
+                self._leisure.run()
 
-    def _sleep(self) -> None:
+    def _rest(self) -> None:
+        """There is nothing to take."""
+        if self._leisure is None:
+            self._sleep(BELT_S)
+        elif now_ns() - self._worked_ns < QUIET_S * NS_PER_S:
+            self._sleep(QUIET_S)
+        else:
+            self._board.work()
+            self._leisure.run()
+            self._board.add_all((("progress", 1),))
+            if self._leisure.is_over:
+                self._leisure = None
+            self._handle_events(timeout_s=0)
+
+    def _sleep(self, longest_s: float) -> None:
         """Until the doorbell rings (drained before the next look) or anything else happens."""
         rung = False
+        self._board.rest()
         while not (rung or self._leaving):
-            ready = self._handle_events(timeout_s=BELT_S)
+            ready = self._handle_events(timeout_s=longest_s)
             rung = not ready or (self._doorbell_fd in ready and self._doorbell.drain())
         self._board.add_all((("progress", 1),))
 
@@ -135,7 +148,7 @@ class InstanceLoop:
             self._read_control()
         elif self._control_fd < 0:
             self._look_for_supervisor()
-        if self._policy.max_batch != self._told:
+        if self._size.ceiling.limit != self._told:
             self._report()
         return ready
 
@@ -162,7 +175,7 @@ class InstanceLoop:
 
     def _report(self) -> None:
         """Tells whichever supervisor there is what it does not know yet."""
-        most = self._policy.max_batch
+        most = self._size.ceiling.limit
         if self._control.is_open:
             with contextlib.suppress(PeerGone):  # the next poll finds that out, and the next supervisor is told
                 self._control.send({"type": "report", "max_batch": most, "warnings": self._warnings})

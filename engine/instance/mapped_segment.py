@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.clock import NS_PER_S, now_ns
 from engine.control.link import ControlLink, Hold
 from engine.instance.control import Message
+from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
 from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
@@ -55,7 +56,9 @@ class MappedSegment:
             lease.close()
             segment.close()
 
-    def run_loop(self, control: ControlLink, runner: ModelRunner, warmed: WarmUp, *, aging_ms: float) -> None:
+    def run_loop(
+        self, control: ControlLink, runner: ModelRunner, warmed: WarmUp, leisure: Leisure, *, aging_ms: float
+    ) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
         taker = Taker(self.segment, self.name, self.lease, self.doorbell, self.reply_bells)
@@ -65,6 +68,7 @@ class MappedSegment:
             board=InstanceBoard(self.segment, self.name),
             doorbell=self.doorbell,
             control=control,
+            leisure=leisure,
             aging_ms=aging_ms,
             warnings=warmed.warnings,
             wanted=_Wanted(self.segment).check,

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.clock import now_ns
-from engine.core.ceiling import BatchCeiling
+from engine.core.batch_size import BatchSize
 from engine.instance.device import DeviceBatch
 from engine.instance.faults import Failure, Fault, Poisoned, result_of
 from engine.instance.runner import ModelRunner
@@ -78,9 +78,7 @@ class BatchProcessor:
         self._probe = warmed.probe
         self.in_flight: deque[BegunBatch] = deque()  # begun and not finished, the oldest first; changed here alone
         self.most_in_flight = 1 + runner.place.ahead
-        self.ceiling = BatchCeiling(runner.max_batch)
-        if warmed.too_large:
-            self.ceiling.sink(warmed.too_large, now_ns())
+        self.size: BatchSize = warmed.size
 
     def begin(self, batch: Batch) -> None:
         """Stages a batch that was just taken; not while `most_in_flight` are."""
@@ -95,17 +93,20 @@ class BatchProcessor:
         Raises Poisoned with slots left unanswered; the process must end, and nothing be stored any more.
         """
         begun = self.in_flight[0]
-        failed = 0
+        failed, in_one_piece = 0, False
         found = result_of(begun.collect)
         if begun.batch.slots:
             if isinstance(found, Failure) or not _is_finite(found):
                 failed = self._answer(begun.batch, self._relieved(begun.batch, found))
             else:
                 self._taker.reply([BatchReply(begun.batch, Outcome.OK, found, "", len(begun.batch.slots))])
+                in_one_piece = True
         counts = BatchCounts(len(begun.batch.slots), failed, now_ns() - begun.launched_ns)
         self.in_flight.popleft()
         if self.in_flight:
             self._launch(self.in_flight[0])
+        if in_one_piece:
+            self.size.add(counts.computed, counts.busy_ns)
         return counts
 
     def _launch(self, begun: BegunBatch) -> None:
@@ -173,7 +174,7 @@ class BatchProcessor:
             if len(batch) == 1:  # there is no smaller batch; what has just been released may be all that was missing
                 found = self._run(batch)
             else:
-                self.ceiling.sink(len(batch), now_ns())
+                self.size.sink(len(batch), now_ns())
         if isinstance(found, Failure) and found.fault is Fault.DEVICE:
             raise Poisoned(f"the device cannot be used any more: {found.text}")
         return found

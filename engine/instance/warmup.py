@@ -2,19 +2,20 @@
 
 A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within `TOLERANCE` with
 one item through the model as it was given; anything else is a failed start, never a logged warning. The one thing that
-is tried and may fail is another layout of the weights.
+is tried and may fail is another layout of the weights. Each bucket runs once: a start is waited for. What else there is
+to run of a model is run when nobody waits (`leisure.py`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.clock import NS_PER_MS, NS_PER_S, now_ns
+from engine.clock import NS_PER_MS, now_ns
+from engine.core.batch_size import BatchSize
 from engine.core.batching import buckets
 from engine.errors import BrokenError, ConfigError
 from engine.instance.faults import Failure, Fault, failure_of, result_of
@@ -23,8 +24,6 @@ from engine.models.foreign import blaming
 from engine.shm.batch import Payloads
 
 TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
-BUCKET_LIMIT_S = 1.0  # no bucket is repeated past this, so that a slow model still starts
-MEETING_LIMIT_S = 2.0  # nor is another size met
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,95 +49,72 @@ class Probe:
 class WarmUp:
     """What warming up found."""
 
-    bucket_ms: dict[int, float]  # milliseconds of the fastest pass by batch size, of those that fit into memory
+    bucket_ms: dict[int, float]  # milliseconds of the first pass by batch size, of those that fit into memory
     probe: Probe
+    size: BatchSize  # what was learnt of batch sizes
     too_large: int = 0  # smallest batch size that did not fit; 0: all do
     warnings: tuple[str, ...] = ()  # what works and is probably not meant
 
 
-def warm_up(runner: ModelRunner, *, repeats: int, all_met: Callable[[], object] | None = None) -> WarmUp:
-    """Runs every bucket. Raises BrokenError or ConfigError when a check fails or the model raises anything.
+def warm_up(runner: ModelRunner, size: BatchSize | None = None) -> WarmUp:
+    """Runs every bucket once. Raises BrokenError or ConfigError when a check fails or the model raises anything.
 
-    `all_met` is called in between: when every size has been met once, also those that are no buckets, and before a
-    bucket is measured. Without it they are not met.
+    `size`: what is known of batch sizes already; nothing larger is tried than what fits.
     """
+    size = size or BatchSize(runner.max_batch)
     sound = _made_up_sound(runner.description.input_shape)
-    probe = Probe(_batch_of(sound, 1), _checked(runner, _batch_of(sound, 1)))
+    probe = Probe(_batch_of(sound, 1), checked(runner, _batch_of(sound, 1)))
     doubt = runner.doubt([_batch_of(sound, 1, factor) for factor in (1.0, 4.0, 0.05)])  # loud and quiet
     if runner.try_channels_last():
         try:
-            return _warm_all(runner, probe, repeats, doubt, all_met)
+            return _warm_buckets(runner, probe, size, doubt)
         except (ConfigError, BrokenError) as error:
             _LOG.info("the model keeps its channels first: %s", error)
             runner.channels_first()
-    return _warm_all(runner, probe, repeats, doubt, all_met)
+    return _warm_buckets(runner, probe, size, doubt)
 
 
-def _warm_all(
-    runner: ModelRunner, probe: Probe, repeats: int, doubt: str, all_met: Callable[[], object] | None
-) -> WarmUp:
-    if all_met is not None:
-        _meet_sizes(runner, probe)
-        all_met()
-    return _warm_buckets(runner, probe, repeats, doubt)
-
-
-def _meet_sizes(runner: ModelRunner, probe: Probe) -> None:
-    """What libraries remember of a batch size they remember now, and not in the middle of somebody's request."""
-    give_up_ns = now_ns() + int(MEETING_LIMIT_S * NS_PER_S)
-    warmed_later = buckets(runner.max_batch)[:-1]
-    for size in range(runner.max_batch, 0, -1):
-        if size not in warmed_later and now_ns() < give_up_ns:
-            _warm_or_too_large(runner, probe, size, repeats=1)
-
-
-def _warm_buckets(runner: ModelRunner, probe: Probe, repeats: int, doubt: str) -> WarmUp:
+def _warm_buckets(runner: ModelRunner, probe: Probe, size: BatchSize, doubt: str) -> WarmUp:
     measured_ms: dict[int, float] = {}
     too_large = 0
     # The largest first: smaller ones find room in what it leaves. The other way round memory grew by a sixth.
-    for size in reversed(buckets(runner.max_batch)):
-        took_ms = _warm_or_too_large(runner, probe, size, repeats)
-        if took_ms is None:
-            too_large = size
-            runner.release_memory()
+    for items in reversed(buckets(size.ceiling.limit)):
+        took_ns = run_probe(runner, probe, items)
+        if took_ns is None:
+            too_large = items
+            size.sink(items, now_ns())
         else:
-            measured_ms[size] = took_ms
+            measured_ms[items] = took_ns / NS_PER_MS
+            size.curve.meet(items)
     warnings = [doubt] if doubt else []
     if too_large:
         warnings.append(f"batches of {too_large} do not fit into the memory of {runner.device}: smaller ones are made")
-    return WarmUp(dict(sorted(measured_ms.items())), probe, too_large, tuple(warnings))
+    return WarmUp(dict(sorted(measured_ms.items())), probe, size, too_large, tuple(warnings))
 
 
-def _warm_or_too_large(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> float | None:
-    """As `_warm_bucket`; None for more than one item that do not fit into memory."""
+def run_probe(runner: ModelRunner, probe: Probe, items: int) -> int | None:
+    """One batch of so many probes, checked: its nanoseconds; None if more than one do not fit into memory.
+
+    Raises BrokenError or ConfigError where the model answers otherwise than it did alone, or fails.
+    """
+    start_ns = now_ns()
     try:
-        return _warm_bucket(runner, probe, size, repeats)
+        probabilities = checked(runner, probe.item.part([0] * items))
     except ConfigError as error:
-        if size == 1 or failure_of(error).fault is not Fault.MEMORY:
+        if items == 1 or failure_of(error).fault is not Fault.MEMORY:
             raise
-    return None
-
-
-def _warm_bucket(runner: ModelRunner, probe: Probe, size: int, repeats: int) -> float:
-    batch = probe.item.part([0] * size)
-    give_up_ns = now_ns() + int(BUCKET_LIMIT_S * NS_PER_S)
-    fastest_ns = None
-    for _ in range(max(1, repeats)):
-        start_ns = now_ns()
-        probabilities = _checked(runner, batch)
-        took_ns = now_ns() - start_ns
-        fastest_ns = took_ns if fastest_ns is None else min(fastest_ns, took_ns)
-        if now_ns() > give_up_ns:
-            break
+        runner.release_memory()
+        return None
+    took_ns = now_ns() - start_ns
     if not _same(probabilities, probe.answer):
         difference = float(np.abs(probabilities - probe.answer).max())
-        raise BrokenError(_changing(runner, probe, size, difference))
-    return (fastest_ns or 0) / NS_PER_MS
+        raise BrokenError(_changing(runner, probe, items, difference))
+    return took_ns
 
 
 def _changing(runner: ModelRunner, probe: Probe, size: int, difference: float) -> str:
     """What to say of a model whose answer in a batch of `size` is another than alone."""
-    again = [_checked(runner, probe.item) for _ in range(4)]
+    again = [checked(runner, probe.item) for _ in range(4)]
     if not all(_same(found, again[0]) for found in again):
         return (
             f"the model answers the same item differently each time: by {difference:.2g} > {TOLERANCE}; it draws random"
@@ -155,7 +131,8 @@ def _same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> bo
     return bool((np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted))).all())
 
 
-def _checked(runner: ModelRunner, batch: Payloads) -> npt.NDArray[np.float32]:
+def checked(runner: ModelRunner, batch: Payloads) -> npt.NDArray[np.float32]:
+    """Raises ConfigError for what the model raises, BrokenError for an answer that is not finite."""
     items = len(batch.samples)
     with blaming(lambda what: f"the model failed on a batch of {items} at warm-up: {what}"):
         probabilities = runner.run(batch)

@@ -11,12 +11,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S
 from engine.core.carrying import Part
 from engine.errors import InternalError
 from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
-from engine.shm.layout import Header, InstanceWord, LaneWord
+from engine.shm.layout import ON_CPU, Header, InstanceWord, LaneWord
 from engine.shm.segment import Segment
 from engine.shm.words import READY, WORD_BYTES
 
@@ -108,6 +109,26 @@ class InstanceBoard:
         if found is None:
             raise InternalError(f"no instance of this segment is called {name}")
         self._words = found
+        self._place = found[InstanceWord.DEVICE] or ON_CPU  # where it computes, as its row says
+        start, count = segment.geometry.instance_row_at(0), segment.geometry.instance_rows
+        area = segment.array[start : start + WORD_BYTES * InstanceWord.WORDS * count]
+        self._idle: NDArray[np.uint64] = area.view(np.uint64)[InstanceWord.IDLE :: InstanceWord.WORDS]  # of everybody
+
+    def rest(self) -> None:
+        """It has nothing to do."""
+        self._words[InstanceWord.IDLE] = self._place
+
+    def work(self) -> None:
+        """It is about to take something. Caller holds the lease, so that the next one who does sees it."""
+        self._words[InstanceWord.IDLE] = 0
+
+    def idle_beside(self) -> int:
+        """How many others have nothing to do and would not be in this one's way: of a GPU itself that is one.
+
+        A hint: one that has just died, or that is stopped, counts as well.
+        """
+        idle = self._idle[self._idle.nonzero()[0]].tolist()
+        return idle.count(ON_CPU) if self._place == ON_CPU else len({*idle} - {self._place})
 
     def add(self, name: str, n: int = 1) -> None:
         """Adds to a counter of INSTANCE_COUNTERS; KeyError for any other name."""

@@ -44,7 +44,11 @@ class InstanceWord:
 
     NAME, PID, START_TICKS, GO, SEAT, DEVICE = range(6)
     COUNTERS = 6
+    IDLE = 15
     WORDS = 16
+
+
+ON_CPU = 1  # in InstanceWord.DEVICE; cuda:N is N + 2
 
 
 class LaneWord:
@@ -56,7 +60,7 @@ class LaneWord:
 
 
 # The names of the fields are part of the version: a process with other counters must not attach.
-LAYOUT_VERSION = 3 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
+LAYOUT_VERSION = 4 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
 
 
 def _aligned(size_bytes: int) -> int:
@@ -82,7 +86,7 @@ class Geometry:
     def __post_init__(self) -> None:
         if min(self.lanes, self.slots, self.payload_bytes, self.reply_bytes, self.instance_rows) < 1:
             raise InternalError(f"every size of a segment must be at least 1: {self}")
-        if len(INSTANCE_COUNTERS) > InstanceWord.WORDS - InstanceWord.COUNTERS:
+        if len(INSTANCE_COUNTERS) > InstanceWord.IDLE - InstanceWord.COUNTERS:
             raise InternalError(f"{len(INSTANCE_COUNTERS)} instance counters do not fit into their row")
         if len(LANE_COUNTERS) + len(INSTANCE_COUNTERS) > Header.ORDERED - Header.CARRIED:
             raise InternalError("the carried counters do not fit into the header")

@@ -35,6 +35,7 @@ class SlotColumns:
         self.states = self.column("word").view(np.uint8)[::WORD_BYTES]
         self.levels, self.arrivals = self.column("level"), self.column("arrival")
         self.kinds, self.isolates = self.column("kind"), self.column("isolate")
+        self.deadlines = self.column("deadline")
 
     def column(self, field: str) -> Words:
         """The table of one of SLOT_FIELDS, read-only."""
@@ -75,6 +76,11 @@ class ReadySlots:
             slots, urgency = slots[fitting], urgency[fitting]
         chosen: list[int] = slots[_least(urgency, policy.max_batch)].tolist()
         return chosen
+
+    def deadlines_ns(self, slots: list[int]) -> list[int]:
+        """By when those are to be answered."""
+        found: list[int] = self._columns.deadlines[slots].tolist()
+        return found
 
     def _urgency(self, policy: BatchPolicy, now_ns: int) -> Words:
         """A number for each slot, of its own memory: the smaller, the more urgent."""

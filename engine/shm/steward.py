@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.crash_points import reach
 from engine.errors import InternalError, OutOfMemory
 from engine.observe.metrics import INSTANCE_COUNTERS
-from engine.shm.layout import ORDERED_WORDS, Header, InstanceWord, LaneWord
+from engine.shm.layout import ON_CPU, ORDERED_WORDS, Header, InstanceWord, LaneWord
 from engine.shm.lease import Lease
 from engine.shm.records import LaneStatistics
 from engine.shm.segment import Segment
@@ -132,6 +132,7 @@ class Steward:
         reach("fold.totals")
         row = self._row_of(name)
         if row is not None:
+            row[InstanceWord.IDLE] = 0  # the dead share nothing
             row[InstanceWord.NAME] = 0
         header[Header.FOLDS] += 1
         header[Header.FOLDING] = 0
@@ -254,7 +255,7 @@ class Steward:
 def _device_number(device: str) -> int:
     """One word for a device: 0 not said, 1 cpu, N + 2 for cuda:N."""
     if device in ("", "cpu"):
-        return int(device == "cpu")
+        return ON_CPU if device else 0
     return int(device.removeprefix("cuda:")) + 2
 
 

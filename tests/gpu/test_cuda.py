@@ -36,7 +36,7 @@ def test_same_answers_from_slots_as_on_the_cpu(bench: Bench, runner: ModelRunner
         batch = bench.take_all()
         spec = ModelSpec(source=ModelSource.FACTORY, location="engine.testing.models:loudness")
         wanted = ModelRunner(load(spec.to_json(), []), device="cpu", max_batch=MAX_BATCH).run(batch.payloads())
-        worker = BatchProcessor(bench.taker, runner, warm_up(runner, repeats=1))
+        worker = BatchProcessor(bench.taker, runner, warm_up(runner))
         worker.begin(batch)
         worker.finish()
         for row, reply in zip(wanted, bench.replies()):
@@ -55,14 +55,14 @@ def test_the_mapping_is_page_locked(bench: Bench, runner: ModelRunner) -> None:
 
 
 def test_warm_up_passes_on_the_device(runner: ModelRunner) -> None:
-    assert list(warm_up(runner, repeats=2).bucket_ms) == [1, 2, 4]
+    assert list(warm_up(runner).bucket_ms) == [1, 2, 4]
 
 
 def test_a_batch_is_staged_while_another_computes(bench: Bench, runner: ModelRunner) -> None:
     """Two in flight, each with its own answers; the second counts as started only once the first is replied to."""
     runner.use_mapping(bench.segment.array)
     try:
-        worker = BatchProcessor(bench.taker, runner, warm_up(runner, repeats=1))
+        worker = BatchProcessor(bench.taker, runner, warm_up(runner))
         rounds = np.random.default_rng(1).uniform(-0.5, 0.5, (6, 2, FRAMES)).astype(np.float32)
         spec = ModelSpec(source=ModelSource.FACTORY, location="engine.testing.models:loudness")
         oracle = ModelRunner(load(spec.to_json(), []), device="cpu", max_batch=MAX_BATCH)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.control.link import ControlLink
+from engine.instance import loop as loop_module
+from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
 from engine.instance.processor import BatchProcessor
 from engine.instance.warmup import warm_up
@@ -25,19 +27,22 @@ from tests.instance.test_processor import sound
 class Stage:
     """A loop that is ready to run in this thread, its device, and what another thread does meanwhile."""
 
-    def __init__(self, bench: Bench, runtime_dir: Path) -> None:
+    def __init__(self, bench: Bench, runtime_dir: Path, *, repeats: int = 1) -> None:
         self.device = LateDevice((FRAMES,), MAX_BATCH)
         runner = make_runner("loudness", self.device)
-        warmed = warm_up(runner, repeats=1)
+        warmed = warm_up(runner)
         self.device.log.clear()
         self.device.batches = 0
         self.bench = bench
+        self.all_met: list[str] = []
+        leisure = Leisure(runner, warmed, repeats=repeats, all_met=lambda: self.all_met.append("met"))
         self._loop = InstanceLoop(
             taker=bench.taker,
             processor=BatchProcessor(bench.taker, runner, warmed),
             board=InstanceBoard(bench.segment, bench.taker.name),
             doorbell=bench.doorbell,
             control=ControlLink(runtime_dir, role="instance"),
+            leisure=leisure,
             aging_ms=1000.0,
             warnings=[],
             wanted=lambda: True,
@@ -139,3 +144,54 @@ def test_one_that_is_told_to_leave_finishes_what_it_has_begun(stage: Stage) -> N
     answered = len(stage.bench.replies())
     assert answered == stage.counted("requests") and stage.bench.owner.statistics().leased == 0
     assert stage.bench.owner.statistics().ready == 2 * MAX_BATCH - answered
+
+
+# --- while nobody waits ---------------------------------------------------------------------------------------------
+
+
+def staged(stage: Stage) -> int:
+    """Batches so far, of requests or not."""
+    return stage.device.batches
+
+
+@pytest.fixture
+def unhurried(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A loop that has much to run for itself, and begins with that at once."""
+    monkeypatch.setattr(loop_module, "QUIET_S", 0.0)
+    made = Stage(bench, tmp_path, repeats=1000)
+    yield made
+    made.close()
+
+
+def test_an_idle_instance_meets_every_size_and_repeats_the_buckets(unhurried: Stage) -> None:
+    unhurried.run(lambda: wait_until(lambda: staged(unhurried) > 20, "it runs its model"))
+    assert unhurried.all_met == ["met"] and unhurried.counted("requests") == 0
+
+
+def test_a_request_is_answered_between_two_runs_at_leisure(unhurried: Stage) -> None:
+    def ask() -> None:
+        wait_until(lambda: staged(unhurried) > 2, "it runs its model")
+        unhurried.bench.submit(sound(0))
+        wait_until(lambda: unhurried.counted("requests") == 1, "it is computed")
+
+    unhurried.run(ask)
+    assert [reply.outcome for reply in unhurried.bench.replies()] == [Outcome.OK]
+    assert staged(unhurried) < 3 * 1000, "it did not run all of it first"
+
+
+def test_one_that_always_has_work_meets_a_size_now_and_then(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "QUIET_S", 3600.0)
+    monkeypatch.setattr(loop_module, "MEETS_EVERY", 2)
+    stage = Stage(bench, tmp_path)
+
+    def ask(times: int) -> None:
+        for seed in range(times):
+            stage.bench.submit(sound(seed))
+            wait_until(lambda: stage.counted("requests") == seed + 1, "it is computed")  # noqa: B023
+            stage.bench.replies()
+
+    stage.run(lambda: ask(4))
+    assert stage.all_met == ["met"] and staged(stage) == 4 + 1  # of sizes from 1 to 4 three was not met
+    stage.close()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from engine.clock import now_ns
-from engine.core.ceiling import FIRST_PAUSE_NS
 from engine.instance.faults import Poisoned
 from engine.instance.processor import BatchCounts, BatchProcessor
 from engine.instance.runner import ModelRunner
@@ -27,7 +26,7 @@ def sound(seed: int, *, first: float | None = None) -> np.ndarray:
 def processor(bench: Bench, factory: str) -> tuple[BatchProcessor, ModelRunner]:
     """One that is warm."""
     runner = make_runner(factory)
-    return BatchProcessor(bench.taker, runner, warm_up(runner, repeats=1)), runner
+    return BatchProcessor(bench.taker, runner, warm_up(runner)), runner
 
 
 def process(worker: BatchProcessor, batch: Batch) -> BatchCounts:
@@ -167,8 +166,7 @@ def test_a_batch_that_does_not_fit_is_split_and_later_ones_are_smaller(bench: Be
     replies = bench.replies()
     assert counts.failed == 0 and [reply.outcome for reply in replies] == [Outcome.OK] * 4
     assert {reply.batch_size for reply in replies} == {ROOM_FOR}
-    assert worker.ceiling.look(now_ns()) == worker.ceiling.limit == ROOM_FOR
-    assert worker.ceiling.look(now_ns() + FIRST_PAUSE_NS) == 2 * ROOM_FOR
+    assert worker.size.look(now_ns()) == worker.size.ceiling.limit == ROOM_FOR
 
 
 def test_an_instance_without_room_for_one_item_leaves(bench: Bench) -> None:

@@ -38,7 +38,7 @@ def late(bench: Bench, factory: str = "loudness") -> tuple[BatchProcessor, LateD
     """A processor that is warm, on such a device; what it has done to warm up is off the log."""
     device = LateDevice((FRAMES,), MAX_BATCH)
     runner = make_runner(factory, device)
-    worker = BatchProcessor(bench.taker, runner, warm_up(runner, repeats=1))
+    worker = BatchProcessor(bench.taker, runner, warm_up(runner))
     device.log.clear()
     device.batches = 0
     return worker, device

@@ -48,46 +48,32 @@ def runner(module: torch.nn.Module, activation: Activation | None = None) -> Mod
 
 
 def test_every_bucket_is_measured() -> None:
-    measured_ms = warm_up(make_runner("loudness"), repeats=2).bucket_ms
+    measured_ms = warm_up(make_runner("loudness")).bucket_ms
     assert list(measured_ms) == [1, 2, 4] and all(ms > 0 for ms in measured_ms.values())
-
-
-def test_every_size_is_met_before_a_bucket_is_measured() -> None:
-    seen: list[int] = []
-
-    class Counts(torch.nn.Module):
-        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            seen.append(len(waveform))
-            return waveform[:, :3]
-
-    met: list[list[int]] = []
-    warm_up(runner(Counts()), repeats=1, all_met=lambda: met.append(list(seen)))
-    assert len(met) == 1 and met[0][-2:] == [4, 3]
-    assert seen[len(met[0]) :] == [4, 2, 1]
 
 
 def test_convolutions_run_with_their_channels_last() -> None:
     module = Convolves(by_view=False)
-    assert list(warm_up(runner(module), repeats=1).bucket_ms) == [1, 2, 4]
+    assert list(warm_up(runner(module)).bucket_ms) == [1, 2, 4]
     assert module.seen[-4:] == [True, False, False, False]  # the reference, then every bucket
 
 
 def test_a_model_that_needs_its_channels_first_keeps_them() -> None:
     module = Convolves(by_view=True)
     given = [parameter.clone() for parameter in module.parameters()]
-    assert list(warm_up(runner(module), repeats=1).bucket_ms) == [1, 2, 4]
+    assert list(warm_up(runner(module)).bucket_ms) == [1, 2, 4]
     assert module.seen[-3:] == [True, True, True]
     assert all(now.equal(then) and now.is_contiguous() for now, then in zip(module.parameters(), given))
 
 
 def test_an_answer_that_depends_on_the_batch_is_a_failed_start() -> None:
     with pytest.raises(BrokenError, match="answers differently in a batch of 4"):
-        warm_up(runner(DependsOnItsNeighbours()), repeats=1)
+        warm_up(runner(DependsOnItsNeighbours()))
 
 
 def test_an_answer_that_is_not_finite_is_a_failed_start() -> None:
     with pytest.raises(BrokenError, match="not finite"):
-        warm_up(runner(NeverANumber()), repeats=1)
+        warm_up(runner(NeverANumber()))
 
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
@@ -154,26 +140,26 @@ class Likely(torch.nn.Module):
 ])
 def test_a_model_that_cannot_be_served_is_refused_in_words(module: torch.nn.Module, words: str) -> None:
     with pytest.raises((ConfigError, BrokenError), match=words):
-        warm_up(runner(module), repeats=1)
+        warm_up(runner(module))
 
 
 def test_a_batch_too_large_for_the_memory_costs_its_size_and_not_the_start() -> None:
-    warmed = warm_up(runner(Roomy()), repeats=1)
+    warmed = warm_up(runner(Roomy()))
     assert list(warmed.bucket_ms) == [1, 2] and warmed.too_large == 4
     assert warmed.warnings == ("batches of 4 do not fit into the memory of cpu: smaller ones are made",)
 
 
 def test_probabilities_under_a_softmax_that_nobody_chose_are_warned_of() -> None:
-    (warning,) = warm_up(runner(Likely()), repeats=1).warnings
+    (warning,) = warm_up(runner(Likely())).warnings
     assert "between 0 and 1" in warning and "activation=none" in warning
     for activation in Activation:
-        assert warm_up(runner(Likely(), activation), repeats=1).warnings == ()
+        assert warm_up(runner(Likely(), activation)).warnings == ()
 
 
 @pytest.mark.parametrize("activation", Activation)
 def test_the_activation_of_the_model_makes_the_answer(activation: Activation) -> None:
     worker = runner(Likely(), activation)
-    (found,) = worker.run(warm_up(worker, repeats=1).probe.item)
-    outputs = Likely()(torch.from_numpy(warm_up(worker, repeats=1).probe.item.samples[0][None]))
+    (found,) = worker.run(warm_up(worker).probe.item)
+    outputs = Likely()(torch.from_numpy(warm_up(worker).probe.item.samples[0][None]))
     wanted = {"softmax": outputs.softmax(1), "sigmoid": outputs.sigmoid(), "none": outputs}[activation.value]
     assert found.tolist() == pytest.approx(wanted[0].tolist(), abs=1e-6)
