@@ -4,7 +4,7 @@
 
 One thread on an epoll, so that it takes little of the cores that it shares with the server. Prints one JSON line. For
 servers on this machine; several bodies are sent in turn, each with eight last bytes of its own, so that no cache knows
-it; with `--same` they are sent as they are.
+it; with `--same` they are sent as they are. `--envelope` says how they travel (`benchmarks/envelopes.py`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import socket
 import sys
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, cycle
 from pathlib import Path
 
+from benchmarks.envelopes import ENVELOPES, OWN_BYTES, Enveloped, raw
 from engine.clock import NS_PER_MS, NS_PER_S, now_ns
 
 LAST_ANSWERS_S = 60.0  # after the end: whoever is not answered by then counts as an error
@@ -28,7 +29,8 @@ _RECEIVE_BYTES = 1 << 16
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
 _CLOSES = b"\r\nconnection: close"
-_OWN_BYTES = 8  # four samples
+_CHUNKED = b"\r\ntransfer-encoding: chunked"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,17 @@ class Caller:
         if head_bytes < 0:
             return None
         head = bytes(self._received[:head_bytes]).lower()
-        length_bytes = int(head.partition(_LENGTH)[2].partition(b"\r")[0])
-        if len(self._received) < head_bytes + len(_END) + length_bytes:
+        if not self._is_whole(head):
             return None
         return int(head[9:12]), now_ns() - self._began_ns, _CLOSES in head
+
+    def _is_whole(self, head: bytes) -> bool:
+        if _CHUNKED in head:
+            return self._received.endswith(_LAST_CHUNK)
+        length = head.partition(_LENGTH)[2].partition(b"\r")[0]
+        if not length.strip():
+            raise ConnectionError("an answer that does not say how long it is")
+        return len(self._received) >= len(head) + len(_END) + int(length)
 
     def _send(self) -> None:
         try:
@@ -146,34 +155,51 @@ class _Run:
         del self._callers[caller.socket.fileno()]
         caller.socket.close()
         if again and now_ns() < self._stop_ns:
-            self._connect()
+            try:
+                self._connect()
+            except OSError as error:  # a server that has died; whoever is still connected goes on
+                self.errors[type(error).__name__] += 1
 
 
 def generate(
-    url: str, bodies: Sequence[bytes], *, connections: int, seconds: float, same: bool = False
+    url: str,
+    bodies: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    same: bool = False,
+    envelope: Callable[[bytes], Enveloped] = raw,
 ) -> Load:
     """Runs for `seconds`, then waits for what is under way. Raises OSError when nobody listens."""
     where = urllib.parse.urlsplit(url)
     address = (where.hostname or "127.0.0.1", where.port or 80)
     began_ns = now_ns()
-    requests = cycle([_request(where, body) for body in bodies])
-    run = _Run(address, requests if same else _each_its_own(requests), began_ns + round(seconds * NS_PER_S))
+    requests = _requests(where, list(map(envelope, bodies)), same=same)
+    run = _Run(address, requests, began_ns + round(seconds * NS_PER_S))
     run.go(connections)
     ordered = sorted(run.latencies_ns) or [0]
     p50_ms, p99_ms = (ordered[min(len(ordered) - 1, len(ordered) * q // 100)] / NS_PER_MS for q in (50, 99))
     return Load(len(run.latencies_ns), (now_ns() - began_ns) / NS_PER_S, p50_ms, p99_ms, dict(+run.errors))
 
 
-def _each_its_own(requests: Iterator[bytes]) -> Iterator[bytes]:
-    """No two alike, in this run or in an earlier one against the same server."""
-    for number, request in zip(count(now_ns()), requests):
-        yield request[:-_OWN_BYTES] + number.to_bytes(_OWN_BYTES, "little")
+def _requests(where: urllib.parse.SplitResult, bodies: Sequence[Enveloped], *, same: bool) -> Iterator[bytes]:
+    """All in turn, for ever; unless `same`, no two alike, in this run or in an earlier one against the same server."""
+    heads = [_head(where, body) for body in bodies]
+    if same:
+        return cycle([head + body.body for head, body in zip(heads, bodies, strict=True)])
+    parts = [
+        (head + body.body[: body.own_at], body.own, body.body[body.own_at + OWN_BYTES :])
+        for head, body in zip(heads, bodies, strict=True)
+    ]
+    numbered = zip(count(now_ns()), cycle(parts))
+    return (before + own(number) + after for number, (before, own, after) in numbered)
 
 
-def _request(where: urllib.parse.SplitResult, body: bytes) -> bytes:
+def _head(where: urllib.parse.SplitResult, body: Enveloped) -> bytes:
     target = where.path + (f"?{where.query}" if where.query else "")
-    head = f"POST {target} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: audio/wav\r\nContent-Length: {len(body)}"
-    return head.encode() + _END + body
+    headers = {"Host": where.netloc, **body.headers, "Content-Length": str(len(body.body))}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + _END
 
 
 def main() -> int:
@@ -183,10 +209,12 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--same", action="store_true", help="post the files as they are, again and again")
+    parser.add_argument("--envelope", choices=ENVELOPES, default="raw")
     options = parser.parse_args()
     bodies = [path.read_bytes() for path in options.bodies]
     run = {"connections": options.connections, "seconds": options.seconds, "same": options.same}
-    print(json.dumps(asdict(generate(options.url, bodies, **run))))
+    envelope = ENVELOPES[options.envelope]
+    print(json.dumps(asdict(generate(options.url, bodies, envelope=envelope, **run))))
     return 0
 
 

@@ -27,9 +27,18 @@ class Measurement:
     pss_mb: float
 
 
-def measure(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int, same: bool = False) -> Measurement:
+def measure(
+    url: str,
+    body_files: Sequence[Path],
+    *,
+    concurrency: int,
+    seconds: int,
+    same: bool = False,
+    envelope: str = "raw",
+) -> Measurement:
     """Loads `url`, which everything below this process serves, for `seconds`; `same`: with nothing but repetitions."""
-    generator = _generator(url, body_files, concurrency=concurrency, seconds=seconds, same=same)
+    asked = ["--envelope", envelope, *(["--same"] if same else [])]
+    generator = _generator(url, body_files, *asked, concurrency=concurrency, seconds=seconds)
     servers = own_descendants(but=generator.pid)
     before_s = cpu_s(servers)
     output, _ = generator.communicate()
@@ -52,8 +61,8 @@ def load(url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int
 
 
 def _generator(
-    url: str, body_files: Sequence[Path], *, concurrency: int, seconds: int, same: bool = False
+    url: str, body_files: Sequence[Path], *asked: str, concurrency: int, seconds: int
 ) -> subprocess.Popen[str]:
-    options = ["--connections", str(concurrency), "--seconds", str(seconds), *(["--same"] if same else [])]
+    options = ["--connections", str(concurrency), "--seconds", str(seconds), *asked]
     command = [sys.executable, "-m", "benchmarks.generator", url, *map(str, body_files), *options]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -14,6 +15,7 @@ import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
 HZ = os.sysconf("SC_CLK_TCK")
+KILLED_S = 20.0  # memory that is given back takes its time
 OTHERS = ("redis-server", "postgres")  # servers that a benchmark may start beside ours
 
 
@@ -72,19 +74,30 @@ def _pss_kb(pid: int) -> int:
 
 
 def end_all(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> None:
-    """Ends a server: TERM to its main process, then KILL to whatever is left below us."""
+    """Ends a server: TERM to its main process, then KILL to whatever is left below us, until nothing is.
+
+    Raises SystemExit where something stays all the same: it would compute beside whatever is measured next.
+    """
     process.send_signal(signal.SIGTERM)
-    give_up_at = time.monotonic() + patience_s
+    if _all_end(process, patience_s):
+        return
+    for pid in descendants():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if not _all_end(process, KILLED_S):
+        raise SystemExit(f"{process.args!r} left {descendants()}")
+
+
+def _all_end(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:
         process.poll()
         if not (left := descendants()):
-            return
+            return True
         for pid in left:
             _reap(pid)
         time.sleep(0.05)
-    for pid in descendants():
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
+    return False
 
 
 def _reap(pid: int) -> None:
