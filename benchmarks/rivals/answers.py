@@ -29,8 +29,9 @@ def difference(found: Probabilities, model: Probabilities, tolerance: float) -> 
     """The largest difference of a probability. Raises WrongAnswer beyond `tolerance`, or if others are likeliest."""
     if len(found) != TOP or not found.keys() <= model.keys():
         raise WrongAnswer(f"labels {sorted(found)} in place of the {TOP} likeliest")
-    largest = max(abs(score - model[label]) for label, score in found.items())
-    if not largest <= tolerance:
+    differences = [abs(score - model[label]) for label, score in found.items()]
+    largest = max(differences)
+    if not all(each <= tolerance for each in differences):  # nor is a NaN
         raise WrongAnswer(f"a probability is off by {largest:.4f}, which may be {tolerance:g}")
     unlisted = max((score for label, score in model.items() if label not in found), default=0.0)
     if unlisted > min(model[label] for label in found) + 2 * tolerance:  # less is a tie that either may win

@@ -21,7 +21,11 @@ RIVALS = (
     Contender("triton", triton, f"the server's own program, Python backend; {_BATCHES}", _TENSOR_ROUTE, "tensor"),
     Contender("litserve", programs.litserve, f"fast queue; {_BATCHES}", ROUTE),
     Contender(
-        "bentoml", programs.bentoml, f"{_PROCESSES}, adaptive batches of up to {BATCH}; the file in a form", ROUTE, "form"
+        "bentoml",
+        programs.bentoml,
+        f"{_PROCESSES}, adaptive batches of up to {BATCH}; the file in a form",
+        ROUTE,
+        "form",
     ),
     Contender("flask", programs.flask, f"gunicorn, gthread; {_PROCESSES}, 8 threads for requests, no batches", ROUTE),
     Contender("fastapi", programs.fastapi, f"uvicorn; {_PROCESSES}, no batches", ROUTE),
@@ -33,7 +37,7 @@ RIVALS = (
         "mlserver", programs.mlserver, f"{_BATCHES}; the file as base64 in JSON", _TENSOR_ROUTE, "text_tensor"
     ),
     Contender("torchserve", torchserve, f"needs Java; {_BATCHES}", "/predictions/classify"),
-    Contender("pytriton", pytriton, f"Triton below a Python program that computes; {_BATCHES}", _TENSOR_ROUTE, "tensor"),
+    Contender("pytriton", pytriton, f"Triton below a program that computes; {_BATCHES}", _TENSOR_ROUTE, "tensor"),
 )
 
 

@@ -5,18 +5,18 @@ Imports nothing but the standard library: it runs before there is anything else.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.rivals.plans import BASE, PLANS, ROOT, Plan
+from benchmarks.rivals.plans import BASE, OURS, PLANS, ROOT, Plan
 
 PIP_LIMIT_S = 1800
 _STAMP = "built.json"  # written last: an environment without it is made anew
@@ -32,8 +32,10 @@ def cache_folder() -> Path:
 class Environments:
     """All environments in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plans: Mapping[str, Plan] = PLANS) -> None:
+        """`plans` by name; the one of BASE is what all of them see."""
         self.folder = folder
+        self._plans = plans
 
     def python(self, name: str) -> Path:
         """The interpreter of an environment, built or not."""
@@ -45,10 +47,10 @@ class Environments:
 
     def missing(self, name: str) -> str:
         """Why a server of this environment cannot be started; empty: it can."""
-        plan = PLANS[name]
+        plan = self._plans[name]
         if absent := [program for program in plan.programs if shutil.which(program) is None]:
             return f"needs {', '.join(absent)} on this machine"
-        if self._is_built(PLANS[BASE]) and self._is_built(plan):
+        if self._is_built(self._plans[BASE]) and self._is_built(plan):
             return ""
         with contextlib.suppress(FileNotFoundError):
             return f"not installed: {(self.folder / name / _FAILED).read_text()}"
@@ -59,8 +61,8 @@ class Environments:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
             for name in dict.fromkeys((BASE, *names)):
-                if not self._is_built(PLANS[name]):
-                    self._build(PLANS[name])
+                if not self._is_built(self._plans[name]):
+                    self._build(self._plans[name])
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -77,13 +79,12 @@ class Environments:
 
     def _stamp(self, plan: Plan) -> dict[str, object]:
         """Whatever makes a new environment necessary when it changes."""
-        declared = (ROOT / "setup.cfg").read_bytes() if "--editable" in plan.requirements else b""
         return {
             "requirements": list(plan.requirements),
-            "base": list(PLANS[BASE].requirements),
+            "base": list(self._plans[BASE].requirements),
             "python": sys.version,
             "folder": str(self.folder),
-            "declared": hashlib.sha256(declared).hexdigest(),
+            "declared": _declared() if plan.name == OURS else "",
         }
 
     def _build(self, plan: Plan) -> None:
@@ -103,6 +104,13 @@ class Environments:
             print(f"{plan.name}: {failed}", file=sys.stderr, flush=True)
         else:
             (place / _STAMP).write_text(json.dumps(self._stamp(plan)))
+
+
+def _declared() -> str:
+    """What this project needs, as its setup.cfg says it."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / "setup.cfg")
+    return settings["options"]["install_requires"] + settings["options.extras_require"]["openvino"]
 
 
 def _run(command: list[str], folder: Path | None = None) -> str:

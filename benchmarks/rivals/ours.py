@@ -1,15 +1,18 @@
-"""How this project's own server is started: with its shipped defaults, and what its tuning found kept between starts."""
+"""How this project's own server is started: as shipped, with what its tuning found kept between starts."""
 
 from __future__ import annotations
 
+import json
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.rivals.contender import Contender, Launch, Site
+from benchmarks.rivals.running import NotServing
 from benchmarks.rivals.sizes import TOP
+from benchmarks.servers import wait_tuned
 
 PREFIX = "NIGHTSCAN_OPTIMIZED_SERVING__"
-PRECISIONS = ("fp32", "auto", "bf16", "fp16", "int8")
 DEFAULT_PRECISION = "fp32"
 _TOLERANCES = {"fp32": 1e-3}
 _GATE_MOST = 0.1  # what the gate lets a probability move by
@@ -42,3 +45,16 @@ def _launch(precision: str, states: Path) -> Callable[[Site], Launch]:
         return Launch([str(site.bin / "nightscan"), "serve"], {**site.workload.environment(site.scratch), **prefixed})
 
     return launch
+
+
+def wait_until_tuned(url: str) -> str:
+    """Until it serves the form that it will serve from then on; what it says of that. Raises NotServing."""
+    try:
+        found = wait_tuned(urllib.parse.urlsplit(url).port or 0)
+    except SystemExit as error:
+        raise NotServing(str(error)) from error
+    return "".join(f": {_form(each)}" for each in found.values())
+
+
+def _form(said: dict[str, object]) -> str:
+    return str(said.get("form") or said.get("winner") or json.dumps(said)[:200])

@@ -24,7 +24,8 @@ def recordings(workload: Workload) -> list[bytes]:
 def _chirp(number: int, seconds: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
     low_hz, loudness = 200 + 250 * number, 0.08 * (1 + number % 10)
     chirp = np.sin(2 * np.pi * seconds * (low_hz + 300 * seconds / seconds[-1]))
-    return np.clip(loudness * chirp + 0.02 * random.standard_normal(len(seconds)), -1, 1)
+    sound: NDArray[np.float64] = loudness * chirp + 0.02 * random.standard_normal(len(seconds))
+    return sound.clip(-1, 1)
 
 
 def _file(samples: NDArray[np.float64], rate_hz: int) -> bytes:

@@ -41,7 +41,7 @@ class Results:
     configured: dict[str, str]  # by server, in the order of the table
     ours: list[str]  # which of them are this project's
     rows: list[Row] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)  # reason, by server and workload
+    left_out: dict[str, str] = field(default_factory=dict)  # reason, by server@workload
     notes: list[str] = field(default_factory=list)
 
     def groups(self) -> list[tuple[str, int]]:
@@ -74,7 +74,7 @@ class Results:
 
 def middle(rows: Iterable[Row], figure: str) -> float:
     """The median of a figure over rows, of which there is one at least."""
-    return median(getattr(row, figure) for row in rows)
+    return float(median(getattr(row, figure) for row in rows))
 
 
 def read_results(file: Path) -> Results:

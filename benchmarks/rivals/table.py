@@ -23,7 +23,7 @@ _HEAD = (
 
 def table(results: Results) -> str:
     """Medians over the rounds, who could not take part and why, how each server was configured."""
-    return "\n".join([*_about(results), *_tables(results), *_left_out(results), *_configured(results)]) + "\n"
+    return "\n".join([*_about(results), *_tables(results), *_without_a_table(results), *_configured(results)]) + "\n"
 
 
 def _about(results: Results) -> Iterator[str]:
@@ -71,12 +71,14 @@ def _absent(results: Results, workload: str) -> Iterator[tuple[str, str]]:
             yield server, f"did not take part: {_plain(reason)}"
 
 
-def _left_out(results: Results) -> Iterator[str]:
-    """Who was left out of everything."""
-    for name, reason in results.left_out.items():
-        if "@" not in name:
-            yield f"- {name} did not take part: {_plain(reason)}"
-    yield ""
+def _without_a_table(results: Results) -> Iterator[str]:
+    """Workloads that nobody got through."""
+    measured = {workload for workload, _ in results.groups()}
+    for workload in dict.fromkeys(name.partition("@")[2] for name in results.left_out):
+        if workload not in measured:
+            for server, reason in _absent(results, workload):
+                yield f"- {server} on {workload} {reason}"
+            yield ""
 
 
 def _configured(results: Results) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 from gunicorn.dirty import get_dirty_client
 
+_MODEL = "benchmarks.rivals.apps.dirty_model:Model"
 application = Flask(__name__)
 
 
 @application.post("/predict")
 def predict() -> Response:
     """The likeliest classes of the recording in the body."""
-    return jsonify(get_dirty_client().execute("benchmarks.rivals.apps.dirty_model:Model", "predict", request.get_data()))
+    return jsonify(get_dirty_client().execute(_MODEL, "predict", request.get_data()))

@@ -27,7 +27,7 @@ def _instance() -> Callable[[Bodies], dict[str, Bodies]]:
         answers = classifier.answers([waveform(body) for body in inputs[INPUT][:, 0]])
         return {OUTPUT: np.array([[json.dumps(answer).encode()] for answer in answers], np.object_)}
 
-    return answer  # type: ignore[no-any-return, unused-ignore]
+    return answer
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from benchmarks.rivals.sizes import BATCH, INSTANCES, PORT_VARIABLE, ROUTE, WIND
 _UNDER_WAY = 256  # requests a replica may have
 
 
-@serve.deployment(num_replicas=INSTANCES, ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=_UNDER_WAY)
 class Classify:
     """One process with the model."""
 
@@ -35,6 +34,9 @@ class Classify:
 
 
 if __name__ == "__main__":
+    deployment = serve.deployment(
+        Classify, num_replicas=INSTANCES, ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=_UNDER_WAY
+    )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -48,7 +50,7 @@ if __name__ == "__main__":
         logging_level="warning",
     )
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ[PORT_VARIABLE])})
-    serve.run(Classify.bind(), route_prefix=ROUTE, blocking=False)
+    serve.run(deployment.bind(), route_prefix=ROUTE, blocking=False)
     ended.wait()
     serve.shutdown()
     ray.shutdown()
