@@ -19,6 +19,9 @@ from engine.trials.base_sounds import BaseSounds, SoundWriter
 from engine.trials.recordings import Recordings, recordings_in
 from engine.trials.sound_windows import SoundWindows
 from engine.trials.sounds import TrialSounds, make_sounds
+from tests.trials.made_once import sounds_made_once
+
+__all__ = ["sounds_made_once"]
 
 RATE_HZ = 8000
 FRAMES = 4000
