@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from engine.errors import ConfigError, ProtocolError
+from engine.forms import EAGER, ModelForm
 
 DEFAULT_DEPLOYMENT_ID = "wildlife_detector_optimized"
 
@@ -81,7 +82,7 @@ class ModelSpec:
 class ModelDescription:
     """A loaded model as its users see it."""
 
-    model_version: str  # short hash of the weights, of the preprocessing and of the activation
+    model_version: str  # short hash of weights, preprocessing and activation; then `+` and the form, unless it is eager
     input_shape: tuple[int, ...]  # of one item, without the batch dimension
     classes: int
     labels: tuple[str, ...]  # len == classes
@@ -90,6 +91,13 @@ class ModelDescription:
     peak_normalise: bool
     device: str
     activation: Activation = Activation.SOFTMAX
+    form: str = EAGER.name  # in which its instances compute it
+
+    def computed_in(self, form: ModelForm) -> ModelDescription:
+        """The same model in another form, whose answers may differ: they have another version."""
+        base = self.model_version.partition("+")[0]
+        version = base if form == EAGER else f"{base}+{form.name}"
+        return dataclasses.replace(self, model_version=version, form=form.name)
 
     @property
     def is_waveform(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 import traceback
@@ -23,6 +24,7 @@ from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
+from engine.instance.forming import FormOrder, take_form
 from engine.instance.leisure import Leisure
 from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
@@ -72,7 +74,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
     large_blocks_apart()
     with reported(control, "load"):
         torch.set_num_threads(threads)
-        runner = load_runner(order)
+        runner, warning = load_runner(order)
     surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
@@ -82,6 +84,8 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             if mapped.segment.keeps_pages:
                 runner.use_mapping(mapped.segment.array)
             warmed = warm_up(runner)
+        if warning:
+            warmed = dataclasses.replace(warmed, warnings=(warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
         control.send({
@@ -109,11 +113,12 @@ def leave_poisoned(control: ControlLink, error: Poisoned) -> NoReturn:
     leave(int(ExitCode.POISONED))
 
 
-def load_runner(order: Message) -> ModelRunner:
-    """The model on its device, as `load` asks."""
+def load_runner(order: Message) -> tuple[ModelRunner, str]:
+    """The model on its device in its form, as `load` asks; and why it is served as it came, if it should not be."""
     fields: dict[str, Any] = order.fields
     loaded = load(fields["spec"], order.fds)
-    return ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))
+    runner = ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))
+    return runner, take_form(runner, loaded, FormOrder.of(fields))
 
 
 def report_loaded(control: ControlLink, runner: ModelRunner) -> None:

@@ -10,16 +10,26 @@ import numpy.typing as npt
 import torch
 
 from engine.errors import BrokenError
+from engine.forms import Precision
 from engine.instance.cuda import CudaDevice
 from engine.instance.device import Compute, Device, HostDevice
 from engine.models.catalogue import LoadedModel
 from engine.models.outputs import checked_logits, doubtful, probabilities_of
+from engine.runtimes.contract import Runtime
+from engine.runtimes.torch_runtime import TorchRuntime
 from engine.shm.batch import Payloads
 from engine.spec import Activation, ModelDescription
 
+# Largest difference of a probability between batch sizes. float32 sums in another order stay below 1e-4; where numbers
+# have eight bits one that lies between two of them becomes the other.
+TOLERANCES = {Precision.FP32: 1e-4, Precision.BF16: 1e-2, Precision.FP16: 1e-2, Precision.INT8: 1e-2}
+
 
 class ModelRunner:
-    """Owns the module and what it runs on; computes one batch at a time, in the thread that made it."""
+    """Owns what computes a model, and where; computes one batch at a time, in the thread that made it.
+
+    It begins with the eager form. `runtime` and `description` change through `compute_through` alone, before warm-up.
+    """
 
     def __init__(self, loaded: LoadedModel, *, device: str, max_batch: int, place: Device | None = None) -> None:
         """`place`: what stands for `device`. Raises BrokenError where the device does not exist."""
@@ -27,13 +37,23 @@ class ModelRunner:
         self.max_batch = max_batch
         self.description: ModelDescription = dataclasses.replace(loaded.description, device=device)
         self._activation_chosen = loaded.activation_chosen
-        self._module = loaded.module.to(self.device).eval().requires_grad_(False)
+        self.runtime: Runtime = TorchRuntime.eager(loaded.module.to(self.device).eval().requires_grad_(False))
         self.place = place or _place(self.device, self.description.input_shape, max_batch)
         self._recording_off = torch.inference_mode()  # once: making one takes longer than entering it
 
     def use_mapping(self, mapping: npt.NDArray[np.uint8]) -> None:
         """Payloads lie in this memory from now on, whose pages stay where they are."""
         self.place.use_mapping(mapping)
+
+    def compute_through(self, runtime: Runtime) -> None:
+        """In this form of the same model from here on."""
+        self.runtime = runtime
+        self.description = self.description.computed_in(runtime.form)
+
+    @property
+    def tolerance(self) -> float:
+        """By how much a probability may differ between batch sizes: sums in another order are rounded elsewhere."""
+        return TOLERANCES[self.runtime.form.precision]
 
     def try_channels_last(self) -> bool:
         """Lays the weights of convolutions out with their channels last; False, and no change, where that is no use.
@@ -49,11 +69,8 @@ class ModelRunner:
         self._lay_out(torch.contiguous_format)
 
     def _lay_out(self, layout: torch.memory_format) -> bool:
-        """Whether there are weights of convolutions to lay out."""
-        weights = [parameter for parameter in self._module.parameters() if parameter.dim() == 4]
-        for weight in weights:
-            weight.data = weight.data.to(memory_format=layout)
-        return bool(weights)
+        """Whether there are weights of convolutions to lay out; other runtimes lay theirs out as they see fit."""
+        return isinstance(self.runtime, TorchRuntime) and self.runtime.lay_out(layout)
 
     def run(self, payloads: Payloads) -> npt.NDArray[np.float32]:
         """Probabilities `[B, classes]`, float32 on the host.
@@ -86,15 +103,16 @@ class ModelRunner:
             return probabilities_of(self._logits(batch), Activation.NONE)
 
     def _logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return checked_logits(self._module(batch), items=batch.shape[0], classes=self.description.classes)
+        return checked_logits(self.runtime(batch), items=batch.shape[0], classes=self.description.classes)
 
     def release_memory(self) -> None:
         """Gives back what is kept for later of the device's memory."""
         self.place.release_memory()
 
     def close(self) -> None:
-        """Gives the page-locked mapping back to the driver."""
+        """Gives the page-locked mapping back to the driver, and what the runtime holds."""
         self.place.close()
+        self.runtime.close()
 
 
 def _place(device: torch.device, input_shape: tuple[int, ...], max_batch: int) -> Device:

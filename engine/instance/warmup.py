@@ -1,6 +1,6 @@
 """Warm every batch size before the first request, and check that the model means the same at each.
 
-A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within `TOLERANCE` with
+A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within its tolerance with
 one item through the model as it was given; anything else is a failed start, never a logged warning. The one thing that
 is tried and may fail is another layout of the weights. Each bucket runs once: a start is waited for. What else there is
 to run of a model is run when nobody waits (`leisure.py`).
@@ -23,8 +23,6 @@ from engine.instance.runner import ModelRunner
 from engine.models.foreign import blaming
 from engine.shm.batch import Payloads
 
-TOLERANCE = 1e-4  # largest difference of a probability between batch sizes: float32 sums in another order stay below
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,7 +40,9 @@ class Probe:
             return found.text
         if not np.isfinite(found).all():
             return "its answer is not finite"
-        return "" if _same(found, self.answer) else f"its answer is off by {np.abs(found - self.answer).max():.2g}"
+        if same(found, self.answer, runner.tolerance):
+            return ""
+        return f"its answer is off by {np.abs(found - self.answer).max():.2g}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def warm_up(runner: ModelRunner, size: BatchSize | None = None) -> WarmUp:
     `size`: what is known of batch sizes already; nothing larger is tried than what fits.
     """
     size = size or BatchSize(runner.max_batch)
-    sound = _made_up_sound(runner.description.input_shape)
+    sound = made_up_sound(runner.description.input_shape)
     probe = Probe(_batch_of(sound, 1), checked(runner, _batch_of(sound, 1)))
     doubt = runner.doubt([_batch_of(sound, 1, factor) for factor in (1.0, 4.0, 0.05)])  # loud and quiet
     if runner.try_channels_last():
@@ -106,7 +106,7 @@ def run_probe(runner: ModelRunner, probe: Probe, items: int) -> int | None:
         runner.release_memory()
         return None
     took_ns = now_ns() - start_ns
-    if not _same(probabilities, probe.answer):
+    if not same(probabilities, probe.answer, runner.tolerance):
         difference = float(np.abs(probabilities - probe.answer).max())
         raise BrokenError(_changing(runner, probe, items, difference))
     return took_ns
@@ -114,21 +114,23 @@ def run_probe(runner: ModelRunner, probe: Probe, items: int) -> int | None:
 
 def _changing(runner: ModelRunner, probe: Probe, size: int, difference: float) -> str:
     """What to say of a model whose answer in a batch of `size` is another than alone."""
+    off = f"by {difference:.2g} > {runner.tolerance:g}"
     again = [checked(runner, probe.item) for _ in range(4)]
-    if not all(_same(found, again[0]) for found in again):
+    if not all(same(found, again[0], runner.tolerance) for found in again):
         return (
-            f"the model answers the same item differently each time: by {difference:.2g} > {TOLERANCE}; it draws random"
+            f"the model answers the same item differently each time: {off}; it draws random"
             " numbers when it predicts, by a dropout that stays on in evaluation mode for instance"
         )
     return (
-        f"the model answers differently in a batch of {size}: by {difference:.2g} > {TOLERANCE}; an item's answer must"
+        f"the model answers differently in a batch of {size}: {off}; an item's answer must"
         " not depend on the others (a batch normalisation that stays in training mode, a mean over the batch)"
     )
 
 
-def _same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> bool:
+def same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], tolerance: float) -> bool:
+    """Whether probabilities are as near to others; not if anything of them is no number."""
     # Absolute for probabilities; outputs that are used as they are may be larger, and float32 is as exact as they are.
-    return bool((np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted))).all())
+    return bool((np.abs(found - wanted) <= tolerance * np.maximum(1.0, np.abs(wanted))).all())
 
 
 def checked(runner: ModelRunner, batch: Payloads) -> npt.NDArray[np.float32]:
@@ -145,7 +147,7 @@ def _batch_of(sound: npt.NDArray[np.float32], items: int, factor: float = 1.0) -
     return Payloads([sound] * items, np.full(items, factor, dtype=np.float32))
 
 
-def _made_up_sound(input_shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def made_up_sound(input_shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """A tone over noise, since silence makes some models divide by zero."""
     size = int(np.prod(input_shape))
     noise = np.random.default_rng(0).standard_normal(size)

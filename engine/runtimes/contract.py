@@ -23,6 +23,12 @@ class Runtime(Protocol):
         (`engine.models.outputs.checked_logits`), and raises what it likes; so do the libraries.
         """
 
+    def let_go(self) -> None:
+        """Frees the weights of the loaded model that this form does not compute with: it is the only one from here on.
+
+        Until then the model as it came can still be run, to compare with it or to fall back on it.
+        """
+
     def memory_bytes(self) -> int:
         """Bytes of the weights that it holds, as far as it knows."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -11,8 +10,6 @@ from engine.errors import FormUnavailable
 from engine.forms import EAGER, ModelForm, RuntimeName
 from engine.models.catalogue import LoadedModel
 from engine.runtimes.contract import Runtime
-from engine.runtimes.onnx_runtime import OnnxRuntime
-from engine.runtimes.openvino_runtime import OpenVinoRuntime
 from engine.runtimes.split import split
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.tuning.artefacts import artefact_of
@@ -35,12 +32,20 @@ def make_runtime(
         raise FormUnavailable(f"{form.name} is for processors, not for {device}")
     if folder is None or not (path := folder / artefact_of(form)).is_file():
         raise FormUnavailable(f"{form.name} needs {artefact_of(form)}, which is not in {folder}")
-    return _from_file(form, front, path, threads)
+    return _from_file(form, front, network, path, threads)
 
 
-def _from_file(form: ModelForm, front: nn.Module | None, path: Path, threads: int) -> Runtime:
-    runtime: Callable[..., Runtime] = OnnxRuntime if form.runtime is RuntimeName.ONNXRUNTIME else OpenVinoRuntime
+def _from_file(
+    form: ModelForm, front: nn.Module | None, network: nn.Module, path: Path, threads: int
+) -> Runtime:
+    # Imported here: an instance needs one of them or none, and either may not be installed.
     try:
-        return runtime(form, front, path, threads=threads)
+        if form.runtime is RuntimeName.ONNXRUNTIME:
+            from engine.runtimes.onnx_runtime import OnnxRuntime
+
+            return OnnxRuntime(form, front, network, path, threads=threads)
+        from engine.runtimes.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(form, front, network, path, threads=threads)
     except ImportError as error:
         raise FormUnavailable(f"{form.runtime.value} is not installed: {error}") from error

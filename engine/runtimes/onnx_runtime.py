@@ -1,4 +1,4 @@
-"""A network under ONNX Runtime, its front under torch."""
+"""A network under ONNX Runtime, its front under torch. Imports some 30 MB: only for who computes with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from engine.errors import FormUnavailable
 from engine.forms import ModelForm, Precision
 from engine.models.foreign import blaming
-from engine.models.unreported import import_onnxruntime
+from engine.models.quiet_onnxruntime import onnxruntime
+from engine.runtimes.split import empty
 
 _ERRORS_ONLY = 3  # severity of what it logs; below it are remarks on graphs that nobody here has drawn
 
@@ -19,13 +20,15 @@ _ERRORS_ONLY = 3  # severity of what it logs; below it are remarks on graphs tha
 class OnnxRuntime:
     """Owns the session; the weights are in it alone."""
 
-    def __init__(self, form: ModelForm, front: nn.Module | None, path: Path, *, threads: int) -> None:
-        """Raises FormUnavailable, and ImportError where ONNX Runtime is not installed."""
-        onnxruntime = import_onnxruntime()
+    def __init__(
+        self, form: ModelForm, front: nn.Module | None, network: nn.Module, path: Path, *, threads: int
+    ) -> None:
+        """`path` holds what `network` computes. Raises FormUnavailable."""
         if form.precision not in (Precision.FP32, Precision.INT8):
             raise FormUnavailable(f"ONNX Runtime computes no {form.precision.value} on a processor")
         self.form = form
         self._front = front
+        self._spare: nn.Module | None = network
         self._bytes = path.stat().st_size
         with blaming(lambda what: f"ONNX Runtime cannot read {path}: {what}", FormUnavailable):
             self._session = onnxruntime.InferenceSession(
@@ -45,6 +48,11 @@ class OnnxRuntime:
         except self._failed as error:  # as torch would say it: too little memory is known by kind and words
             raise RuntimeError(str(error)) from error
         return torch.from_numpy(found)
+
+    def let_go(self) -> None:
+        if self._spare is not None:
+            empty(self._spare)
+            self._spare = None
 
     def memory_bytes(self) -> int:
         return self._bytes

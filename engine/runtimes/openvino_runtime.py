@@ -1,4 +1,4 @@
-"""A network under OpenVINO, its front under torch."""
+"""A network under OpenVINO, its front under torch. Imports some 50 MB: only for who computes with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from engine.errors import FormUnavailable
 from engine.forms import ModelForm, Precision
 from engine.models.foreign import blaming
-from engine.models.unreported import import_openvino
+from engine.models.quiet_openvino import openvino
+from engine.runtimes.split import empty
 
 # What the network may be computed in where its numbers are fp32. Without it OpenVINO takes bf16 where it is there.
 _HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
@@ -19,11 +20,13 @@ _HINTS = {Precision.FP32: "f32", Precision.INT8: "f32", Precision.BF16: "bf16", 
 class OpenVinoRuntime:
     """Owns the compiled model; the weights are in it alone."""
 
-    def __init__(self, form: ModelForm, front: nn.Module | None, path: Path, *, threads: int) -> None:
-        """Raises FormUnavailable, and ImportError where OpenVINO is not installed."""
-        openvino = import_openvino()
+    def __init__(
+        self, form: ModelForm, front: nn.Module | None, network: nn.Module, path: Path, *, threads: int
+    ) -> None:
+        """`path` holds what `network` computes. Raises FormUnavailable."""
         self.form = form
         self._front = front
+        self._spare: nn.Module | None = network
         self._bytes = path.stat().st_size
         with blaming(lambda what: f"OpenVINO cannot read {path}: {what}", FormUnavailable):
             core = openvino.Core()
@@ -38,6 +41,11 @@ class OpenVinoRuntime:
         # Contiguous memory of numpy is read where it lies; what comes back is the request's own memory.
         found = self._request.infer([given.contiguous().numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(found[0])
+
+    def let_go(self) -> None:
+        if self._spare is not None:
+            empty(self._spare)
+            self._spare = None
 
     def memory_bytes(self) -> int:
         return self._bytes

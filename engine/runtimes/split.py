@@ -40,6 +40,12 @@ def split(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module | 
         return None, module
 
 
+def empty(module: nn.Module) -> None:
+    """Frees the weights of a module, whoever else holds it; it can be run no more."""
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = torch.empty(0, dtype=value.dtype, device=value.device)
+
+
 class _FrontPart(nn.Module):
     """One method of a front as a module: waveforms [B, frames] -> what the network gets."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engine.errors import FormUnavailable
 from engine.forms import EAGER, ModelForm, Precision
+from engine.runtimes.split import empty
 
 _HALF = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
@@ -17,10 +18,18 @@ _HALF = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 class TorchRuntime:
     """The eager form is the module itself, called as it is."""
 
-    def __init__(self, form: ModelForm, module: nn.Module, compute: Callable[[Tensor], object]) -> None:
+    def __init__(
+        self,
+        form: ModelForm,
+        module: nn.Module,
+        compute: Callable[[Tensor], object],
+        spare: nn.Module | None = None,
+    ) -> None:
+        """`module` holds the weights that `compute` needs, `spare` those of the loaded model that it does not."""
         self.form = form
-        self.module = module  # what holds the weights that are computed with
+        self.module = module
         self._compute = compute
+        self._spare = spare
 
     @classmethod
     def eager(cls, module: nn.Module) -> TorchRuntime:
@@ -37,7 +46,7 @@ class TorchRuntime:
             # Whoever has a front of their own has it among the layers: only torch knows what bears half precision.
             return cls(form, network, _Autocast(network, kind))
         half = copy.deepcopy(network).to(kind)
-        return cls(form, nn.ModuleList([front, half]), _Halved(front, half, kind))
+        return cls(form, nn.ModuleList([front, half]), _Halved(front, half, kind), spare=network)
 
     def __call__(self, batch: Tensor) -> object:
         return self._compute(batch)
@@ -48,6 +57,11 @@ class TorchRuntime:
         for weight in weights:
             weight.data = weight.data.to(memory_format=layout)
         return bool(weights)
+
+    def let_go(self) -> None:
+        if self._spare is not None:
+            empty(self._spare)
+            self._spare = None
 
     def memory_bytes(self) -> int:
         return sum(value.nbytes for value in (*self.module.parameters(), *self.module.buffers()))

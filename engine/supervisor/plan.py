@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.forms import EAGER
 from engine.spec import ModelDescription, ModelSource
 from engine.supervisor.options import PoolOptions
 
@@ -30,6 +31,8 @@ class Plan:
 
 def what_changed(plan: Plan, was: ModelDescription, found: ModelDescription) -> str:
     """In plain words, why an instance that loaded `found` does not join the version that is `was`."""
+    if found.computed_in(EAGER) == was.computed_in(EAGER):
+        return f"version {plan.number} computes as {was.form}, and this instance can only as {found.form}; see the log"
     location = plan.spec.get("location", "")
     made_by_code = f"the model that {location or 'the factory'} makes"
     is_file = plan.spec.get("source") == ModelSource.CHECKPOINT.value

@@ -17,6 +17,7 @@ from typing import Protocol
 from engine.core.lifecycle import InstanceState, VersionEvent, VersionState
 from engine.crash_points import reach
 from engine.errors import EngineError
+from engine.forms import EAGER
 from engine.launch.identity import Identity
 from engine.shm.bell import Bell
 from engine.shm.segment import Segment
@@ -53,6 +54,7 @@ class ServingVersion(Version):
         self._owner = owner
         self._queue = LaneQueue(context.loop, plan, self._lane_given)
         self._hooks = PlaneHooks(pool.is_dead_name, self._queue.serve)
+        self._form_is_deadly = False  # as far as is known; only `instance_died` says so
 
     # --- start and end ----------------------------------------------------------------------------------------------
 
@@ -128,8 +130,21 @@ class ServingVersion(Version):
                 "max_batch_size": self.plan.options.max_batch_size,
                 "warmup_requests": self.plan.options.warmup_requests,
                 "aging_ms": options.aging_ms,
+                "form": self._form,
             }
             instance.tell(message, fds)
+
+    @property
+    def _form(self) -> str | None:
+        """In which form its next instance computes; None: it finds out by itself, and then all others do the same."""
+        if self.plane is None:
+            return EAGER.name if self._form_is_deadly else None
+        return self.plane.description.form
+
+    def instance_died(self, instance: Instance) -> None:
+        # A form that takes its process down says nothing of itself. The next one that is tried is the model as it came.
+        self._form_is_deadly |= self.plane is None and instance.was_told("load") and not instance.error
+        super().instance_died(instance)
 
     def instance_loaded(self, instance: Instance, description: bytes) -> None:
         """Attach, if it has loaded what those before it have; the first one's model is what the version is."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from engine.clock import now_ns
 from engine.instance.faults import Poisoned
 from engine.instance.processor import BatchCounts, BatchProcessor
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import warm_up
+from engine.runtimes.torch_runtime import TorchRuntime
 from engine.shm.batch import Batch
 from engine.shm.records import Outcome
 from engine.testing.models import EXIT, FAIL, LOSE_DEVICE, NOT_A_NUMBER, POISON, ROOM_FOR, Crowded
@@ -27,6 +29,12 @@ def processor(bench: Bench, factory: str) -> tuple[BatchProcessor, ModelRunner]:
     """One that is warm."""
     runner = make_runner(factory)
     return BatchProcessor(bench.taker, runner, warm_up(runner)), runner
+
+
+def module_of(runner: ModelRunner) -> torch.nn.Module:
+    """The model as it came, which is what these compute."""
+    assert isinstance(runner.runtime, TorchRuntime)
+    return runner.runtime.module
 
 
 def process(worker: BatchProcessor, batch: Batch) -> BatchCounts:
@@ -136,7 +144,7 @@ def test_an_instance_that_cannot_compute_any_more_answers_nobody(
 
 def test_a_model_whose_weights_have_become_nan_answers_nobody(bench: Bench) -> None:
     worker, runner = processor(bench, "weighted")
-    for parameter in runner._module.parameters():
+    for parameter in module_of(runner).parameters():
         parameter.data.fill_(float("nan"))
     bench.submit(sound(0))
     with pytest.raises(Poisoned, match="1 of 1 items failed .not finite., then the warm-up item: .* is not finite"):
@@ -146,7 +154,7 @@ def test_a_model_whose_weights_have_become_nan_answers_nobody(bench: Bench) -> N
 
 def test_a_model_that_answers_otherwise_than_at_warm_up_answers_no_error(bench: Bench) -> None:
     worker, runner = processor(bench, "weighted")
-    for parameter in runner._module.parameters():
+    for parameter in module_of(runner).parameters():
         parameter.data.fill_(0.0)
     bench.submit(sound(0, first=FAIL))
     with pytest.raises(Poisoned, match="its answer is off by"):
@@ -158,8 +166,9 @@ def test_a_model_that_answers_otherwise_than_at_warm_up_answers_no_error(bench: 
 
 def test_a_batch_that_does_not_fit_is_split_and_later_ones_are_smaller(bench: Bench) -> None:
     worker, runner = processor(bench, "crowded")
-    assert isinstance(runner._module, Crowded)
-    runner._module.room = ROOM_FOR
+    module = module_of(runner)
+    assert isinstance(module, Crowded)
+    module.room = ROOM_FOR
     for i in range(4):
         bench.submit(sound(i))
     counts = process(worker, bench.take_all())

@@ -1,0 +1,147 @@
+"""The form in which an instance computes its model: what trials have found for it, or the model as it came.
+
+Whatever stands against a form (nothing found, a file that is missing or damaged, a runtime that is not installed,
+answers that are not those of the model as it came), the model is served as it came, in the same start, with a warning
+that says why.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.clock import NS_PER_S, now_ns
+from engine.core.batching import buckets
+from engine.core.gate import FP32_MOST
+from engine.errors import EngineError, FormUnavailable
+from engine.forms import EAGER, ModelForm, Precision
+from engine.instance.faults import Failure, Fault, result_of
+from engine.instance.runner import ModelRunner
+from engine.instance.warmup import made_up_sound, same
+from engine.models.catalogue import LoadedModel
+from engine.models.foreign import blaming
+from engine.runtimes.contract import Runtime
+from engine.runtimes.make import make_runtime
+from engine.shm.batch import Payloads
+from engine.tuning.folder import TuningFolder, read_checked
+from engine.tuning.key import TuningKey
+from engine.tuning.terms import TuningTerms
+
+COMPARING_LIMIT_S = 2.0  # no further batch size is compared past this, so that a large model still starts
+# How far a probability may be off in less than fp32. What is damaged is off by more; the rest the gate has judged, on
+# sounds that mean something.
+DAMAGED = 0.25
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FormOrder:
+    """What a `load` order says of forms."""
+
+    terms: TuningTerms | None  # None: tuning is off
+    told: str | None  # form in which others of the version compute; None: nobody does yet
+    threads: int
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> FormOrder:
+        """Raises ProtocolError."""
+        terms = fields.get("tuning")
+        return cls(None if terms is None else TuningTerms.from_json(terms), fields.get("form"), int(fields["threads"]))
+
+
+def take_form(runner: ModelRunner, loaded: LoadedModel, order: FormOrder) -> str:
+    """Has `runner` compute in the form that is to be; why it does not, empty if it does or there is none.
+
+    With another form than the eager one the loaded model can be run no more.
+    """
+    try:
+        form, folder = _wanted(runner, order)
+        if form == EAGER:
+            return ""
+        with blaming(lambda what: f"it cannot be made ({what})", FormUnavailable, passing=FormUnavailable):
+            runtime = make_runtime(form, loaded, folder, threads=order.threads, device=str(runner.device))
+    except (EngineError, OSError) as error:
+        return _eager_after_all(f"as {order.told}" if order.told else "in the form that trials chose", str(error))
+    objection = _exchanged(runner, runtime)
+    if objection:
+        runtime.close()
+        return _eager_after_all(f"as {form.name}", objection)
+    runtime.let_go()
+    gc.collect()  # what was taken apart refers to itself
+    return ""
+
+
+def _eager_after_all(form: str, why: str) -> str:
+    warning = f"the model is served as it came, not {form}: {why}"
+    _LOG.warning("%s", warning)
+    return warning
+
+
+def _wanted(runner: ModelRunner, order: FormOrder) -> tuple[ModelForm, Path | None]:
+    """Which form is to be, and where its files are. Raises FormUnavailable, TuningDamaged, OSError."""
+    if order.terms is None or order.told == EAGER.name:
+        if order.told not in (None, EAGER.name):
+            raise FormUnavailable("tuning is off")
+        return EAGER, None
+    folder = _folder(runner, order.terms, order.threads)
+    try:
+        result = read_checked(folder.path)
+    except FileNotFoundError:
+        if order.told is None:
+            return EAGER, None  # not tried yet
+        raise FormUnavailable(f"there is no result of trials in {folder.path}") from None
+    folder.touch()
+    return ModelForm.named(order.told or result.winner or EAGER.name), folder.path
+
+
+def _folder(runner: ModelRunner, terms: TuningTerms, threads: int) -> TuningFolder:
+    key = TuningKey.here(
+        terms,
+        model_version=runner.description.model_version,
+        device=str(runner.device),
+        threads=threads,
+        max_batch_size=runner.max_batch,
+    )
+    return TuningFolder(terms, key)
+
+
+def _exchanged(runner: ModelRunner, runtime: Runtime) -> str:
+    """Has the runner compute through `runtime` if that answers as it should; why it does not."""
+    before = runner.runtime
+    sound = made_up_sound(runner.description.input_shape)
+    sounds = Payloads([sound, sound[::-1].copy()], np.ones(2, dtype=np.float32))
+    wanted = result_of(runner.run, sounds)
+    if isinstance(wanted, Failure):  # warm-up will say so
+        return "as it came it cannot be run"
+    runner.compute_through(runtime)
+    objection = next(_objections(runner, sounds, wanted), "")
+    if objection:
+        runner.compute_through(before)
+    return objection
+
+
+def _objections(runner: ModelRunner, sounds: Payloads, wanted: np.ndarray) -> Iterator[str]:
+    """What stands against the answers of each batch size, the largest and the smallest first."""
+    allowed = FP32_MOST if runner.runtime.form.precision is Precision.FP32 else DAMAGED
+    *others, largest = buckets(runner.max_batch)
+    give_up_ns = now_ns() + int(COMPARING_LIMIT_S * NS_PER_S)
+    for size in dict.fromkeys((largest, 1, *others)):
+        if size not in (largest, 1) and now_ns() > give_up_ns:
+            return
+        positions = [position % len(wanted) for position in range(size)]
+        found = result_of(runner.run, sounds.part(positions))
+        if isinstance(found, Failure):
+            if found.fault is not Fault.MEMORY or size == 1:
+                yield f"on a batch of {size} it raised {found.text}"
+        elif not np.isfinite(found).all():
+            yield f"its answers to a batch of {size} are not finite"
+        elif not same(found, wanted[positions], allowed):
+            off = np.abs(found - wanted[positions]).max()
+            yield f"its answers to a batch of {size} are off by {off:.2g}, more than {allowed:g}"
