@@ -84,6 +84,7 @@ class CounterBook:
             model_version="" if active is None else active.description.model_version,
             slots=slots,
             waiting=waiting,
+            tuning=self._versions.tuning,
         )
 
     def _look(self) -> list[tuple[Attachment, Counted]]:

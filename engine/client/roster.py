@@ -42,6 +42,7 @@ class Roster:
             "live": self._live,
             "instance_up": self._instance_up,
             "state": self._state,
+            "tuning": self._tuning,
             "close": self._close,
             "waiting": self._waiting,
             "welcome": self._welcome,
@@ -114,6 +115,9 @@ class Roster:
             reason=str(message.get("reason") or ""),
             active_version=int(message.get("version") or 0),
         )
+
+    def _tuning(self, message: Message, fds: list[int]) -> None:
+        self.deployment(message["deployment"]).versions.tuning = dict(message["tuning"])
 
     def _close(self, message: Message, fds: list[int]) -> None:
         found = self._find(message)

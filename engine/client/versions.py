@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from engine.client.attachment import Attachment
 from engine.errors import DeploymentFailed, EngineClosed, EngineError, NotReady, UnknownDeployment
@@ -21,6 +22,7 @@ class Versions:
         self.state = "gone"  # until the supervisor has spoken of it
         self.reason = ""
         self.active_version = 0  # 0: not told
+        self.tuning: dict[str, Any] = {}  # what the supervisor last said of it; replaced whole
         self.waiting = ""  # why there is no lane for this process, if the supervisor said so
         self.attachments: dict[int, Attachment] = {}
         # The version that new work goes to: the serving one, else the newest that takes any.

@@ -18,7 +18,6 @@ class TuningSettings:
         Rule(
             text="Look for a faster form of the model beside serving it, and swap it in.",
             choices=("on", "off"),
-            no_effect=_NOT_YET,
         ),
     )
     precision: str = setting(
@@ -27,7 +26,6 @@ class TuningSettings:
             text="fp32: only forms that agree within 1e-3 of every probability; auto: the fastest that passes the gate;"
             " bf16, fp16, int8: that one, or none.",
             choices=("fp32", "auto", "bf16", "fp16", "int8"),
-            no_effect=_NOT_YET,
         ),
     )
     calibration_dir: str = setting(
@@ -76,6 +74,5 @@ class TuningSettings:
             unit="s",
             at_least=1,
             at_most=86_400,
-            no_effect=_NOT_YET,
         ),
     )

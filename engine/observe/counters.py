@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.observe.metrics import LATENCY_BOUNDS_S, latency_counter
 
@@ -19,6 +19,7 @@ class Counters:
     model_version: str = ""
     slots: dict[str, int] = field(default_factory=dict)  # of the version that serves, by state; empty if there is none
     waiting: int = 0  # requests that wait for an instance of it, over all frontends
+    tuning: dict[str, Any] = field(default_factory=dict)  # what has become of it, as `status` has it; empty: not told
 
 
 class Observed(Protocol):

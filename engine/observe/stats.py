@@ -29,6 +29,7 @@ def optimization_stats(client: Observed | None, settings: Settings, totals: Tota
         "batch_processing": {name: _batches(counters) for name, counters in found.items()},
         "performance_metrics": {name: _performance(counters, kept["ttl_s"]) for name, counters in found.items()},
         "system_resources": _resources(),
+        "tuning": {name: counters.tuning for name, counters in found.items() if counters.tuning},
     }
 
 

@@ -25,18 +25,28 @@ class Child:
     pidfd: int
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
-    """Starts `command` in a session of its own, with nothing to read and our output.
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdout: int | None = None,
+    kept: Sequence[int] = (),
+) -> Child:
+    """Starts `command` in a session of its own, with nothing to read and our output, or `stdout`.
 
-    Our descriptors are all close-on-exec, so that the child gets no others. Raises OSError, and then no child is left.
+    Our descriptors are all close-on-exec, so that the child gets no others but those in `kept`, under the same numbers.
+    Raises OSError, and then no child is left.
     """
+    handed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept]  # onto itself: only close-on-exec is cleared, in the child
+    if stdout is not None:
+        handed.append((os.POSIX_SPAWN_DUP2, stdout, 1))
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pid = os.posix_spawn(
             command[0],
             list(command),
             os.environ if environment is None else environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, null, 0)],
+            file_actions=[*handed, (os.POSIX_SPAWN_DUP2, null, 0)],
             setsid=True,
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],

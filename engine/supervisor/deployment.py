@@ -229,6 +229,16 @@ class Deployment:
         self._context.loop.attempt(self.tell_state)
         self._start_waiters.tell(DeploymentFailed(reason))
 
+    def give_up(self, version: Version, reason: str) -> None:
+        """What serves may not: all of it closes, and `reason` is what the deployment has failed for."""
+        if version is not self.versions.serving:
+            return
+        self.versions.serving, self.versions.failure = None, reason
+        self._replace(version, drain_s=self._drain_s)
+        self._context.persist()
+        self._context.rebalance()
+        self._context.loop.attempt(self.tell_state)
+
     def version_changed(self, version: Version) -> None:
         """Of its instances or its frontends, or of its state."""
         self.tell_state()

@@ -260,6 +260,8 @@ def _plan(deployment: str, value: dict[str, Any]) -> Plan:
         raise ProtocolError(f"not a plan of {deployment}")
     if not options.devices or not all(isinstance(each, str) for each in options.devices):
         raise ProtocolError(f"a plan of {deployment} names no device")
+    if not isinstance(options.tuning, str) or not isinstance(options.precision, str):
+        raise ProtocolError(f"a plan of {deployment} does not say how it is tuned")
     path = Path(value["pickle_path"]) if value["pickle_path"] else None
     changed = {"options": options, "pickle_path": path, "deployment": deployment}
     return Plan(**{**value, **changed})

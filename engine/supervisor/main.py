@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.config import ineffective_settings, load_settings
 from engine.core.lifecycle import ExitCode
@@ -30,10 +31,8 @@ _DESCRIPTORS = 16_384
 _log = logging.getLogger("engine.supervisor")
 
 
-def main(
-    arguments: Sequence[str], *, instance_command: Sequence[str] | None = None, cores: int | None = None
-) -> int:
-    """Runs until told to stop. `instance_command` starts an instance, in place of our own module; `cores`: to share."""
+def main(arguments: Sequence[str], **changed: Any) -> int:
+    """Runs until told to stop. `changed`: fields of SupervisorOptions that are other than the settings say."""
     parser = argparse.ArgumentParser(prog="python -m engine.supervisor")
     parser.add_argument("--runtime-dir", help="default: the setting of that name")
     parser.add_argument("--embedded", action="store_true", help="leave when no registered gunicorn master lives")
@@ -41,9 +40,7 @@ def main(
     set_up_logging()
     try:
         check_platform()
-        options = _options(given.runtime_dir, instance_command)
-        if cores is not None:
-            options = dataclasses.replace(options, cores=cores)
+        options = dataclasses.replace(_options(given.runtime_dir), **changed)
         run(options, embedded=given.embedded)
     except ConfigError as error:
         _log.error("%s", error)
@@ -123,7 +120,7 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _options(runtime_dir: str | None, instance_command: Sequence[str] | None) -> SupervisorOptions:
+def _options(runtime_dir: str | None) -> SupervisorOptions:
     settings = load_settings()
     for line in ineffective_settings(settings):
         _log.warning("%s", line)
@@ -131,6 +128,4 @@ def _options(runtime_dir: str | None, instance_command: Sequence[str] | None) ->
     options = SupervisorOptions.from_settings(settings, path)
     if options.lanes + _FDS_BESIDE_LANES > MOST_FDS:
         raise ConfigError(f"workers={settings.workers}: {options.lanes} lanes, at most {MOST_FDS - _FDS_BESIDE_LANES}")
-    if instance_command is None:
-        return options
-    return dataclasses.replace(options, instance_command=tuple(instance_command))
+    return options

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.config import (
     Settings,
+    declared,
     effective_devices,
     effective_max_batch_size,
     effective_pool_size,
@@ -24,6 +25,9 @@ from engine.launch.starting import module_command
 from engine.observe.metrics import LENT_POOLS
 from engine.shm.machine_layout import MachineGeometry
 from engine.spec import ModelSpec
+from engine.tuning.terms import TuningTerms
+
+_CHOICES = {each.name: each.rule.choices for each in declared() if each.name in ("tuning", "precision")}
 
 ROWS_PER_WORKER = 2  # in the machine segment: at a reload the old workers and the new ones count for a while
 SPARE_ROWS = 8  # the supervisor, the status server, the command line, managers in other programs
@@ -39,6 +43,8 @@ class PoolOptions:
     max_batch_size: int
     warmup_requests: int
     devices: tuple[str, ...]  # given to instances in turn
+    tuning: str = "off"  # on: faster forms of the model are looked for
+    precision: str = "fp32"  # which forms may serve, as the setting of that name says
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "devices": list(self.devices)}
@@ -62,6 +68,10 @@ class SupervisorOptions:
     settings: Settings  # all of them: what is shown of stores follows from many
     default_spec: ModelSpec | None  # None: nothing is deployed at the start
     instance_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.instance")))
+    trial_command: tuple[str, ...] = field(default_factory=lambda: tuple(module_command("engine.trials")))
+    # Within how many times `trial_limit_s` trials end. They bound their own time themselves, which leaves out that in
+    # which others had the processor: up to six sevenths of it on a machine that is never idle.
+    trial_patience: float = 10.0
     stores: Settings | None = None  # of the stores that the supervisor writes; None: it keeps no journal
     restarts: RestartPolicy = RestartPolicy()
     leaving: LeavePolicy = LeavePolicy()
@@ -86,6 +96,8 @@ class SupervisorOptions:
                 max_batch_size=effective_max_batch_size(settings),
                 warmup_requests=settings.model_warmup_requests,
                 devices=devices,
+                tuning=settings.tuning,
+                precision=settings.precision,
             ),
             machine=MachineGeometry(
                 rows=ROWS_PER_WORKER * settings.workers + SPARE_ROWS,
@@ -110,7 +122,14 @@ class SupervisorOptions:
             least = 0 if name == "warmup_requests" else 1
             if not isinstance(values[name], int) or not least <= values[name] <= 1024:
                 raise InvalidField(f"{name}={values[name]!r}: a whole number from {least} to 1024", field=name)
+        for name, choices in _CHOICES.items():
+            if values[name] not in choices:
+                raise InvalidField(f"{name}={values[name]!r}: one of {', '.join(choices)}", field=name)
         return PoolOptions(**{**values, "devices": _device_names(values["devices"])})
+
+    def terms(self, pool: PoolOptions) -> TuningTerms:
+        """On which a model is tuned that is deployed with `pool`."""
+        return TuningTerms.of(self.settings, precision=pool.precision)
 
 
 def cuda_device_count() -> int:

@@ -27,7 +27,17 @@ _log = logging.getLogger(__name__)
 class Reception:
     """Each connection begins with a hello, which says whether it is a frontend's, an instance's or an admin's."""
 
-    def __init__(self, context: Context, deployments: Deployments, adoption: Adoption, requests: Requests) -> None:
+    def __init__(
+        self,
+        context: Context,
+        deployments: Deployments,
+        adoption: Adoption,
+        requests: Requests,
+        *,
+        offer_more: Callable[[Frontend], None],
+    ) -> None:
+        """`offer_more` tells a frontend, just before its welcome, what there is to know besides its lanes."""
+        self._offer_more = offer_more
         self._context = context
         self._deployments = deployments
         self._adoption = adoption
@@ -165,6 +175,7 @@ class Reception:
         for frontend in self._context.frontends.all():
             waits = any(each.versions.keeps_waiting(frontend) for each in self._deployments)
             if frontend.peer is not None and not frontend.welcomed and not waits:
+                self._offer_more(frontend)
                 frontend.welcomed = True
                 frontend.send(*self._welcome())
 

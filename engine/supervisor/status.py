@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
@@ -25,10 +25,11 @@ def describe(
     restarted: bool,
     health: dict[str, Any],
     stores: dict[str, Any],
+    tuning: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
     """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now.
 
-    `stores`: pools, cache and journal of all processes.
+    `stores`: pools, cache and journal of all processes. `tuning`: what is to be said of that of a deployment.
     """
     everybody = list(frontends)
     return {
@@ -42,7 +43,7 @@ def describe(
         "frontends": [
             {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
         ],
-        "deployments": [describe_deployment(each) for each in deployments],
+        "deployments": [{**describe_deployment(each), "tuning": tuning(each.id)} for each in deployments],
     }
 
 

@@ -41,6 +41,7 @@ from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.status import describe
 from engine.supervisor.store_thread import StoreThread
 from engine.supervisor.totals import Totals
+from engine.supervisor.tuner import Tuner
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
@@ -79,7 +80,7 @@ class Supervisor:
             open_factory=self._ledger.open_factory,
             forget_factory=self._forget_factory,
             everybody_back=lambda: self._adoption.over,
-            news=lambda: self._reception.welcome_who_may(),
+            news=self._news,
             rebalance=functools.partial(loop.attempt, Placement(options, lambda: self._deployments).apply),
             process_holds=self._process_holds,
             totals=self._totals,
@@ -87,7 +88,10 @@ class Supervisor:
         self._adoption = Adoption(self._context, self._begin_anew)
         self._deployments = Deployments(self._context, self._stop_if_done)
         self._restoration = Restoration(self._context, self._deployments)
-        self._reception = Reception(self._context, self._deployments, self._adoption, self._requests())
+        self._tuner = Tuner(self._context, self._deployments, self.slow_work)
+        self._reception = Reception(
+            self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
+        )
         self._listener: Listener | None = None
         self._leaving = False
         self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
@@ -166,6 +170,7 @@ class Supervisor:
         # One by one: what hinders one of them must not keep the others, who would be killed with their work in hand.
         self._loop.attempt(functools.partial(self.slow_work.attempt, self._ledger.clear))
         self._loop.attempt(self._adoption.dismiss)
+        self._loop.attempt(self._tuner.close)
         for deployment in self._deployments:
             self._loop.attempt(functools.partial(deployment.undeploy, drain_s=drain_s))
         if self._listener is not None:
@@ -177,7 +182,7 @@ class Supervisor:
         everybody = self._deployments.versions()
         killed = [each for version in everybody for each in version.pool.instances()]
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
-        steps.append(functools.partial(_wait_dead, killed))
+        steps += [self._tuner.close, functools.partial(self._wait_dead, killed)]
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
         steps.append(self._reception.close_all)
         if self._stores is not None:
@@ -208,6 +213,11 @@ class Supervisor:
         if self._adoption.blind:
             self._loop.attempt(self._begin_to_record)
         self._deployments.tell_versions(lambda version: version.pool_changed())
+        self._news()
+
+    def _news(self) -> None:
+        """Something changed that somebody may wait for."""
+        self._loop.attempt(self._tuner.look)  # before anybody is welcomed, who then knows whether tuning goes on
         self._reception.welcome_who_may()
 
     def _begin_totals(self) -> None:
@@ -250,11 +260,11 @@ class Supervisor:
             restarted=self._adoption.found_living,
             health=self._loop.guard.describe(),
             stores=stores_seen(self._machine.totals(), self._options.settings),
+            tuning=self._tuner.describe,
         )
 
-
-def _wait_dead(killed: Sequence[Instance]) -> None:
-    """Whoever finds the engine ended finds its memory, on the device too, free: a large process takes a while to go."""
-    until = Deadline.after_s(_DEAD_WITHIN_S)
-    for instance in killed:
-        wait_dead(instance.pidfd, timeout_s=until.remaining_s())
+    def _wait_dead(self, killed: Sequence[Instance]) -> None:
+        """Whoever finds the engine ended finds its memory free, on devices too: a large process takes a while to go."""
+        until = Deadline.after_s(_DEAD_WITHIN_S)
+        for pidfd in [*self._tuner.pidfds, *(instance.pidfd for instance in killed)]:
+            wait_dead(pidfd, timeout_s=until.remaining_s())

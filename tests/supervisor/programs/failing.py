@@ -99,5 +99,5 @@ def wrap_all() -> None:
 
 if __name__ == "__main__":
     wrap_all()
-    command = [sys.executable, "-m", "tests.supervisor.programs.instance"]
+    command = (sys.executable, "-m", "tests.supervisor.programs.instance")
     sys.exit(main(sys.argv[1:], instance_command=command, cores=int(os.environ["NS_TEST_CORES"])))

@@ -5,6 +5,9 @@ does `fail_warmup_of_W` with the weights W; `die_load`, `die_warmup` end in sile
 each time; `slow` takes 20 ms a batch, `stuck` a second. `huge` describes a model whose segment no machine can hold.
 `once:PATH:X` behaves as X until the file PATH exists, which it makes, and as `echo` from then on; `while:PATH:X` as X
 while PATH exists; `reads:PATH:X` as X, with the text in PATH for its weights.
+
+Of whatever behaviour, it says that it serves the form that it is told, else the one that trials have found; `eager`
+warns that it cannot.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +38,9 @@ from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.taker import Taker
 from engine.spec import ModelDescription
+from engine.tuning.folder import TuningFolder, read
+from engine.tuning.key import TuningKey
+from engine.tuning.terms import TuningTerms
 
 INPUT = 8
 CLASSES = 4
@@ -50,6 +57,7 @@ class Instance:
         self.link.holds = lambda: [(self.hold, self.fds)] if self.hold else []
         self.behaviour = "echo"
         self.weights = ""
+        self.form = "eager"
         self.fds: list[int] = []
         self.hold: dict[str, object] = {}
         self.lost_at_s = 0.0
@@ -61,6 +69,7 @@ class Instance:
         load = expect(self.link, "load")
         self.behaviour = _behaviour(load.fields, load.fds)
         self.weights = _weights(load.fields)
+        self.form = "eager" if self.behaviour == "eager" else _form(load.fields, self.weights)
         if not self._passes("load"):
             return ExitCode.LOAD_FAILED
         self._report_loaded()
@@ -69,6 +78,8 @@ class Instance:
         self.hold = {name: attach.fields[name] for name in ("deployment", "version", "name", "record")}
         if not self._passes("warmup"):
             return ExitCode.WARMUP_FAILED
+        if self.behaviour == "eager":
+            self.link.send({"type": "report", "max_batch": 4, "warnings": ["no such runtime here"]})
         self.link.send({"type": "ready", "warmup_ms": {"1": 0.5}})
         expect(self.link, "take")
         return self._serve()
@@ -83,7 +94,7 @@ class Instance:
 
     def _report_loaded(self) -> None:
         description = ModelDescription(
-            model_version=self.weights or "weights",
+            model_version=(self.weights or "weights") + ("" if self.form == "eager" else f"+{self.form}"),
             input_shape=(self._input_frames(),),
             classes=CLASSES,
             labels=tuple("abcd"),
@@ -91,6 +102,7 @@ class Instance:
             segment_s=1.0,
             peak_normalise=False,
             device="cpu",
+            form=self.form,
         )
         memfd = sealed_memfd("description", description.to_bytes())
         self.link.send({"type": "loaded"}, [memfd])
@@ -171,6 +183,16 @@ def _weights(load: dict[str, object]) -> str:
     assert isinstance(spec, dict)
     when, _, rest = str(spec["location"]).partition(":")
     return Path(rest.partition(":")[0]).read_text() if when == "reads" else ""
+
+
+def _form(load: dict[str, Any], weights: str) -> str:
+    if load["form"] is not None or load["tuning"] is None:
+        return str(load["form"] or "eager")
+    terms = TuningTerms.from_json(load["tuning"])
+    sizes = {"threads": load["threads"], "max_batch_size": load["max_batch_size"]}
+    key = TuningKey.here(terms, model_version=weights or "weights", device="cpu", **sizes)
+    found = read(TuningFolder(terms, key).path)
+    return "eager" if found is None else found.winner
 
 
 def main() -> int:

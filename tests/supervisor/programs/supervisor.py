@@ -11,5 +11,6 @@ from engine.supervisor.main import main
 
 if __name__ == "__main__":
     memory.PROC = Path(os.environ.get("NS_TEST_PROC", memory.PROC))  # a machine with other memory
-    command = [sys.executable, "-m", "tests.supervisor.programs.instance"]
-    sys.exit(main(sys.argv[1:], instance_command=command, cores=int(os.environ["NS_TEST_CORES"])))
+    command = (sys.executable, "-m", "tests.supervisor.programs.instance")
+    changed = {"instance_command": command, "cores": int(os.environ["NS_TEST_CORES"]), "trial_patience": 2.0}
+    sys.exit(main(sys.argv[1:], trial_command=(*command[:2], "tests.supervisor.programs.trial"), **changed))

@@ -1,0 +1,263 @@
+"""Tunes what serves: looks for what trials found, has them made where there is nothing, swaps the winner in.
+
+Trials run one at a time, in a process that dies with this one: nothing of them has to be adopted. What they found lies
+on disk, where instances find it by themselves; so a swap to it is the same plan again under the next number.
+
+Nothing here waits. Disks are read by the slow work; what has come meanwhile decides whether the answer still counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+from typing import Any
+
+from engine.core.tuning import Finding, Tuning, TuningState, TuningStep
+from engine.supervisor.context import Context
+from engine.supervisor.deployment import Deployment
+from engine.supervisor.deployments import Deployments
+from engine.supervisor.frontend import Frontend
+from engine.supervisor.serving_version import ServingVersion
+from engine.supervisor.slow_work import SlowWork
+from engine.supervisor.trial import Trial
+from engine.supervisor.tuning_figures import TuningFigures
+from engine.tuning.folder import TuningFolder, read
+from engine.tuning.key import TuningKey
+from engine.tuning.order import TrialNews, TrialOrder
+from engine.tuning.result import TuningResult
+
+_log = logging.getLogger(__name__)
+
+
+class TunedDeployment:
+    """What the tuner knows of one deployment."""
+
+    def __init__(self) -> None:
+        self.tuning = Tuning()
+        self.figures = TuningFigures()
+        self.told: dict[str, Any] = {}  # frontends
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return self.figures.describe(self.tuning)
+
+
+class Tuner:
+    """`look` may be called whenever anything may have changed, and acts on what has."""
+
+    def __init__(self, context: Context, deployments: Deployments, slow_work: SlowWork) -> None:
+        self._context = context
+        self._deployments = deployments
+        self._slow_work = slow_work
+        self._known: dict[str, TunedDeployment] = {}
+        self._trial: Trial | None = None
+        self._tried = ("", 0)  # deployment and version that the trial is about
+        self._leaving = False
+
+    # --- for others -------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Compares what serves with what was known."""
+        if self._leaving or not self._context.everybody_back():
+            return
+        deployments = {each.id: each for each in self._deployments}
+        for name in self._known.keys() - deployments.keys():
+            del self._known[name]
+        for deployment in deployments.values():
+            self._look_at(deployment)
+        self._end_outdated_trial()
+        self._start_next_trial()
+        self._tell()
+
+    def describe(self, deployment_id: str) -> dict[str, Any]:
+        """For status."""
+        return self._known.get(deployment_id, TunedDeployment()).description
+
+    @property
+    def pidfds(self) -> list[int]:
+        """Of the processes that try forms and are not known to be dead."""
+        return [] if self._trial is None or self._trial.pidfd < 0 else [self._trial.pidfd]
+
+    def offer(self, frontend: Frontend) -> None:
+        """Tells a new frontend all there is."""
+        for name, known in self._known.items():
+            frontend.send(_message(name, known.description))
+
+    def close(self) -> None:
+        """Trials end with the supervisor: first told to, then killed."""
+        if self._trial is not None and self._leaving:
+            self._trial.kill()
+        elif self._trial is not None:
+            self._trial.end("the supervisor ends")
+        self._leaving = True
+
+    # --- what serves ------------------------------------------------------------------------------------------------
+
+    def _of(self, deployment_id: str) -> TunedDeployment:
+        return self._known.setdefault(deployment_id, TunedDeployment())
+
+    def _look_at(self, deployment: Deployment) -> None:
+        known, serving = self._of(deployment.id), _settled(deployment)
+        if serving is None or serving.plane is None:
+            starting = deployment.versions.starting
+            known.tuning.interrupted(starting.plan.number if starting is not None else 0)
+            return
+        refused = "" if serving.plan.options.tuning == "on" else "tuning=off"
+        if serving.plan.number != known.tuning.version and known.tuning.state is not TuningState.SWAPPING:
+            known.figures.forget()
+        if known.tuning.serves(serving.plan.number, serving.plane.description.form, refused=refused) is TuningStep.LOOK:
+            self._read(deployment, serving)
+
+    def _serving(self, deployment: Deployment, number: int) -> ServingVersion | None:
+        """The version of that number, unless something else is to be done with the deployment by now."""
+        serving = _settled(deployment)
+        return serving if serving is not None and serving.plan.number == number else None
+
+    # --- what trials have found -------------------------------------------------------------------------------------
+
+    def _read(self, deployment: Deployment, version: ServingVersion) -> None:
+        """Has it read beside the loop."""
+        order = self._order(version)
+        found = functools.partial(self._found, deployment, version.plan.number)
+        failed = functools.partial(self._unreadable, deployment, version.plan.number)
+        self._slow_work.submit(functools.partial(_read_result, order), found, failed)
+
+    def _unreadable(self, deployment: Deployment, number: int, error: Exception) -> None:
+        _log.warning("%s: what trials have found cannot be read: %s", deployment.id, error)
+        self._found(deployment, number, None)
+
+    def _found(self, deployment: Deployment, number: int, result: TuningResult | None) -> None:
+        known, version = self._of(deployment.id), self._serving(deployment, number)
+        if version is None:
+            return
+        known.figures.result = result
+        finding = None if result is None else _finding(result, version.plan.options.precision)
+        step = known.tuning.looked(finding, _warnings_of(version))
+        if step is TuningStep.SWAP:
+            number = deployment.versions.newest + 1
+            _log.info("%s: version %d follows, in the form %s", deployment.id, number, known.tuning.winner)
+            known.tuning.swaps(number)
+            deployment.deploy(dataclasses.replace(version.plan, number=number))
+        elif step is TuningStep.STOP:
+            deployment.give_up(version, known.tuning.reason)
+        self.look()
+
+    # --- trials -----------------------------------------------------------------------------------------------------
+
+    def _order(self, version: ServingVersion) -> TrialOrder:
+        assert version.plane is not None
+        options, description = self._context.options, version.plane.description
+        return TrialOrder(
+            spec=version.plan.spec,
+            model_version=description.model_version.partition("+")[0],
+            device=description.device,
+            threads=options.threads,
+            max_batch_size=version.plan.options.max_batch_size,
+            terms=options.terms(version.plan.options),
+        )
+
+    def _start_next_trial(self) -> None:
+        if self._trial is not None:
+            return
+        for deployment in self._deployments:
+            tuning = self._of(deployment.id).tuning
+            version = self._serving(deployment, tuning.version)
+            if tuning.state is TuningState.WAITING and version is not None:
+                if self._try(deployment, version, tuning):
+                    return
+
+    def _try(self, deployment: Deployment, version: ServingVersion, tuning: Tuning) -> bool:
+        """Whether trials could be started."""
+        number, options = version.plan.number, self._context.options
+        trial = Trial(
+            self._context.loop,
+            limit_s=options.trial_patience * options.settings.trial_limit_s,
+            on_news=functools.partial(self._hear, deployment.id),
+            on_end=functools.partial(self._ended, deployment.id, number),
+        )
+        try:
+            with contextlib.ExitStack() as stack:
+                factory_fd = None
+                if version.plan.pickle_path is not None:
+                    factory_fd = self._context.open_factory(version.plan.pickle_path)
+                    stack.callback(os.close, factory_fd)
+                trial.start(options.trial_command, self._order(version), factory_fd)
+        except OSError as error:
+            tuning.ended(f"trials cannot be started: {error}")
+            return False
+        self._trial, self._tried = trial, (deployment.id, number)
+        _log.info("%s: forms of version %d are tried by pid %d", deployment.id, number, trial.pid)
+        tuning.began()
+        return True
+
+    def _end_outdated_trial(self) -> None:
+        """The version that is being tried does not serve any more, or is about to be replaced."""
+        name, number = self._tried
+        known = self._known.get(name)
+        if self._trial is not None and (known is None or known.tuning.version != number):
+            self._trial.end("the version that was tried is not the one that serves any more")
+
+    def _hear(self, deployment_id: str, news: TrialNews) -> None:
+        known = self._known.get(deployment_id)
+        if known is not None and known.tuning.state is TuningState.RUNNING:
+            known.figures.hear(news)
+            self._tell()
+
+    def _ended(self, deployment_id: str, number: int, failure: str) -> None:
+        self._trial, self._tried = None, ("", 0)
+        known = self._known.get(deployment_id)
+        if known is not None and known.tuning.version == number and known.tuning.state is TuningState.RUNNING:
+            if failure:
+                _log.warning("%s: no form of version %d was found: %s", deployment_id, number, failure)
+            if known.tuning.ended(failure) is TuningStep.LOOK:
+                deployment = self._deployments.find(deployment_id)
+                version = self._serving(deployment, number)
+                if version is not None:
+                    self._read(deployment, version)
+        self.look()
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Every frontend, of what has changed."""
+        for name, known in self._known.items():
+            if known.told != (described := known.description):
+                known.told = described
+                self._context.frontends.tell(_message(name, described))
+
+
+def _settled(deployment: Deployment) -> ServingVersion | None:
+    """The version that serves, unless another is about to or all of it is to end."""
+    versions = deployment.versions
+    return None if versions.starting is not None or versions.undeployed else versions.serving
+
+
+def _message(deployment_id: str, described: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tuning", "deployment": deployment_id, "tuning": described}
+
+
+def _read_result(order: TrialOrder) -> TuningResult | None:
+    """In the thread of slow work."""
+    key = TuningKey.here(
+        order.terms,
+        model_version=order.model_version,
+        device=order.device,
+        threads=order.threads,
+        max_batch_size=order.max_batch_size,
+    )
+    return read(TuningFolder(order.terms, key).path)
+
+
+def _finding(result: TuningResult, precision: str) -> Finding:
+    if result.winner:
+        return Finding(result.winner, reason=result.reason)
+    return Finding("", reason=f"precision={precision} cannot be had: {result.reason}")
+
+
+def _warnings_of(version: ServingVersion) -> str:
+    """What an instance of it says of itself, in one line."""
+    told = [each for instance in version.pool.instances() for each in instance.warnings]
+    return told[0] if told else ""
