@@ -7,7 +7,9 @@ good one and the first bad one in the middle: so a cliff is found in a few batch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from engine.core.ceiling import BatchCeiling, CeilingRecord
 from engine.core.latency_curve import LatencyCurve
@@ -21,15 +23,29 @@ SHARES_WASTE = 1.15  # times the work of one batch, that its parts may cost toge
 SHARES_GAIN = 0.9  # of the time of one batch: if its parts take longer, sharing it is not worth a wake-up
 
 
+class BatchRecord(NamedTuple):
+    """What one process has learnt of batch sizes, for the next one."""
+
+    ceiling: CeilingRecord = CeilingRecord()
+    batch_ns: Mapping[int, float] = MappingProxyType({})  # by size
+
+
 class BatchSize:
     """Of one instance. `aim` changes with `look`, `add` and `sink` alone. Equation: 1 <= aim <= ceiling.limit."""
 
-    def __init__(self, most: int, record: CeilingRecord = CeilingRecord()) -> None:
+    def __init__(self, most: int, record: BatchRecord = BatchRecord()) -> None:
         self.curve = LatencyCurve(most)
-        self.ceiling = BatchCeiling(most, record)
+        self.curve.remember(record.batch_ns)
+        self.ceiling = BatchCeiling(most, record.ceiling)
         self.aim = self.ceiling.limit  # items of the next batch, if there are as many
         self.shares = False  # whether idle instances would share a batch of that size
         self._full = 0  # batches of at least that size, since sizes beyond a cliff were forgotten
+        self._aim_anew()
+
+    @property
+    def record(self) -> BatchRecord:
+        """For the next process."""
+        return BatchRecord(self.ceiling.record, self.curve.measured())
 
     def look(self, now_ns: int) -> int:
         """Most items that the next batch may have."""

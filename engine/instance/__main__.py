@@ -13,12 +13,14 @@ import dataclasses
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 import torch
 
 from engine.control.link import ControlLink
+from engine.core.batch_size import BatchSize
 from engine.core.lifecycle import ExitCode
 from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory, large_blocks_apart
@@ -28,11 +30,13 @@ from engine.instance.forming import FormOrder, take_form
 from engine.instance.leisure import Leisure
 from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
+from engine.instance.notebook import Notebook
 from engine.instance.runner import ModelRunner
 from engine.instance.surroundings import Surroundings, give_way, leave
 from engine.instance.warmup import warm_up
 from engine.messages import sealed_memfd
 from engine.models.foreign import describe
+from engine.tuning.batch_notes import BatchNotes
 
 _LONGEST_TRACEBACK = 16_000  # characters; the end of one tells most
 
@@ -83,7 +87,8 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         with reported(control, "warmup"):
             if mapped.segment.keeps_pages:
                 runner.use_mapping(mapped.segment.array)
-            warmed = warm_up(runner)
+            notebook = Notebook(notes_of(runner, fields))
+            warmed = warm_up(runner, BatchSize(runner.max_batch, notebook.record))
         if warning:
             warmed = dataclasses.replace(warmed, warnings=(warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
@@ -97,7 +102,8 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         if runner.device.type == "cpu":
             give_way()
         try:
-            mapped.run_loop(control, runner, warmed, leisure, aging_ms=float(fields.get("aging_ms", 1000.0)))
+            aging_ms = float(fields.get("aging_ms", 1000.0))
+            mapped.run_loop(control, runner, warmed, leisure, notebook, aging_ms=aging_ms)
         except Poisoned as error:
             leave_poisoned(control, error)
         with contextlib.suppress(PeerGone, NotReady):
@@ -119,6 +125,17 @@ def load_runner(order: Message) -> tuple[ModelRunner, str]:
     loaded = load(fields["spec"], order.fds)
     runner = ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))
     return runner, take_form(runner, loaded, FormOrder.of(fields))
+
+
+def notes_of(runner: ModelRunner, fields: dict[str, Any]) -> BatchNotes | None:
+    """Where what is learnt of batch sizes is kept, if the supervisor says in which folder."""
+    if not fields.get("state_dir"):
+        return None
+    device = str(runner.device)
+    if runner.device.type == "cuda":
+        device += f" {torch.cuda.get_device_name(runner.device)}"
+    model_version, threads = runner.description.model_version, int(fields["threads"])
+    return BatchNotes(Path(fields["state_dir"]), model_version=model_version, device=device, threads=threads)
 
 
 def report_loaded(control: ControlLink, runner: ModelRunner) -> None:

@@ -18,6 +18,7 @@ from engine.control.link import ControlLink
 from engine.errors import PeerGone
 from engine.instance.intake import Intake
 from engine.instance.leisure import Leisure
+from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
@@ -40,6 +41,7 @@ class InstanceLoop:
         doorbell: Bell,
         control: ControlLink,
         leisure: Leisure,
+        notebook: Notebook,
         aging_ms: float,
         warnings: Sequence[str],
         wanted: Callable[[], bool],
@@ -53,6 +55,7 @@ class InstanceLoop:
         self._control = control
         self._size = processor.size
         self._leisure = None if leisure.is_over else leisure
+        self._notebook = notebook
         self._intake = Intake(taker, self._size, board, aging_ms=aging_ms)
         self._batches = 0
         self._worked_ns = now_ns()
@@ -81,6 +84,7 @@ class InstanceLoop:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._poller.close()
             os.close(self._wake_fd)
+            self._notebook.close(self._size)
 
     def handle_term(self, *_: object) -> None:
         """Asks the loop to leave after what it has begun. Only enqueues: it runs between any two bytecodes."""
@@ -128,6 +132,7 @@ class InstanceLoop:
             self._board.add_all((("progress", 1),))
             if self._leisure.is_over:
                 self._leisure = None
+                self._notebook.write(self._size)
             self._handle_events(timeout_s=0)
 
     def _sleep(self, longest_s: float) -> None:
@@ -150,6 +155,7 @@ class InstanceLoop:
             self._look_for_supervisor()
         if self._size.ceiling.limit != self._told:
             self._report()
+            self._notebook.note(self._size)
         return ready
 
     def _look_for_supervisor(self) -> None:

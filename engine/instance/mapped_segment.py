@@ -11,6 +11,7 @@ from engine.control.link import ControlLink, Hold
 from engine.instance.control import Message
 from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
+from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import WarmUp
@@ -57,7 +58,14 @@ class MappedSegment:
             segment.close()
 
     def run_loop(
-        self, control: ControlLink, runner: ModelRunner, warmed: WarmUp, leisure: Leisure, *, aging_ms: float
+        self,
+        control: ControlLink,
+        runner: ModelRunner,
+        warmed: WarmUp,
+        leisure: Leisure,
+        notebook: Notebook,
+        *,
+        aging_ms: float,
     ) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
@@ -69,6 +77,7 @@ class MappedSegment:
             doorbell=self.doorbell,
             control=control,
             leisure=leisure,
+            notebook=notebook,
             aging_ms=aging_ms,
             warnings=warmed.warnings,
             wanted=_Wanted(self.segment).check,

@@ -132,6 +132,7 @@ class ServingVersion(Version):
                 "aging_ms": options.aging_ms,
                 "tuning": options.terms(self.plan.options).to_json() if self.plan.options.tuning == "on" else None,
                 "form": self._form,
+                "state_dir": options.settings.state_dir,
             }
             instance.tell(message, fds)
 

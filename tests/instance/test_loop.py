@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 from engine.control.link import ControlLink
+from engine.core.batch_size import BatchSize
 from engine.instance import loop as loop_module
 from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
+from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
 from engine.instance.warmup import warm_up
 from engine.shm.board import InstanceBoard, instance_totals
 from engine.shm.lease import Lease
 from engine.shm.records import Outcome
 from engine.testing.devices import LateDevice
+from engine.tuning.batch_notes import BatchNotes
 from tests.client.stage import wait_until
 from tests.instance.conftest import FRAMES, MAX_BATCH, Bench, make_runner
 from tests.instance.test_processor import sound
@@ -27,10 +30,12 @@ from tests.instance.test_processor import sound
 class Stage:
     """A loop that is ready to run in this thread, its device, and what another thread does meanwhile."""
 
-    def __init__(self, bench: Bench, runtime_dir: Path, *, repeats: int = 1) -> None:
+    def __init__(self, bench: Bench, runtime_dir: Path, *, repeats: int = 1, notes: BatchNotes | None = None) -> None:
         self.device = LateDevice((FRAMES,), MAX_BATCH)
         runner = make_runner("loudness", self.device)
-        warmed = warm_up(runner)
+        notebook = Notebook(notes)
+        warmed = warm_up(runner, BatchSize(MAX_BATCH, notebook.record))
+        self.size, self.warmed = warmed.size, list(warmed.bucket_ms)
         self.device.log.clear()
         self.device.batches = 0
         self.bench = bench
@@ -43,6 +48,7 @@ class Stage:
             doorbell=bench.doorbell,
             control=ControlLink(runtime_dir, role="instance"),
             leisure=leisure,
+            notebook=notebook,
             aging_ms=1000.0,
             warnings=[],
             wanted=lambda: True,
@@ -195,3 +201,18 @@ def test_one_that_always_has_work_meets_a_size_now_and_then(
     stage.run(lambda: ask(4))
     assert stage.all_met == ["met"] and staged(stage) == 4 + 1  # of sizes from 1 to 4 three was not met
     stage.close()
+
+
+# --- what it learns -------------------------------------------------------------------------------------------------
+
+
+def test_what_an_instance_has_learnt_is_there_for_the_next_one(bench: Bench, tmp_path: Path) -> None:
+    notes = BatchNotes(tmp_path, model_version="v", device="cpu", threads=1)
+    first = Stage(bench, tmp_path, notes=notes)
+    first.size.sink(MAX_BATCH, 0)
+    first.run(lambda: wait_until(lambda: notes.read().ceiling.too_large == MAX_BATCH, "it is written down"))
+    first.close()
+    second = Stage(bench, tmp_path, notes=notes)
+    assert second.warmed == [1, 2, 3], "the buckets below what did not fit"
+    second.run(lambda: None)
+    second.close()
