@@ -259,6 +259,12 @@ class TuningDamaged(BrokenError):
     code = "TUNING_DAMAGED"
 
 
+class TrialsFailed(BrokenError):
+    """Forms of a model could not be tried."""
+
+    code = "TRIALS_FAILED"
+
+
 class SupervisorRunning(BrokenError):
     """Another supervisor already runs in this runtime directory."""
 

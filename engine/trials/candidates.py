@@ -1,0 +1,80 @@
+"""Which forms of a model are tried on this machine, in which order, and which cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.forms import ModelForm, Precision, RuntimeName
+from engine.tuning.key import installed_version, instruction_sets
+
+EDGES_FP32 = "edges_fp32"  # INT8 but for the first and last layers
+COMPILED = "compiled"
+
+_INSTALL = {
+    RuntimeName.ONNXRUNTIME: "onnxruntime is not installed: pip install onnxruntime",
+    RuntimeName.OPENVINO: "openvino is not installed: pip install nightscan-engine[openvino]",
+}
+_BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them: products in bf16 without converting each number
+_FP16 = {"avx512_fp16", "amx_fp16"}
+_COMPILERS = ("c++", "g++", "clang++")
+
+# By what they have brought on the processors that were measured; the order decides only what a time limit costs.
+_BY_PROMISE = (
+    ModelForm(RuntimeName.OPENVINO, Precision.INT8),
+    ModelForm(RuntimeName.ONNXRUNTIME, Precision.INT8),
+    ModelForm(RuntimeName.OPENVINO, Precision.BF16),
+    ModelForm(RuntimeName.OPENVINO, Precision.FP16),
+    ModelForm(RuntimeName.TORCH, Precision.BF16),
+    ModelForm(RuntimeName.ONNXRUNTIME, Precision.FP32),
+    ModelForm(RuntimeName.OPENVINO, Precision.FP32),
+    ModelForm(RuntimeName.TORCH, Precision.FP32, COMPILED),  # last: compiling alone takes longer than another's trial
+)
+_ON_CUDA = (
+    ModelForm(RuntimeName.TORCH, Precision.FP16),
+    ModelForm(RuntimeName.TORCH, Precision.BF16),
+    ModelForm(RuntimeName.TORCH, Precision.FP32, COMPILED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialCandidate:
+    """A form to try, or why it cannot be had here."""
+
+    form: ModelForm
+    refused: str = ""
+
+
+def candidates_for(device: str, allowed: Iterable[str]) -> list[TrialCandidate]:
+    """Every form but the eager one; first those of precisions in `allowed`, which could serve as things are set.
+
+    Eager networks of convolutions are laid out with their channels last already (`engine.instance.warmup`).
+    """
+    forms = _BY_PROMISE if device == "cpu" else _ON_CUDA
+    first = set(allowed)
+    ordered = sorted(forms, key=lambda form: form.precision.value not in first)  # sorts stably
+    possible = (form for form in ordered if _is_for_this_processor(form, device))
+    return [TrialCandidate(form, _cannot_be_had(form, device)) for form in possible]
+
+
+def kinder(form: ModelForm) -> ModelForm | None:
+    """The variant to try where the gate has refused `form`; None if there is none."""
+    if form.precision is not Precision.INT8 or form.variant:
+        return None
+    return ModelForm(form.runtime, form.precision, EDGES_FP32)
+
+
+def _is_for_this_processor(form: ModelForm, device: str) -> bool:
+    """Half precision without instructions for it is slower than none, and no refusal that anybody could act on."""
+    if device != "cpu" or form.precision not in (Precision.BF16, Precision.FP16):
+        return True
+    return bool(instruction_sets() & (_BF16 if form.precision is Precision.BF16 else _FP16))
+
+
+def _cannot_be_had(form: ModelForm, device: str) -> str:
+    if form.runtime in _INSTALL and not installed_version(form.runtime.value):
+        return _INSTALL[form.runtime]
+    if form.variant == COMPILED and device == "cpu" and not any(map(shutil.which, _COMPILERS)):
+        return f"there is no C++ compiler here (none of {', '.join(_COMPILERS)})"
+    return ""
