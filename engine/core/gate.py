@@ -17,6 +17,7 @@ from engine.forms import Precision
 
 LEAST_WINDOWS = 512  # of sound: 99.5 % of fewer is a matter of one or two of them
 FP32_MOST = 1e-3  # how far rounding may move a probability
+_FAR_FROM_ALONE = 20.0  # arbitrary: a form that is merely inexact is off by a third as much in the few windows alone
 LEAST_FOLLOWED = 0.9  # of the variance over windows; arbitrary: INT8 follows 0.97 and more, a deaf form 0
 
 
@@ -49,7 +50,13 @@ def verdict(agreement: Agreement, policy: GatePolicy, precision: Precision) -> s
 
     `precision`: what the form computes in.
     """
-    return next(_refusals(agreement, policy, precision), "")
+    reason = next(_refusals(agreement, policy, precision), "")
+    if reason and agreement.alone * _FAR_FROM_ALONE < agreement.largest:
+        return (
+            f"batch size: off by {agreement.largest:.3g} in a batch of {agreement.batch_size}, alone by"
+            f" {agreement.alone:.2g}; {reason}"
+        )
+    return reason
 
 
 def _refusals(agreement: Agreement, policy: GatePolicy, precision: Precision) -> Iterator[str]:
@@ -58,11 +65,6 @@ def _refusals(agreement: Agreement, policy: GatePolicy, precision: Precision) ->
         yield f"unusable answers: {agreement.unusable}"
     if agreement.windows < LEAST_WINDOWS:
         yield f"windows: {agreement.windows} compared, at least {LEAST_WINDOWS} are needed"
-    if not agreement.largest <= most and agreement.alone <= most:
-        yield (
-            f"batch size: right alone ({agreement.alone:.2g}), off by {agreement.largest:.3g} in a batch of"
-            f" {agreement.batch_size}, at most {most:g}"
-        )
     if precision is not Precision.FP32:
         yield from _refusals_by_share(agreement, policy)
     if not agreement.largest <= most:

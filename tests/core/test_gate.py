@@ -37,7 +37,10 @@ def test_fp32_that_is_off_by_more_than_rounding_is_refused_whatever_the_policy_a
     ({"followed": 0.5}, "variation: 50 % of how answers differ from window to window, at least 90 %"),
     ({"windows": 511}, "windows: 511 compared, at least 512 are needed"),
     ({"unusable": "not finite"}, "unusable answers: not finite"),
-    ({"largest": 0.7, "alone": 0.01}, "batch size: right alone (0.01), off by 0.7 in a batch of 8, at most 0.1"),
+    ({"largest": 0.7, "alone": 0.01},
+     "batch size: off by 0.7 in a batch of 8, alone by 0.01; largest difference: 0.7, at most 0.1"),
+    ({"largest": 0.08, "alone": 1e-7, "close": 0.9},
+     "batch size: off by 0.08 in a batch of 8, alone by 1e-07; close probabilities: 90 % within 0.02, at least 99.9 %"),
 ])
 def test_each_measure_refuses_by_its_name(figures: dict[str, object], measure: str) -> None:
     assert refused(Precision.INT8, **figures) == measure
@@ -51,6 +54,10 @@ def test_a_share_that_is_no_number_is_refused(name: str) -> None:
 @pytest.mark.parametrize("precision", Precision)
 def test_a_difference_that_is_no_number_is_refused(precision: Precision) -> None:
     assert refused(precision, largest=NAN, alone=NAN).startswith("largest difference: nan")
+
+
+def test_a_form_that_is_as_near_as_it_has_to_be_may_differ_by_batch_size() -> None:
+    assert refused(Precision.INT8, largest=0.08, alone=1e-7) == ""
 
 
 def test_on_the_thresholds_a_form_passes() -> None:

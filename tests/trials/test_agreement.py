@@ -84,7 +84,7 @@ def test_a_form_that_is_right_only_alone_is_told_by_the_size_of_the_batch() -> N
     def first(logits: Floats) -> Floats:
         return np.repeat(softmax(logits[:1]), len(logits), axis=0)
 
-    assert refused(first).startswith("batch size: right alone (0), off by 0.")
+    assert refused(first).startswith("batch size: off by 0.")
 
 
 def test_a_form_that_is_wrong_only_alone_is_refused() -> None:
@@ -98,7 +98,7 @@ def test_a_form_that_is_wrong_for_one_size_of_batch_is_refused() -> None:
     def mixed_up(logits: Floats) -> Floats:
         return softmax(logits[:, ::-1] if len(logits) == 5 else logits)
 
-    assert refused(mixed_up).startswith("batch size: right alone (0), off by 0.")
+    assert refused(mixed_up).startswith("batch size: off by 0.")
 
 
 def test_answers_that_are_not_finite_are_refused_by_that_name() -> None:
