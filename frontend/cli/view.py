@@ -12,6 +12,7 @@ from rich.table import Table
 from engine.config import EffectiveSetting
 from frontend.attach_wait import lacking_lanes
 from frontend.cli.store_view import store_rows
+from frontend.cli.tuning_view import HEADS, tuning_rows
 
 _PIPE_WIDTH = 160
 
@@ -23,7 +24,7 @@ def config_view(settings: Iterable[EffectiveSetting]) -> str:
 
 
 def status_view(status: dict[str, Any]) -> str:
-    """Deployments with their instances, then stores; above them what is not as it should be."""
+    """Deployments with their instances, forms that were tried, stores; above them what is not as it should be."""
     supervisor = status.get("supervisor", {})
     head = f"supervisor {supervisor.get('pid')}, up {supervisor.get('uptime_s', 0):.0f} s, "
     head += f"{len(status.get('frontends', []))} frontends\n"
@@ -34,8 +35,9 @@ def status_view(status: dict[str, Any]) -> str:
         head += f"degraded: {reason}\n"
     rows = [row for deployment in status.get("deployments", []) for row in _deployment_rows(deployment)]
     deployments = _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
-    stores = list(store_rows(status))
-    return head + deployments + ("\n" + _table(("store", "state", "figures"), stores) if stores else "")
+    tried, stores = list(tuning_rows(status)), list(store_rows(status))
+    tuning = "\n" + _table(HEADS, tried) if tried else ""
+    return head + deployments + tuning + ("\n" + _table(("store", "state", "figures"), stores) if stores else "")
 
 
 def prediction_view(answer: dict[str, Any]) -> str:
@@ -69,7 +71,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     table = Table(*heads, box=None, pad_edge=False, show_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console(file=io.StringIO(), width=_PIPE_WIDTH)
+    console = Console(file=io.StringIO(), width=_PIPE_WIDTH, markup=False)  # [openvino] is a name, not a style
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
