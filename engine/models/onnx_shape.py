@@ -114,7 +114,7 @@ def the_output(outputs: Sequence[OnnxValue], wanted: str | None, named: int | No
         if not found:
             raise ConfigError(f"{where} has no output {wanted}; its outputs are {_listed(outputs)}")
         if not set(found) <= set(possible):
-            raise UnusableOutput(f"output {found[0]} of {where} {_no_classes(outputs)}")
+            raise UnusableOutput(f"output {found[0]} of {where} is not {_the_classes(outputs)}")
         return found[0]
     fitting = [value for value in possible if value.shape[-1:] == (named,)]
     if len(possible) > 1 and len(fitting) == 1:
@@ -125,12 +125,13 @@ def the_output(outputs: Sequence[OnnxValue], wanted: str | None, named: int | No
             f" {_listed(outputs)}"
         )
     if not possible:
-        raise UnusableOutput(f"no output of {where} ({_listed(outputs)}) {_no_classes(outputs)}")
+        raise UnusableOutput(f"no output of {where} ({_listed(outputs)}) can be {_the_classes(outputs)}")
     return possible[0]
 
 
-def _no_classes(outputs: Sequence[OnnxValue]) -> str:
-    text = "can be the one with the classes, which is float[batch, classes]"
+def _the_classes(outputs: Sequence[OnnxValue]) -> str:
+    """What is looked for among these outputs, and how they are made to have it."""
+    text = "the one with the classes, which is float[batch, classes]"
     if any(value.kind.startswith("seq(") for value in outputs):
         return text + ": convert scikit-learn's models with zipmap=False"
     if any(len(value.shape) == 1 for value in outputs):
