@@ -170,7 +170,7 @@ ADD = helper.make_node("Add", ["x", "z"], ["both"])
     (linear(notes={"sample_rate": "high"}), {}, "says sample_rate='high' in its metadata, which is no sample_rate_hz"),
 ], ids=lambda value: "" if not isinstance(value, str) else value[:40])  # fmt: skip
 def test_an_input_that_nothing_can_be_given_to(
-    tmp_path: Path, model: onnx.ModelProto, fields: dict[str, object], why: str
+    tmp_path: Path, model: onnx.ModelProto, fields: dict[str, Any], why: str
 ) -> None:
     path = save(model, tmp_path / "x.onnx")
     assert re.search(why, refusal(path, **fields))
@@ -205,7 +205,7 @@ TWO = {"logits": ("n", 3), "again": ("n", 3)}
             notes=HEARING), {"onnx_output": "y"}, r"output y int64\[\?, 1\] of .* is not the one with"),
 ], ids=["several", "another name", "without classes", "over time", "no floats"])  # fmt: skip
 def test_an_output_that_cannot_be_the_classes(
-    tmp_path: Path, model: onnx.ModelProto, fields: dict[str, object], why: str
+    tmp_path: Path, model: onnx.ModelProto, fields: dict[str, Any], why: str
 ) -> None:
     path = save(model, tmp_path / "x.onnx")
     assert re.search(why, refusal(path, **fields))
