@@ -33,7 +33,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 from engine.forms import EAGER
 
 CONCURRENCY = 16
-WARM_S = 2
+WARM_S = 6  # until an instance that always has work has met every batch size
 
 
 @dataclass
