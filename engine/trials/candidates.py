@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ from engine.forms import ModelForm, Precision, RuntimeName
 from engine.tuning.key import installed_version, instruction_sets
 
 EDGES_FP32 = "edges_fp32"  # INT8 but for the first and last layers
-COMPILED = "compiled"
 
 _INSTALL = {
     RuntimeName.ONNXRUNTIME: "onnxruntime is not installed: pip install onnxruntime",
@@ -18,7 +16,6 @@ _INSTALL = {
 }
 _BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them: products in bf16 without converting each number
 _FP16 = {"avx512_fp16", "amx_fp16"}
-_COMPILERS = ("c++", "g++", "clang++")
 
 # By what they have brought on the processors that were measured; the order decides only what a time limit costs.
 _BY_PROMISE = (
@@ -29,12 +26,10 @@ _BY_PROMISE = (
     ModelForm(RuntimeName.TORCH, Precision.BF16),
     ModelForm(RuntimeName.ONNXRUNTIME, Precision.FP32),
     ModelForm(RuntimeName.OPENVINO, Precision.FP32),
-    ModelForm(RuntimeName.TORCH, Precision.FP32, COMPILED),  # last: compiling alone takes longer than another's trial
 )
 _ON_CUDA = (
     ModelForm(RuntimeName.TORCH, Precision.FP16),
     ModelForm(RuntimeName.TORCH, Precision.BF16),
-    ModelForm(RuntimeName.TORCH, Precision.FP32, COMPILED),
 )
 
 
@@ -49,13 +44,14 @@ class TrialCandidate:
 def candidates_for(device: str, allowed: Iterable[str]) -> list[TrialCandidate]:
     """Every form but the eager one; first those of precisions in `allowed`, which could serve as things are set.
 
-    Eager networks of convolutions are laid out with their channels last already (`engine.instance.warmup`).
+    Eager networks of convolutions are laid out with their channels last already (`engine.instance.warmup`). Compiled by
+    torch they would gain a fifth, less than under either runtime, and each instance would compile for half a minute.
     """
     forms = _BY_PROMISE if device == "cpu" else _ON_CUDA
     first = set(allowed)
     ordered = sorted(forms, key=lambda form: form.precision.value not in first)  # sorts stably
     possible = (form for form in ordered if _is_for_this_processor(form, device))
-    return [TrialCandidate(form, _cannot_be_had(form, device)) for form in possible]
+    return [TrialCandidate(form, _cannot_be_had(form)) for form in possible]
 
 
 def kinder(form: ModelForm) -> ModelForm | None:
@@ -72,9 +68,7 @@ def _is_for_this_processor(form: ModelForm, device: str) -> bool:
     return bool(instruction_sets() & (_BF16 if form.precision is Precision.BF16 else _FP16))
 
 
-def _cannot_be_had(form: ModelForm, device: str) -> str:
+def _cannot_be_had(form: ModelForm) -> str:
     if form.runtime in _INSTALL and not installed_version(form.runtime.value):
         return _INSTALL[form.runtime]
-    if form.variant == COMPILED and device == "cpu" and not any(map(shutil.which, _COMPILERS)):
-        return f"there is no C++ compiler here (none of {', '.join(_COMPILERS)})"
     return ""

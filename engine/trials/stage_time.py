@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.clock import NS_PER_S, now_ns
 
+_NS_PER_TICK = NS_PER_S // os.sysconf("SC_CLK_TCK")
+
+
+class _Seen(NamedTuple):
+    """What one look at a process found."""
+
+    at_ns: int
+    computed_ns: int  # by all of its threads
+    is_runnable: bool  # whether any of them computes, or would if it could
+
 
 class StageTime:
-    """Equation: own_s + starved_s is the time since the start. `note` alone changes what was starved."""
+    """Equation: own_s + starved_s is the time from the start to the last look. `note` alone changes it.
+
+    A process that could compute and did for less than the time that passed has waited for a processor. What the kernel
+    counts as waiting (schedstat) it counts when the wait is over, which for the idle class may be never.
+    """
 
     def __init__(self) -> None:
-        self._started_ns = self._noted_ns = now_ns()
+        self._started_ns = now_ns()
+        self._seen = _Seen(self._started_ns, 0, False)
         self._starved_ns = 0
-        self._delays: dict[str, int] = {}  # thread -> nanoseconds it has waited for a processor
 
     def note(self, pid: int) -> None:
-        """Looks at the process's threads: the one that waited longest since the last look is the one that computes."""
-        before, self._delays = self._delays, _delays_ns(pid)
-        at_ns = now_ns()
-        waited_ns = max((delay - before.get(thread, 0) for thread, delay in self._delays.items()), default=0)
-        self._starved_ns += max(0, min(waited_ns, at_ns - self._noted_ns))
-        self._noted_ns = at_ns
+        """Looks at the process; several times a second."""
+        before, self._seen = self._seen, _look(pid)
+        passed_ns = self._seen.at_ns - before.at_ns
+        if self._seen.is_runnable:
+            self._starved_ns += max(0, passed_ns - max(0, self._seen.computed_ns - before.computed_ns))
 
     @property
     def starved_s(self) -> float:
@@ -30,18 +44,25 @@ class StageTime:
 
     @property
     def own_s(self) -> float:
-        return (now_ns() - self._started_ns - self._starved_ns) / NS_PER_S
+        return (self._seen.at_ns - self._started_ns - self._starved_ns) / NS_PER_S
 
     @property
     def starved_share(self) -> float:
-        """Of all the time, up to the last look."""
-        return self._starved_ns / max(1, self._noted_ns - self._started_ns)
+        """Of all the time."""
+        return self._starved_ns / max(1, self._seen.at_ns - self._started_ns)
 
 
-def _delays_ns(pid: int) -> dict[str, int]:
-    """Thread -> run_delay (proc(5), schedstat); empty where the kernel does not tell, or the process is gone."""
-    found: dict[str, int] = {}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found[task.name] = int((task / "schedstat").read_text().split()[1])
-    return found
+def _look(pid: int) -> _Seen:
+    """By proc(5), stat: nothing is runnable of a process that is gone."""
+    at_ns = now_ns()
+    try:
+        ticks = sum(map(int, _fields(Path(f"/proc/{pid}/stat"))[11:13]))  # utime, stime
+        states = [_fields(each / "stat")[0] for each in Path(f"/proc/{pid}/task").iterdir()]
+    except (OSError, ValueError):
+        return _Seen(at_ns, 0, False)
+    return _Seen(at_ns, ticks * _NS_PER_TICK, "R" in states)
+
+
+def _fields(path: Path) -> list[str]:
+    """From the state on: the name before it may hold anything."""
+    return path.read_text().rpartition(")")[2].split()

@@ -26,7 +26,9 @@ from engine.tuning.result import TuningResult
 
 REFERENCE_SHARE = 0.6  # of the limit: without it there is nothing to compare with
 CANDIDATE_SHARE = 0.3  # of the limit: what hangs costs others no more
-LONGEST = 20  # times the limit, by the clock, where others have the processor and nothing better is found yet
+# Times the limit, by the clock, where others have the processor and nothing better is found yet. Below the patience of
+# the supervisor, which would lose what was found.
+LONGEST = 9
 STARVED_S = 4.0  # of waiting for the processor, then a stage begins anew with a share of it
 UNTRIED = "not tried: the time for trials was over"
 
