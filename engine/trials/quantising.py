@@ -41,17 +41,21 @@ def quantise(loaded: LoadedModel, request: StageRequest) -> dict[str, Any]:
                for start in range(0, min(_WINDOWS, len(windows)), _ITEMS))
     with torch.inference_mode():
         given = [batch if front is None else front(torch.from_numpy(batch)).numpy() for batch in batches]
-    _write(work, work / artefact_of(form), iter(given), edges=form.variant == EDGES_FP32)
+    write_int8(work / EXPORTED, work / artefact_of(form), iter(given), edges=form.variant == EDGES_FP32)
     return {}
 
 
-def _write(work: Path, path: Path, batches: Iterator[Floats], *, edges: bool) -> None:
+def write_int8(exported: Path, path: Path, batches: Iterator[Floats], *, edges: bool) -> None:
+    """Writes the network of `exported` in INT8, calibrated on what it gets; `edges`: but for its first and last layer.
+
+    Raises whatever ONNX Runtime does, OSError without room.
+    """
     quantization = importlib.import_module(f"{onnxruntime.__name__}.quantization")
     preprocess = importlib.import_module(f"{quantization.__name__}.preprocess")
-    folded = work / _FOLDED
+    folded = path.with_name(_FOLDED)
     # A normalisation, or a kernel that is computed from weights, must be part of its convolution before that is INT8:
     # a ResNet18 then computes half as much again.
-    preprocess.quant_pre_process(str(work / EXPORTED), str(folded), skip_symbolic_shape=True, skip_onnx_shape=True)
+    preprocess.quant_pre_process(str(exported), str(folded), skip_symbolic_shape=True, skip_onnx_shape=True)
     graph = onnx.load(folded, load_external_data=False).graph
     nodes = [node.name for node in graph.node if node.op_type in _WEIGHTED]
     quantization.quantize_static(
