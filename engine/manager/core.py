@@ -46,10 +46,11 @@ class ModelOptions:
     segment_s: float | None = None
     peak_normalise: bool | None = None
     activation: str | None = None  # softmax, sigmoid, none
+    onnx_output: str | None = None  # of an .onnx file with several outputs: the name of the one with the classes
 
     @property
     def of_spec(self) -> dict[str, Any]:
-        names = ("input_shape", "labels", "sample_rate_hz", "segment_s", "peak_normalise")
+        names = ("input_shape", "labels", "sample_rate_hz", "segment_s", "peak_normalise", "onnx_output")
         return {**{name: getattr(self, name) for name in names}, "activation": Activation.named(self.activation)}
 
     def of_pool(self, settings: Settings) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Errors of ours end with one line and exit code 1; a wrong command line with 2, a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -79,10 +80,13 @@ def config() -> None:
 
 @main.command()
 @click.argument("deployment", default=DEFAULT_DEPLOYMENT_ID)
-@click.option("--model-path", default="", help="Weights, or an exported model.")
+@click.option("--model-path", default="", help="Weights, or an exported model (.onnx too).")
 @click.option("--factory", default="", help="package.module:function that makes the model.")
 @click.option("--labels", default="", help="File of class names.")
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid", "none"]), help="Outputs to probabilities.")
+@click.option("--sample-rate-hz", type=int, help="Rate at which it hears, unless it says that itself.")
+@click.option("--segment-s", type=float, help="Length of a window, unless it says that itself.")
+@click.option("--onnx-output", help="Output with the classes, of an .onnx file that has several.")
 @click.option("--pool-size", type=int, help="Instances.")
 @click.option("--max-batch-size", type=int, help="Most items of one batch.")
 @telling
@@ -92,11 +96,17 @@ def deploy(
     factory: str,
     labels: str,
     activation: str | None,
+    sample_rate_hz: int | None,
+    segment_s: float | None,
+    onnx_output: str | None,
     pool_size: int | None,
     max_batch_size: int | None,
 ) -> None:
     """Deploy a model, or swap the one of that name without losing a request."""
-    spec = _spec(model_path, factory, labels, activation)
+    spec = dataclasses.replace(
+        _spec(model_path, factory, labels, activation),
+        sample_rate_hz=sample_rate_hz, segment_s=segment_s, onnx_output=onnx_output,
+    )  # fmt: skip
     options = {"pool_size": pool_size, "max_batch_size": max_batch_size}
     given = {name: value for name, value in options.items() if value is not None}
     answer = _ask("deploy", deployment=deployment, spec=spec.to_json(), options=given)

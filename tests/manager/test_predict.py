@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
 from engine.errors import ConfigError
 from engine.manager import OptimizedModelServingManager, SyncModelServingManager
@@ -22,6 +23,7 @@ from engine.spec import ModelSource, ModelSpec
 from tests.client.stage import wait_until
 from tests.manager.conftest import OPTIONS, Deploy
 from tests.manager.models import FRAMES, HELD, broken, echo, gated, softmax
+from tests.models.onnx_files import WEIGHTS, linear, save, waves
 
 SUCCESS_KEYS = {
     "top_predictions", "predicted_class", "predicted_label", "confidence", "inference_method", "request_id",
@@ -314,3 +316,17 @@ def test_the_published_statistics(manager: SyncModelServingManager, deploy: Depl
 
 def _usage(manager: SyncModelServingManager) -> int:
     return int(manager.get_optimization_stats()["model_pools"]["counted"]["total_usage"])
+
+
+def test_an_onnx_file_is_a_model_too(manager: SyncModelServingManager, deploy: Deploy, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Concat", ["logits", "logits"], ["embedding"], axis=1)]
+    model = linear(nodes=nodes, outputs={"logits": ("n", 3), "embedding": ("n", 6)})
+    path = save(model, tmp_path / "x.onnx")
+    options: dict[str, Any] = {"input_shape": None, "sample_rate_hz": 4, "segment_s": 1.0}
+    assert not manager.deploy_optimized_model("two", path, **{**OPTIONS, **options})
+    assert "set onnx_output to its name" in manager.deployment_error("two")
+    deploy("m", path, onnx_output="logits", labels=("frog", "bird", "bat"), **options)
+    result = manager.predict("m", waves(1)[0])
+    wanted = softmax(list(waves(1)[0] @ WEIGHTS))
+    found = {each["class_index"]: each["probability"] for each in result["top_predictions"]}
+    assert [found[index] for index in range(3)] == pytest.approx(wanted, abs=1e-5)

@@ -59,7 +59,9 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
     return path
 
 
-def exported(module: nn.Module, example: torch.Tensor, path: Path, *, dynamo: bool = False, **notes: str) -> Path:
+def exported(
+    module: nn.Module, example: torch.Tensor, path: Path, *, notes: Mapping[str, str], dynamo: bool = False
+) -> Path:
     """The module as either of torch's exporters writes it, for any number of items."""
     batch = {0: torch.export.Dim("batch")} if dynamo else {"input": {0: "batch"}}
     with warnings.catch_warnings(), torch.no_grad():
@@ -69,7 +71,7 @@ def exported(module: nn.Module, example: torch.Tensor, path: Path, *, dynamo: bo
             **({"dynamic_shapes": (batch,)} if dynamo else {"dynamic_axes": batch}),
         )  # fmt: skip
     model = onnx.load(str(path))
-    helper.set_model_props(model, notes)
+    helper.set_model_props(model, dict(notes))
     return save(model, path)
 
 

@@ -180,7 +180,8 @@ class Blocks(nn.Module):
 def test_what_torch_exports_answers_as_in_torch(tmp_path: Path, dynamo: bool) -> None:
     torch.manual_seed(5)
     module = Blocks().eval()
-    loaded = load(exported(module, torch.zeros(2, 3, 64, 64), tmp_path / "x.onnx", dynamo=dynamo, labels="a,b,c,d,e,f"))
+    notes = {"labels": "a,b,c,d,e,f"}
+    loaded = load(exported(module, torch.zeros(2, 3, 64, 64), tmp_path / "x.onnx", notes=notes, dynamo=dynamo))
     assert loaded.description.input_shape == (3, 64, 64) and loaded.description.labels == tuple("abcdef")
     images = torch.rand(5, 3, 64, 64)
     with torch.inference_mode():

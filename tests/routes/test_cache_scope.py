@@ -44,7 +44,7 @@ BY_PARAMETERS = {"overlap_s"}  # the routes' parameters begin with it
 # What a loaded model says of itself: its description counts, wherever it has it from.
 BY_THE_MODEL = {
     "sample_rate_hz", "segment_s", "peak_normalise", "resize_antialias", "activation", "model_path", "csv_dir",
-    "model_factory", "model_labels",
+    "model_factory", "model_labels", "onnx_output",
 }  # fmt: skip
 
 
