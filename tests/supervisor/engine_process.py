@@ -48,7 +48,7 @@ class EngineProcess:
         """`program`: supervisor, or keeper for `master` (this process).
 
         `settings` over: one worker, two instances, no trials. `tracebacks`: whether the log may hold some.
-        `variables`: more of the environment.
+        `variables`: more of the environment. `behaviour` counts where no `model_factory` is named.
         `cores`: that the supervisor believes it has; test instances use next to nothing of them.
         """
         self.runtime_dir = runtime_dir
@@ -66,7 +66,8 @@ class EngineProcess:
             **(variables or {}),
             CORES_VARIABLE: str(cores),
         }
-        self.behave(behaviour)
+        if "model_factory" not in settings:
+            self.behave(behaviour)
         self.process: subprocess.Popen[bytes] | None = None
 
     def behave(self, behaviour: str) -> None:
