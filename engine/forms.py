@@ -12,6 +12,8 @@ from enum import Enum
 
 from engine.errors import ProtocolError
 
+GRAPH = "graph"  # the variant whose launches are recorded once for each batch size
+
 _NAME = re.compile(r"([a-z]+)-([a-z0-9]+)(?:-([a-z0-9_]+))?")
 
 
@@ -38,7 +40,7 @@ class ModelForm:
 
     runtime: RuntimeName = RuntimeName.TORCH
     precision: Precision = Precision.FP32
-    variant: str = ""  # such as `compiled`, `channels_last`, or `edges_fp32`: INT8 but for the first and last layers
+    variant: str = ""  # such as GRAPH, `compiled`, or `edges_fp32`: INT8 but for the first and last layers
 
     @property
     def name(self) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from engine.errors import FormUnavailable
-from engine.forms import EAGER, ModelForm, RuntimeName
+from engine.forms import EAGER, GRAPH, ModelForm, Precision, RuntimeName
 from engine.models.catalogue import LoadedModel
 from engine.runtimes.contract import Runtime
+from engine.runtimes.cuda_recorder import CudaRecorder
+from engine.runtimes.graph_runtime import GraphRuntime
 from engine.runtimes.split import split
 from engine.runtimes.torch_runtime import TorchRuntime
 from engine.tuning.artefacts import artefact_of
@@ -25,6 +29,8 @@ def make_runtime(
     """
     if form == EAGER:
         return TorchRuntime.eager(loaded.module)
+    if form.runtime is RuntimeName.TORCH and form.variant == GRAPH:
+        return _recorded(form, loaded, device)
     front, network = split(loaded.module, loaded.description.input_shape)
     if form.runtime is RuntimeName.TORCH:
         return TorchRuntime.of(form, front, network)
@@ -49,3 +55,13 @@ def _from_file(
         return OpenVinoRuntime(form, front, network, path, threads=threads)
     except ImportError as error:
         raise FormUnavailable(f"{form.runtime.value} is not installed: {error}") from error
+
+
+def _recorded(form: ModelForm, loaded: LoadedModel, device: str) -> Runtime:
+    """The form without its graphs, recorded."""
+    if torch.device(device).type != "cuda":
+        raise FormUnavailable(f"{form.name} is for CUDA, not for {device}")
+    inner = make_runtime(dataclasses.replace(form, variant=""), loaded, None, threads=1, device=device)
+    if form.precision is not Precision.FP32 and isinstance(inner, TorchRuntime):
+        inner.lay_out(torch.channels_last)  # before anything is recorded: weights that move afterwards are not found
+    return GraphRuntime(form, inner, CudaRecorder(torch.device(device)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.forms import ModelForm, Precision, RuntimeName
+from engine.forms import GRAPH, ModelForm, Precision, RuntimeName
 from engine.tuning.key import installed_version, instruction_sets
 
 EDGES_FP32 = "edges_fp32"  # INT8 but for the first and last layers
@@ -28,6 +28,9 @@ _BY_PROMISE = (
     ModelForm(RuntimeName.OPENVINO, Precision.FP32),
 )
 _ON_CUDA = (
+    ModelForm(RuntimeName.TORCH, Precision.FP16, GRAPH),
+    ModelForm(RuntimeName.TORCH, Precision.BF16, GRAPH),
+    ModelForm(RuntimeName.TORCH, Precision.FP32, GRAPH),
     ModelForm(RuntimeName.TORCH, Precision.FP16),
     ModelForm(RuntimeName.TORCH, Precision.BF16),
 )
