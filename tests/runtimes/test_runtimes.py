@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from engine.errors import FormUnavailable
 from engine.forms import ModelForm
 from engine.runtimes.make import make_runtime
+from engine.runtimes.torch_runtime import TorchRuntime
 from tests.runtimes.conftest import FRAMES, loaded, small_module
 
 EXACT = ["eager", "onnxruntime-fp32", "openvino-fp32"]
@@ -51,6 +54,27 @@ def test_a_file_that_is_missing_or_damaged_is_no_form(folder: Path, tmp_path: Pa
 def test_a_precision_that_a_runtime_does_not_know_is_no_form(folder: Path, name: str) -> None:
     with pytest.raises(FormUnavailable, match="computes no"):
         make_runtime(ModelForm.named(name), loaded(small_module()), folder, threads=1)
+
+
+class _OfDifferences(nn.Module):
+    """What it applies is the sum of two weights that nearly cancel out: 1, of which bf16 leaves nothing in either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([1001.0, -1000.0]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.linear(images.flatten(1), self.weights.sum().expand(2, 4))
+
+
+@pytest.mark.parametrize("front", [None, nn.Identity()], ids=["whole", "behind a front"])
+@torch.inference_mode()
+def test_half_precision_rounds_what_is_applied_and_not_what_that_is_computed_from(front: nn.Module | None) -> None:
+    network = _OfDifferences()
+    batch = torch.arange(8.0).reshape(2, 2, 2)
+    found = TorchRuntime.of(ModelForm.named("torch-bf16"), front, network)(batch)
+    assert isinstance(found, torch.Tensor)
+    assert torch.equal(found.float(), network(batch))
 
 
 ABSENT = """
