@@ -164,20 +164,21 @@ def _refuse_antialias(spec: ModelSpec) -> None:
 
 def _from_onnx(spec: ModelSpec, path: Path) -> _Made:
     """What the spec leaves open is what the file's input and its metadata say."""
-    _refuse_antialias(spec)
     try:
         from engine.models.onnx_file import OnnxFile  # only who serves such a file pays for ONNX Runtime
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path} needs {error.name}, which is not installed: pip install {error.name}") from error
     given = _given_labels(spec)
     read = OnnxFile(path, spec, named=None if given is None else len(given))
+    if read.mel is None:
+        _refuse_antialias(spec)
     return _Made(
-        module=read.model,
+        module=read.module,
         shape=read.hearing.shape, sample_rate_hz=read.hearing.sample_rate_hz, segment_s=read.hearing.segment_s,
         peak_normalise=bool(_first(spec.peak_normalise, read.peak_normalise, True)),
         labels=read.labels,
         activation=_first(spec.activation, read.activation),
-        preprocessing={"onnx_output": read.model.output},
+        preprocessing={"onnx_output": read.output, "mel": read.mel and dataclasses.asdict(read.mel)},
         code=read.digest,
     )
 

@@ -1,4 +1,4 @@
-"""An ONNX file as a module, so that it is served like any other weights.
+"""Reads an ONNX file, so that it is served like any other weights.
 
 Its input says what an item is, its metadata what nobody has set. Every way in which a file does not fit is told when
 it is read, before anything is computed.
@@ -7,18 +7,16 @@ it is read, before anything is computed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.models.foreign import UndecodableWeights, blaming
+from engine.models.mel import MelSettings
 from engine.models.onnx_bytes import external_files, is_onnx, is_pointer
+from engine.models.onnx_model import OnnxModel
 from engine.models.onnx_notes import OnnxNotes
 from engine.models.onnx_session import OnnxSession, told
 from engine.models.onnx_shape import (
@@ -28,55 +26,16 @@ from engine.models.onnx_shape import (
     OnnxValue,
     declared_frames,
     image_shape,
+    image_sizes,
     is_waveform,
     the_input,
     the_output,
     waveform_hearing,
 )
-from engine.models.outputs import UnusableOutput
+from engine.models.pipeline import ImageClassifier
 from engine.spec import ModelSpec
 
-_NUMBERS: Mapping[str, Any] = MappingProxyType({"float": np.float32, "float16": np.float16, "double": np.float64})
 _READ_BYTES = 1 << 20
-
-
-class OnnxModel(nn.Module):
-    """float32 [B, *item] -> one output of an ONNX file, float32 [B, classes], computed by ONNX Runtime on the CPU.
-
-    `onnx_path` is where another runtime finds the file, `output` the name of the output, `batch_size` the number of
-    items that the file is made for: any number is run in as many pieces as it takes, the last one filled up. None: any.
-    """
-
-    def __init__(self, path: Path, session: OnnxSession, taken: OnnxValue, output: str) -> None:
-        super().__init__()
-        self.onnx_path = path
-        self.output = output
-        self.batch_size = taken.shape[0]
-        self._session = session
-        self._numbers = _NUMBERS[taken.kind]
-        # Where an item is a waveform its file may want further dimensions of 1 around it.
-        self._item = tuple(-1 if size != 1 else 1 for size in taken.shape[1:]) if is_waveform(taken) else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch = x.detach().cpu().numpy().astype(self._numbers, order="C", copy=False)
-        if self._item is not None:
-            batch = batch.reshape(len(batch), *self._item)
-        size = self.batch_size or len(batch)
-        rows = [self._run(batch[start:start + size], size) for start in range(0, len(batch), size)]
-        return torch.from_numpy(rows[0] if len(rows) == 1 else np.concatenate(rows)).float().to(x.device)
-
-    def _run(self, batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-        """At most `size` items, filled up with the last of them, whose answer is left out again."""
-        items = len(batch)
-        if items < size:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], size - items, axis=0)])
-        found = self._session.run(self.output, batch)
-        if found.ndim != 2 or len(found) != size:
-            raise UnusableOutput(
-                f"output {self.output} of {self.onnx_path} has shape {found.shape} for {size} items, not"
-                " [items, classes]"
-            )
-        return found[:items]
 
 
 class OnnxFile:
@@ -97,14 +56,35 @@ class OnnxFile:
         taken = the_input(session.inputs, where=str(path))
         named = len(self.labels) if self.labels else named
         output = the_output(session.outputs, spec.onnx_output, named, where=str(path))
-        self.hearing = _hearing(taken, spec, notes, where=str(path))
-        self.model = OnnxModel(path, session, taken, output.name)
+        model = OnnxModel(path, session, taken, output.name)
+        self.mel = _mel(taken, spec, notes, where=str(path))
+        self.output = output.name
+        self.module: nn.Module = model if self.mel is None else ImageClassifier(model, self.mel)
+        self.hearing = _hearing(taken, spec, notes, self.mel, where=str(path))
 
 
-def _hearing(taken: OnnxValue, spec: ModelSpec, notes: OnnxNotes, *, where: str) -> Hearing:
+def _mel(taken: OnnxValue, spec: ModelSpec, notes: OnnxNotes, *, where: str) -> MelSettings | None:
+    """The spectrogram that the file is given in place of a waveform, if it says what it was trained on."""
+    own = notes.mel()
+    if own is None:
+        return None
+    channels, *size = image_sizes(taken, where=where)
+    rate_hz = notes.sample_rate_hz() if spec.sample_rate_hz is None else spec.sample_rate_hz
+    set_so = {"sample_rate_hz": rate_hz, "resize_antialias": spec.resize_antialias, "channels": channels}
+    known = {"image_size": size} if None not in size else {}
+    given = {name: value for name, value in set_so.items() if value is not None}
+    return MelSettings.from_mapping({**known, **own, **given})
+
+
+def _hearing(
+    taken: OnnxValue, spec: ModelSpec, notes: OnnxNotes, mel: MelSettings | None, *, where: str
+) -> Hearing:
     rate_hz = notes.sample_rate_hz() if spec.sample_rate_hz is None else spec.sample_rate_hz
     segment_s = notes.segment_s() if spec.segment_s is None else spec.segment_s
     wanted = spec.input_shape
+    if mel is not None:
+        segment_s = DEFAULT_SEGMENT_S if segment_s is None else segment_s
+        return Hearing(wanted or (round(mel.sample_rate_hz * segment_s),), mel.sample_rate_hz, segment_s)
     if is_waveform(taken) and (wanted is None or len(wanted) == 1):
         frames = wanted[0] if wanted else declared_frames(taken)
         return waveform_hearing(taken, frames, rate_hz, segment_s, where=where)

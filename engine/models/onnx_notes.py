@@ -27,6 +27,7 @@ NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     ),
     "activation": ("activation", "output_activation"),
     "peak_normalise": ("peak_normalise", "peak_normalize"),
+    "mel": ("mel",),
 })  # fmt: skip
 _WHOLE = "preprocessing"  # an object with any of these, as in our checkpoints
 _TRUTHS = MappingProxyType({"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False})
@@ -58,6 +59,10 @@ class OnnxNotes:
 
     def peak_normalise(self) -> bool | None:
         return self._read("peak_normalise", lambda value: _TRUTHS[str(value).strip().lower()])
+
+    def mel(self) -> Mapping[str, Any] | None:
+        """Fields of MelSettings, of a network that is given spectrograms."""
+        return self._read("mel", lambda value: {str(name): each for name, each in _value(value).items()})
 
     def _read(self, meaning: str, read: Callable[[Any], T]) -> T | None:
         for name in NAMES[meaning]:

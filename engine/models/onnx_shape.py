@@ -103,6 +103,17 @@ def image_shape(declared: OnnxValue, shape: tuple[int, ...] | None, *, where: st
     return sizes
 
 
+def image_sizes(declared: OnnxValue, *, where: str) -> tuple[int | None, int | None, int | None]:
+    """Channels, height and width of the spectrogram that the file is given. Raises ConfigError where it takes none."""
+    if len(declared.shape) != 4:
+        raise ConfigError(
+            f"{where} names mel settings in its metadata, and its input, {declared}, takes no spectrogram"
+            " [batch, channels, height, width]: take them out, or export the network that they are for"
+        )
+    _, channels, height, width = declared.shape
+    return channels, height, width
+
+
 def the_output(outputs: Sequence[OnnxValue], wanted: str | None, named: int | None, *, where: str) -> OnnxValue:
     """The output with the classes: `wanted`, else the only one that can be, by its width if `named` labels are given.
 

@@ -24,3 +24,16 @@ class SoundClassifier(nn.Module):
         # One channel in place of three equal ones: see ResNet18.
         logits: Tensor = self.network(self.front.image(waveforms))
         return logits
+
+
+class ImageClassifier(nn.Module):
+    """As a SoundClassifier, for a network that wants all the channels of its images."""
+
+    def __init__(self, network: nn.Module, settings: MelSettings) -> None:
+        super().__init__()
+        self.front = SpectrogramFront(settings)
+        self.network = network
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.front(waveforms))
+        return logits

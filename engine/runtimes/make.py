@@ -32,6 +32,8 @@ def make_runtime(
     if form.runtime is RuntimeName.TORCH and form.variant == GRAPH:
         return _recorded(form, loaded, device)
     front, network = split(loaded.module, loaded.description.input_shape)
+    if form.runtime is RuntimeName.TORCH and hasattr(network, "onnx_path"):
+        raise FormUnavailable(f"torch computes no {form.name} of an ONNX file")
     if form.runtime is RuntimeName.TORCH:
         return TorchRuntime.of(form, front, network)
     if device != "cpu":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.errors import ConfigError
 from engine.models.foreign import blaming
-from engine.models.pipeline import SoundClassifier
+from engine.models.pipeline import ImageClassifier, SoundClassifier
 from engine.models.spectrogram import SpectrogramFront
 
 _ITEMS = (2, 3)  # in a batch of the probe: what the network makes of the number of items has to follow it
@@ -30,6 +30,8 @@ def split(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module | 
     """
     if type(module) is SoundClassifier:
         return _FrontPart(module.front, "image"), module.network
+    if type(module) is ImageClassifier:
+        return _FrontPart(module.front, "forward"), module.network
     names = [name for name, child in module.named_modules() if name and isinstance(child, SpectrogramFront)]
     if len(names) != 1:
         return None, module
@@ -44,6 +46,10 @@ def empty(module: nn.Module) -> None:
     """Frees the weights of a module, whoever else holds it; it can be run no more."""
     for value in (*module.parameters(), *module.buffers()):
         value.data = torch.empty(0, dtype=value.dtype, device=value.device)
+    for part in module.modules():
+        if hasattr(part, "onnx_path"):  # its weights are in a session, and no parameters
+            let_go: Callable[[], None] = getattr(part, "let_go")
+            let_go()
 
 
 class _FrontPart(nn.Module):

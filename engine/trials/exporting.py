@@ -23,16 +23,16 @@ _EXAMPLE_ITEMS = 2  # one would be taken for a constant
 def export(loaded: LoadedModel, request: StageRequest) -> dict[str, Any]:
     """Writes the file, and one beside it where the weights are too large for it. Raises whatever the exporter does."""
     shape, path = loaded.description.input_shape, Path(request.work) / EXPORTED
-    if hasattr(loaded.module, "onnx_path"):
-        # Imported here: onnx is half a second, and the exporter has its own way to it.
-        from engine.trials.exporting_onnx import copy_onnx
-
-        copy_onnx(loaded.module, shape, path)
-        return {}
     front, network = split(loaded.module, shape)
     with torch.no_grad():  # not inference_mode: the exporter records what is computed
         sound = torch.zeros(_EXAMPLE_ITEMS, *shape).uniform_(-0.1, 0.1)
         given = sound if front is None else front(sound)
+        if hasattr(network, "onnx_path"):
+            # Imported here: onnx is half a second, and the exporter has its own way to it.
+            from engine.trials.exporting_onnx import copy_onnx
+
+            copy_onnx(network, tuple(given.shape[1:]), path)
+            return {}
         write_onnx(network, given.contiguous(), path)
     return {}
 

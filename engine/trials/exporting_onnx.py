@@ -8,7 +8,7 @@ import onnx
 from torch import nn
 
 from engine.errors import FormUnavailable
-from engine.models.onnx_file import OnnxModel
+from engine.models.onnx_model import OnnxModel
 
 _FLOAT = onnx.TensorProto.FLOAT
 

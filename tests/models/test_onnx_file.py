@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import numpy.typing as npt
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from engine.models.catalogue import LoadedModel, load_model
+from engine.models.mel import MelSettings
+from engine.models.spectrogram import SpectrogramFront
 from engine.models.weights import FileKind, kind_of
 from engine.spec import Activation
 from tests.models.onnx_files import HEARING, WEIGHTS, exported, linear, save, spec_of, waves
@@ -187,6 +191,36 @@ def test_what_torch_exports_answers_as_in_torch(tmp_path: Path, dynamo: bool) ->
     with torch.inference_mode():
         expected = module(images).numpy()
     assert np.abs(answers(loaded, images.numpy()) - expected).max() < 1e-4
+
+
+# --- spectrograms -----------------------------------------------------------------------------------------------------
+
+MEL = {"n_fft": 256, "hop_frames": 128, "n_mels": 32, "f_min_hz": 50.0, "sample_rate_hz": 8_000}
+PIXELS = np.random.default_rng(4).standard_normal((3 * 16 * 24, 4)).astype(np.float32)
+
+
+def of_images(shape: Sequence[int | str] = ("n", 3, 16, 24), **notes: str) -> onnx.ModelProto:
+    """A network of images of 16 x 24 pixels."""
+    before = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "pixels"], ["x"])]
+    pixels = numpy_helper.from_array(PIXELS, "pixels")
+    return linear(inputs=[("image", shape)], nodes_before=before, more=[pixels], notes=notes)
+
+
+@pytest.mark.parametrize("notes", [{"mel": json.dumps(MEL)}, {"preprocessing": json.dumps({"mel": MEL})}], ids=str)
+def test_a_network_of_images_is_given_the_spectrogram_that_its_metadata_names(
+    tmp_path: Path, notes: dict[str, str]
+) -> None:
+    path = save(of_images(**notes), tmp_path / "x.onnx")
+    loaded = load(path, segment_s=0.5)
+    assert loaded.description.is_waveform and loaded.description.input_shape == (4_000,)
+    assert loaded.description.sample_rate_hz == 8_000
+    front = SpectrogramFront(MelSettings.from_mapping({**MEL, "image_size": [16, 24]}))
+    sound = waves(3, 4_000)
+    expected = front(torch.from_numpy(sound)).reshape(3, -1).numpy() @ PIXELS @ WEIGHTS
+    assert np.abs(answers(loaded, sound) - expected).max() < 1e-3
+    versions = {load(path, segment_s=0.5, **fields).description.model_version
+                for fields in ({}, {"resize_antialias": True}, {"sample_rate_hz": 9_000})}  # fmt: skip
+    assert len(versions) == 3
 
 
 # --- versions and large files -----------------------------------------------------------------------------------------

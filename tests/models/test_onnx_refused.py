@@ -166,6 +166,9 @@ ADD = helper.make_node("Add", ["x", "z"], ["both"])
     (linear(shape=("n", 3, "h", "w")), {}, r"x float\[\?, 3, \?, \?\], leaves sizes of an item open: set input_shape"),
     (linear(notes=HEARING), {"input_shape": (5,)}, "hears 5 frames, and sample_rate_hz=4 with segment_s=1 makes 4"),
     (linear(notes=HEARING), {"resize_antialias": True}, "resize_antialias concerns"),
+    (linear(notes={"mel": '{"n_mels": 32}'}), {}, r"names mel settings .* x float\[\?, 4\], takes no spectrogram"),
+    (linear(shape=("n", 3, 4, 4), notes={"mel": '{"mels": 32}'}), {}, "unknown mel settings mels; known are"),
+    (linear(shape=("n", 3, 4, 4), notes={"mel": "by hand"}), {}, "says mel='by hand' in its metadata"),
     (linear(notes={**HEARING, "labels": "a,b"}), {}, "3 classes but the model itself gives 2 labels"),
     (linear(notes={"sample_rate": "high"}), {}, "says sample_rate='high' in its metadata, which is no sample_rate_hz"),
 ], ids=lambda value: "" if not isinstance(value, str) else value[:40])  # fmt: skip

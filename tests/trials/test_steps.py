@@ -10,10 +10,11 @@ import pytest
 import torch
 from onnx import helper
 
-from engine.errors import FormUnavailable, ProtocolError
+from engine.errors import BrokenError, FormUnavailable, ProtocolError
 from engine.forms import ModelForm
 from engine.models.catalogue import LoadedModel, load_model
 from engine.models.quiet_onnxruntime import onnxruntime
+from engine.runtimes.make import make_runtime
 from engine.runtimes.split import split
 from engine.spec import ModelSource, ModelSpec
 from engine.trials.exporting import export
@@ -101,6 +102,29 @@ def test_a_model_from_an_onnx_file_is_that_file(tmp_path: Path) -> None:
     with torch.inference_mode():
         wanted = loaded.module(torch.from_numpy(waves(5))).numpy()
     assert session.run(None, {"x": waves(5)})[0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_of_a_model_of_spectrograms_the_file_is_the_network(tmp_path: Path) -> None:
+    pooled = helper.make_node("GlobalMaxPool", ["image"], ["pooled"])
+    flat = helper.make_node("Flatten", ["pooled"], ["x"])
+    save(linear(inputs=[("image", ("n", 4, 8, 8))], nodes_before=[pooled, flat], notes={"mel": '{"n_mels": 16}'}),
+         tmp_path / "served.onnx")  # fmt: skip
+    loaded = load_model(ModelSpec(
+        source=ModelSource.CHECKPOINT, location=str(tmp_path / "served.onnx"), sample_rate_hz=8000, segment_s=0.5,
+    ))
+    export(loaded, request_of(StageKind.EXPORT, tmp_path))
+    sound = torch.rand(3, 4000) - 0.5
+    with torch.inference_mode():
+        wanted = loaded.module(sound)
+        for name in ("onnxruntime-fp32", "openvino-fp32"):
+            runtime = make_runtime(ModelForm.named(name), loaded, tmp_path, threads=1)
+            found = runtime(sound)
+            assert isinstance(found, torch.Tensor) and (found - wanted).abs().max() < 1e-4
+        with pytest.raises(FormUnavailable, match="torch computes no torch-bf16 of an ONNX file"):
+            make_runtime(ModelForm.named("torch-bf16"), loaded, tmp_path, threads=1)
+        runtime.let_go()
+        with pytest.raises(BrokenError, match="has been let go of"):
+            loaded.module(sound)
 
 
 def test_a_file_that_would_need_another_graph_is_refused(tmp_path: Path) -> None:
