@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +10,8 @@ from torch import Tensor, nn
 from engine.errors import FormUnavailable
 from engine.forms import ModelForm, Precision
 from engine.models.foreign import blaming
-from engine.models.quiet_onnxruntime import onnxruntime
+from engine.models.onnx_session import OnnxSession
 from engine.runtimes.split import empty
-
-_ERRORS_ONLY = 3  # severity of what it logs; below it are remarks on graphs that nobody here has drawn
 
 
 class OnnxRuntime:
@@ -31,23 +28,16 @@ class OnnxRuntime:
         self._spare: nn.Module | None = network
         self._bytes = path.stat().st_size
         with blaming(lambda what: f"ONNX Runtime cannot read {path}: {what}", FormUnavailable):
-            self._session = onnxruntime.InferenceSession(
-                str(path), _options(onnxruntime.SessionOptions(), threads), providers=["CPUExecutionProvider"]
-            )
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            self._session = OnnxSession(path, threads=threads)
+        inputs, outputs = self._session.inputs, self._session.outputs
         if len(inputs) != 1 or len(outputs) != 1:
             raise FormUnavailable(f"{path} has {len(inputs)} inputs, {len(outputs)} outputs")
-        self._failed = onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException
-        self._input, self._output = inputs[0].name, [outputs[0].name]
+        self._output = outputs[0].name
 
     def __call__(self, batch: Tensor) -> Tensor:
         given = batch if self._front is None else self._front(batch)
-        try:
-            # Contiguous memory of numpy is read where it lies, and what comes back is not copied either.
-            (found,) = self._session.run(self._output, {self._input: given.contiguous().numpy()})
-        except self._failed as error:  # as torch would say it: too little memory is known by kind and words
-            raise RuntimeError(str(error)) from error
-        return torch.from_numpy(found)
+        # Contiguous memory of numpy is read where it lies, and what comes back is not copied either.
+        return torch.from_numpy(self._session.run(self._output, given.contiguous().numpy()))
 
     def let_go(self) -> None:
         if self._spare is not None:
@@ -59,14 +49,3 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """The session goes with the last reference to it."""
-
-
-def _options(options: Any, threads: int) -> Any:
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    # Threads that wait for the next operator by spinning would take a frontend's time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Memory of intermediate results is kept by the process's own allocator (`engine.instance.allocator`), once.
-    options.enable_cpu_mem_arena = False
-    return options
