@@ -53,11 +53,11 @@ class PoolSettings:
     batch_timeout_ms: float = setting(
         100.0,
         Rule(
-            text="Upper bound on waiting for a fuller batch; never a delay.",
+            text="Upper bound on waiting for a fuller batch, which is done only where it has been seen to pay; a lone"
+            " request never waits.",
             unit="ms",
             at_least=0,
             at_most=60_000,
-            no_effect="a batch starts as soon as an instance is free and never waits to become fuller",
         ),
     )
     max_batch_size: int = setting(

@@ -108,8 +108,12 @@ class BatchSize:
     def _item_ns(self, size: int) -> float:
         return self._cost_ns(size) / size
 
+    def batch_ns(self, size: int) -> float:
+        """What a batch of `size` takes; 0.0: nobody knows."""
+        return self.curve.ns(size) or 0.0
+
     def _cost_ns(self, size: int) -> float:
-        return (self.curve.ns(size) or 0.0) + HAND_OVER_NS
+        return self.batch_ns(size) + HAND_OVER_NS
 
     # --- one batch --------------------------------------------------------------------------------------------------
 
@@ -152,7 +156,7 @@ class BatchSize:
             return everybody
         tightest = min(kept, key=deadlines_ns.__getitem__)
         spare_ns = deadlines_ns[tightest] - now_ns
-        size = next(n for n in range(len(everybody), 0, -1) if (self.curve.ns(n) or 0.0) <= spare_ns or n == 1)
+        size = next(n for n in range(len(everybody), 0, -1) if self.batch_ns(n) <= spare_ns or n == 1)
         return everybody[:size] if tightest < size else [tightest, *everybody[: size - 1]]
 
 

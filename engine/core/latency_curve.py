@@ -14,6 +14,7 @@ from collections.abc import Mapping
 _EACH_UP_TO = 16  # larger sizes share a cell with their neighbours, an eighth of them wide
 _KNOWN = 3  # measures, of which one may have been disturbed
 _FEW = 4  # measures of a size, of which the second fastest counts
+_REMEMBERED = 8  # measures that what an earlier process knew counts for
 _MANY = 16  # measures, from which on each moves the figure by as much as the one before
 _PACE_SHARE = 1 / 4  # of a deviation that is put down to the machine: four batches show a new pace; arbitrary
 _MOST = 1.5  # one run counts as at most so many times slower or faster than it should have been
@@ -47,8 +48,8 @@ class _Cell:
         self.item_ns *= 1 + (deviation - 1) / self.measures
 
     def remember(self, item_ns: float) -> None:
-        """What an earlier process has measured; how exactly, nobody knows."""
-        self.item_ns, self.measures = item_ns, _FEW
+        """What an earlier process has measured."""
+        self.item_ns, self.measures = item_ns, _REMEMBERED
 
 
 class LatencyCurve:

@@ -43,6 +43,7 @@ class InstanceLoop:
         leisure: Leisure,
         notebook: Notebook,
         aging_ms: float,
+        longest_wait_ms: float,
         warnings: Sequence[str],
         wanted: Callable[[], bool],
     ) -> None:
@@ -56,7 +57,7 @@ class InstanceLoop:
         self._size = processor.size
         self._leisure = None if leisure.is_over else leisure
         self._notebook = notebook
-        self._intake = Intake(taker, self._size, board, aging_ms=aging_ms)
+        self._intake = Intake(taker, self._size, board, aging_ms=aging_ms, longest_wait_ms=longest_wait_ms)
         self._batches = 0
         self._worked_ns = now_ns()
         self._wanted = wanted
@@ -92,7 +93,7 @@ class InstanceLoop:
 
     def _step(self) -> None:
         """One batch begun or finished, if there is any; else one sleep."""
-        batch = self._intake.take(busy=bool(self._in_flight))
+        batch = self._intake.take(self._pause, busy=bool(self._in_flight))
         if batch is not None:
             self._processor.begin(batch)
         elif not self._in_flight:
@@ -113,6 +114,7 @@ class InstanceLoop:
                 ("progress", 1),
             )
         )
+        self._intake.answered(counts.computed)
         self._batches += 1
         if self._leisure is not None:
             self._worked_ns = now_ns()
@@ -143,6 +145,12 @@ class InstanceLoop:
             ready = self._handle_events(timeout_s=longest_s)
             rung = not ready or (self._doorbell_fd in ready and self._doorbell.drain())
         self._board.add_all((("progress", 1),))
+
+    def _pause(self, longest_s: float) -> bool:
+        """Until the doorbell rings (then it is drained) or so long; False once it is to leave."""
+        if self._doorbell_fd in self._handle_events(timeout_s=longest_s):
+            self._doorbell.drain()
+        return not self._leaving
 
     def _handle_events(self, *, timeout_s: float) -> dict[int, int]:
         """Polls once; acts on everything but the doorbell. The descriptors that were ready; none: it timed out."""

@@ -66,6 +66,7 @@ class MappedSegment:
         notebook: Notebook,
         *,
         aging_ms: float,
+        longest_wait_ms: float,
     ) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
@@ -79,6 +80,7 @@ class MappedSegment:
             leisure=leisure,
             notebook=notebook,
             aging_ms=aging_ms,
+            longest_wait_ms=longest_wait_ms,
             warnings=warmed.warnings,
             wanted=_Wanted(self.segment).check,
         ).run()

@@ -119,7 +119,7 @@ class InstanceBoard:
         self._words[InstanceWord.IDLE] = self._place
 
     def work(self) -> None:
-        """It is about to take something. Caller holds the lease, so that the next one who does sees it."""
+        """It has something to do. Whoever takes says so under the lease, so that the next one who does sees it."""
         self._words[InstanceWord.IDLE] = 0
 
     def idle_beside(self) -> int:

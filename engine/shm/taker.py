@@ -58,6 +58,16 @@ class Taker:
         drains it, so the sleep is none. READY words from before the drain are seen, whoever rang for them."""
         return int((self._columns.states == READY).nonzero()[0].size)
 
+    def arrived(self, after_ns: int, until_ns: int) -> int:
+        """How many of the READY slots have arrived between these moments; takes no lease."""
+        arrivals = self._columns.arrivals[(self._columns.states == READY).nonzero()[0]]
+        return int(((arrivals > after_ns) & (arrivals <= until_ns)).nonzero()[0].size)
+
+    def tightest_ns(self) -> int:
+        """The first deadline of all READY slots; takes no lease. Beyond all of them if there is none."""
+        deadlines = self._columns.deadlines[(self._columns.states == READY).nonzero()[0]]
+        return int(deadlines.min()) if deadlines.size else 1 << 63
+
     def take(self, choose: Chooser) -> Batch:
         """Leases one batch out of everything READY; empty if there is nothing, or nothing is chosen.
 

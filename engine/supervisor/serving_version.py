@@ -130,6 +130,7 @@ class ServingVersion(Version):
                 "max_batch_size": self.plan.options.max_batch_size,
                 "warmup_requests": self.plan.options.warmup_requests,
                 "aging_ms": options.aging_ms,
+                "batch_timeout_ms": options.settings.batch_timeout_ms,
                 "tuning": options.terms(self.plan.options).to_json() if self.plan.options.tuning == "on" else None,
                 "form": self._form,
                 "state_dir": options.settings.state_dir,

@@ -50,6 +50,7 @@ class Stage:
             leisure=leisure,
             notebook=notebook,
             aging_ms=1000.0,
+            longest_wait_ms=100.0,
             warnings=[],
             wanted=lambda: True,
         )
