@@ -74,6 +74,11 @@ class Deployment:
         self._context.loop.attempt(started.start)
         self.tell_state()
 
+    def refuse(self, reason: str) -> None:
+        """It is wanted, and cannot be: it has failed before it was begun, if nothing of it serves."""
+        self.versions.failure = reason
+        self.tell_state()
+
     def undeploy(self, waiter: Waiter | None = None, *, drain_s: float | None = None) -> None:
         """Takes everything out of service; the waiter learns when the last process is gone.
 

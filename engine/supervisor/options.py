@@ -21,10 +21,12 @@ from engine.config import (
 from engine.core.leaving import LeavePolicy
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField
+from engine.forms import Precision
 from engine.launch.starting import module_command
 from engine.observe.metrics import LENT_POOLS
 from engine.shm.machine_layout import MachineGeometry
 from engine.spec import ModelSpec
+from engine.tuning.candidates import unavailable
 from engine.tuning.terms import TuningTerms
 
 _CHOICES = {each.name: each.rule.choices for each in declared() if each.name in ("tuning", "precision")}
@@ -72,6 +74,7 @@ class SupervisorOptions:
     # Within how many times `trial_limit_s` trials end. They bound their own time themselves, which leaves out that in
     # which others had the processor: up to six sevenths of it on a machine that is never idle.
     trial_patience: float = 10.0
+    unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # kind of device, precision -> why not
     stores: Settings | None = None  # of the stores that the supervisor writes; None: it keeps no journal
     restarts: RestartPolicy = RestartPolicy()
     leaving: LeavePolicy = LeavePolicy()
@@ -108,6 +111,12 @@ class SupervisorOptions:
             settings=settings,
             default_spec=spec_from_settings(settings) if settings.enabled else None,
             stores=settings if settings.journal == "on" else None,
+            unavailable={
+                (kind, each.value): why
+                for kind in ("cpu", "cuda")
+                for each in Precision
+                if (why := unavailable(each, kind))
+            },
         )
 
     def pool_options(self, wished: dict[str, Any]) -> PoolOptions:
@@ -125,7 +134,19 @@ class SupervisorOptions:
         for name, choices in _CHOICES.items():
             if values[name] not in choices:
                 raise InvalidField(f"{name}={values[name]!r}: one of {', '.join(choices)}", field=name)
-        return PoolOptions(**{**values, "devices": _device_names(values["devices"])})
+        wanted = PoolOptions(**{**values, "devices": _device_names(values["devices"])})
+        if refusal := self.refusal(wanted):
+            raise InvalidField(refusal, field="precision")
+        return wanted
+
+    def refusal(self, pool: PoolOptions) -> str:
+        """Why nothing can be deployed with `pool` on this machine, as far as it is known before trials; else empty."""
+        if pool.precision in ("fp32", "auto"):
+            return ""
+        if pool.tuning != "on":
+            return f"precision={pool.precision} cannot be had: tuning={pool.tuning}"
+        kinds = (device.partition(":")[0] for device in pool.devices)
+        return next((why for kind in kinds if (why := self.unavailable.get((kind, pool.precision), ""))), "")
 
     def terms(self, pool: PoolOptions) -> TuningTerms:
         """On which a model is tuned that is deployed with `pool`."""

@@ -56,6 +56,9 @@ class Restoration:
             desired = deployment.versions.serving.plan  # known by its instances alone
         if desired is not None and (not desired.configured or _says(desired, spec)):
             return
+        if refusal := self._context.options.refusal(self._context.options.pool):
+            deployment.refuse(refusal)
+            return
         deployment.deploy(
             Plan(
                 deployment=deployment.id,

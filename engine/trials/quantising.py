@@ -19,7 +19,7 @@ from engine.forms import ModelForm
 from engine.models.catalogue import LoadedModel
 from engine.models.quiet_onnxruntime import onnxruntime
 from engine.runtimes.split import split
-from engine.trials.candidates import EDGES_FP32
+from engine.tuning.candidates import EDGES_FP32
 from engine.trials.stage_request import StageRequest
 from engine.trials.stored_sounds import sounds_from
 from engine.tuning.artefacts import EXPORTED, artefact_of

@@ -13,7 +13,7 @@ from engine.clock import NS_PER_S, now_ns, wall_clock_s
 from engine.core.form_choice import taken_by
 from engine.errors import TrialsFailed
 from engine.forms import EAGER, ModelForm, Precision
-from engine.trials.candidates import TrialCandidate, candidates_for, kinder
+from engine.tuning.candidates import TrialCandidate, candidates_for, kinder
 from engine.trials.findings import TrialFindings
 from engine.trials.priority import Share
 from engine.trials.stage_process import StageProcess

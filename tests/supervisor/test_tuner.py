@@ -283,3 +283,15 @@ def test_the_end_of_the_engine_ends_trials(tuned: Callable[..., EngineProcess], 
     with tuned():
         wait_for(lambda: len(trials.living) == 2, "trials, and what they have started")
     wait_for(lambda: not trials.living, "no trials")
+
+
+def test_a_precision_that_this_machine_does_not_have_is_refused_before_anything_starts(
+    tuned: Callable[..., EngineProcess], trials: Trials
+) -> None:
+    with tuned(precision="int8", tuning="off") as engine, engine.client() as client:
+        wait_for(lambda: status(client).get("state") == "failed", "the configured deployment to fail")
+        assert status(client)["reason"] == "precision=int8 cannot be had: tuning=off"
+        assert not status(client)["versions"]
+        assert "tuning=off" in str(refused(client, "deploy", deployment="b", spec=spec("echo"), options={}))
+        client.request("deploy", timeout_s=30, deployment="b", spec=spec("echo"), options={"precision": "fp32"})
+        assert ask(client, deployment="b")[0] == 1

@@ -9,11 +9,11 @@ import pytest
 
 from engine.config import Settings
 from engine.core.gate import Agreement
-from engine.forms import EAGER, ModelForm
-from engine.trials import candidates
-from engine.trials.candidates import EDGES_FP32, candidates_for, kinder
+from engine.forms import EAGER, ModelForm, Precision
 from engine.trials.findings import TrialFindings
 from engine.trials.stage_request import StageReport
+from engine.tuning import candidates
+from engine.tuning.candidates import EDGES_FP32, candidates_for, kinder, unavailable
 from engine.tuning.terms import TuningTerms
 
 GOOD = Agreement(
@@ -103,3 +103,13 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(monkeypa
     refused = {each.form.name: each.refused for each in candidates_for("cpu", ["fp32"])}
     assert refused["openvino-fp32"] == "openvino is not installed: pip install nightscan-engine[openvino]"
     assert refused["onnxruntime-fp32"] == ""
+
+
+def test_a_precision_that_no_trial_could_bring_is_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "instruction_sets", lambda: frozenset({"avx512_bf16"}))
+    assert [unavailable(each, "cpu") for each in (Precision.FP32, Precision.BF16, Precision.INT8)] == ["", "", ""]
+    assert "this processor has no instructions" in unavailable(Precision.FP16, "cpu")
+    assert "nothing computes it on cuda" in unavailable(Precision.INT8, "cuda:0")
+    monkeypatch.setattr(candidates, "installed_version", lambda name: "")
+    told = unavailable(Precision.INT8, "cpu")
+    assert "onnxruntime is not installed" in told and "openvino is not installed" in told

@@ -64,6 +64,18 @@ def kinder(form: ModelForm) -> ModelForm | None:
     return ModelForm(form.runtime, form.precision, EDGES_FP32)
 
 
+def unavailable(precision: Precision, device: str) -> str:
+    """Why no form of this precision can be had on this machine, whatever the model; empty: trials will tell."""
+    found = [each for each in candidates_for(device, ()) if each.form.precision is precision]
+    if not found:
+        kind = device.partition(":")[0]
+        why = "this processor has no instructions for it" if kind == "cpu" else f"nothing computes it on {kind}"
+        return f"precision={precision.value} cannot be had: {why}"
+    if any(not each.refused for each in found):
+        return ""
+    return f"precision={precision.value} cannot be had: {'; '.join(dict.fromkeys(each.refused for each in found))}"
+
+
 def _is_for_this_processor(form: ModelForm, device: str) -> bool:
     """Half precision without instructions for it is slower than none, and no refusal that anybody could act on."""
     if device != "cpu" or form.precision not in (Precision.BF16, Precision.FP16):
