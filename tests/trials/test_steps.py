@@ -127,17 +127,27 @@ def test_of_a_model_of_spectrograms_the_file_is_the_network(tmp_path: Path) -> N
             loaded.module(sound)
 
 
-def test_a_file_that_would_need_another_graph_is_refused(tmp_path: Path) -> None:
-    for shape, why in (((2, 4), "batches of 2"), (("batch", 1, 4), "dimensions")):
-        outputs = {"logits": (shape[0], *shape[1:-1], 3)}
-        if len(shape) == 3:
-            flat = helper.make_node("Flatten", ["logits"], ["flat"])
-            model = linear(shape=shape, nodes=[flat], outputs={"flat": ("batch", 3)})
-        else:
-            model = linear(shape=shape, outputs=outputs)
-        loaded = loaded_onnx(model, tmp_path / "served.onnx")
-        with pytest.raises(FormUnavailable, match=why):
-            export(loaded, request_of(StageKind.EXPORT, tmp_path))
+@pytest.mark.parametrize("model", [
+    linear(shape=(2, 4), outputs={"logits": (2, 3)}),
+    linear(inputs=[("given", (1, 1, 4))], nodes_before=[helper.make_node("Flatten", ["given"], ["x"])],
+           outputs={"logits": (1, 3)}),
+    linear(kind=onnx.TensorProto.FLOAT16),
+    linear(inputs=[("given", ("n", 4, 1))], kinds={"given": onnx.TensorProto.DOUBLE}, nodes_before=[
+        helper.make_node("Flatten", ["given"], ["flat"]), helper.make_node("Cast", ["flat"], ["x"], to=1)]),
+], ids=["fixed batch", "fixed batch of waveforms among ones", "half precision", "double among ones"])  # fmt: skip
+def test_a_file_of_another_form_is_made_to_fit(tmp_path: Path, model: onnx.ModelProto) -> None:
+    loaded = loaded_onnx(model, tmp_path / "served.onnx")
+    within = 2e-3 if model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT16 else 1e-4
+    export(loaded, request_of(StageKind.EXPORT, tmp_path))
+    onnx.checker.check_model(str(tmp_path / EXPORTED), full_check=True)
+    for name in ("onnxruntime-fp32", "openvino-fp32"):
+        runtime = make_runtime(ModelForm.named(name), loaded, tmp_path, threads=1)
+        for items in (1, 2, 5):
+            with torch.inference_mode():
+                batch = torch.from_numpy(waves(items))
+                found, wanted = runtime(batch), loaded.module(batch)
+            assert isinstance(found, torch.Tensor) and found.dtype is torch.float32
+            assert (found - wanted).abs().max() < within
 
 
 def test_speeds_are_told_by_batch_size_and_hopeless_forms_are_not_waited_for() -> None:
