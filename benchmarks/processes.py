@@ -78,14 +78,24 @@ def end_all(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> No
 
     Raises SystemExit where something stays all the same: it would compute beside whatever is measured next.
     """
-    process.send_signal(signal.SIGTERM)
-    if _all_end(process, patience_s):
-        return
-    for pid in descendants():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    if not _all_end(process, KILLED_S):
-        raise SystemExit(f"{process.args!r} left {descendants()}")
+    gone = False
+    try:
+        process.send_signal(signal.SIGTERM)
+        gone = _all_end(process, patience_s)
+    finally:  # whoever interrupts the waiting wants the end of all of them no less
+        if not gone:
+            _kill_all(process)
+
+
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    give_up_at = time.monotonic() + KILLED_S
+    while time.monotonic() < give_up_at:
+        for pid in descendants():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if _all_end(process, 1.0):
+            return
+    raise SystemExit(f"{process.args!r} left {descendants()}")
 
 
 def _all_end(process: subprocess.Popen[bytes], within_s: float) -> bool:

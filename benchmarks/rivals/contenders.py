@@ -37,7 +37,13 @@ RIVALS = (
         "mlserver", programs.mlserver, f"{_BATCHES}; the file as base64 in JSON", _TENSOR_ROUTE, "text_tensor"
     ),
     Contender("torchserve", torchserve, f"needs Java; {_BATCHES}", "/predictions/classify"),
-    Contender("pytriton", pytriton, f"Triton below a program that computes; {_BATCHES}", _TENSOR_ROUTE, "tensor"),
+    Contender(
+        "pytriton",
+        pytriton,
+        f"Triton below one program that holds {INSTANCES} models, batches as of triton",
+        _TENSOR_ROUTE,
+        "tensor",
+    ),
 )
 
 

@@ -91,14 +91,13 @@ class Environments:
         print(f"installing {plan.name}: {' '.join(plan.requirements)}", file=sys.stderr, flush=True)
         place = self.folder / plan.name
         shutil.rmtree(place, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(place)])
+        _run([sys.executable, "-m", "venv", *([] if plan.name == BASE else ["--without-pip"]), str(place)])
         if plan.name != BASE:
             (self.packages(plan.name) / _LINK).write_text(f"{self.packages(BASE)}\n")
         python = str(self.python(plan.name))
+        pip = [str(self.python(BASE)), "-m", "pip", "--python", python, "install", "--quiet"]
         # with the working folder elsewhere, so that only what is installed can be found
-        failed = _run([python, "-m", "pip", "install", "--quiet", *plan.requirements], place) or _run(
-            [python, "-c", f"import {plan.imports}"], place
-        )
+        failed = _run([*pip, *plan.requirements], place) or _run([python, "-c", f"import {plan.imports}"], place)
         if failed:
             (place / _FAILED).write_text(failed)
             print(f"{plan.name}: {failed}", file=sys.stderr, flush=True)

@@ -48,7 +48,8 @@ class Comparison:
     def _one(self, contender: Contender, workload: Workload, checker: Checker, number: int) -> None:
         """Round 0 is not measured."""
         told = f"round {number}" if number else "look"
-        print(f"{told}: {workload.name}, {contender.name}", file=sys.stderr, flush=True)
+        print(f"{told}: {workload.name}, {contender.name}", end="", file=sys.stderr, flush=True)
+        began = time.monotonic()
         try:
             with running(contender, workload, self._environments) as server:
                 if number:
@@ -56,8 +57,11 @@ class Comparison:
                 else:
                     self._look(contender, workload, checker, server)
         except (NotServing, WrongAnswer) as error:
-            self._leave_out(contender, workload, str(error))
-        self._results.write(self._file)
+            self._results.left_out[f"{contender.name}@{workload.name}"] = str(error)
+            print(f": {error}", end="", file=sys.stderr)
+        finally:
+            print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+            self._results.write(self._file)
 
     def _look(self, contender: Contender, workload: Workload, checker: Checker, server: Running) -> None:
         checker.check(contender, server.url)
@@ -90,10 +94,6 @@ class Comparison:
             self._results.rows.append(
                 Row(*where, **asdict(measured), first_200_s=server.first_200_s, difference=difference)
             )
-
-    def _leave_out(self, contender: Contender, workload: Workload, reason: str) -> None:
-        print(f"{contender.name} on {workload.name}: {reason}", file=sys.stderr, flush=True)
-        self._results.left_out[f"{contender.name}@{workload.name}"] = reason
 
 
 @contextlib.contextmanager

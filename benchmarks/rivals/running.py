@@ -21,7 +21,7 @@ from benchmarks.rivals.plans import ROOT
 from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 
 READY_S = 120.0
-_STOP_S = 6.0  # some of them never end by themselves
+STOP_S = 6.0  # some of them never end by themselves
 _PREPARE_S = 120.0
 _PORTS = 5
 _LOG_BYTES = 2000
@@ -77,7 +77,7 @@ def _started(launch: Launch, site: Site) -> Iterator[tuple[subprocess.Popen[byte
     try:
         yield process, log
     finally:
-        end_all(process, patience_s=_STOP_S)
+        end_all(process, patience_s=STOP_S)
         _remove_shared(launch.shared)
 
 

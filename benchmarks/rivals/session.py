@@ -50,7 +50,10 @@ def _compare(options: argparse.Namespace) -> Results:
             concurrencies=options.concurrency,
             file=options.into / "results.json",
         )
-        comparison.run(chosen, [WORKLOADS[name] for name in options.workloads], options.rounds)
+        try:
+            comparison.run(chosen, [WORKLOADS[name] for name in options.workloads], options.rounds)
+        except KeyboardInterrupt:
+            results.notes.append("interrupted before all rounds were run")
     return results
 
 
