@@ -30,6 +30,7 @@ class Instance:
         self._told: set[str] = set()
         self.peer: Peer | None = None
         self.error = ""  # what it said when it failed
+        self.killed_by_us = False  # changed by `kill` alone
         self.turned_away = False  # it loaded another model than its version has
         self.warmup_ms: dict[str, float] = {}
         self.max_batch = 0  # most items that fit into its memory; 0: it has not said
@@ -83,6 +84,7 @@ class Instance:
 
     def kill(self) -> None:
         """SIGKILL; its death is learnt from the pidfd."""
+        self.killed_by_us = True
         send_signal(self.pidfd, signal.SIGKILL)
 
     def note(self, max_batch: int, warnings: list[str]) -> None:

@@ -146,7 +146,8 @@ class ServingVersion(Version):
 
     def instance_died(self, instance: Instance) -> None:
         # A form that takes its process down says nothing of itself. The next one that is tried is the model as it came.
-        self._form_is_deadly |= self.plane is None and instance.was_told("load") and not instance.error
+        in_silence = instance.was_told("load") and not instance.error and not instance.killed_by_us
+        self._form_is_deadly |= self.plane is None and in_silence
         super().instance_died(instance)
 
     def instance_loaded(self, instance: Instance, description: bytes) -> None:

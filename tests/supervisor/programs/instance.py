@@ -6,8 +6,11 @@ each time; `slow` takes 20 ms a batch, `stuck` a second. `huge` describes a mode
 `once:PATH:X` behaves as X until the file PATH exists, which it makes, and as `echo` from then on; `while:PATH:X` as X
 while PATH exists; `reads:PATH:X` as X, with the text in PATH for its weights.
 
-Of whatever behaviour, it says that it serves the form that it is told, else the one that trials have found; `eager`
-warns that it cannot.
+`only_as` can compute in the form alone that PATH names (with `reads`), else as it came; `die_unless_eager` dies while
+it loads unless it is told to compute as it came.
+
+Of whatever other behaviour, it says that it serves the form that it is told, else the one that trials have found;
+`eager` warns that it cannot.
 """
 
 from __future__ import annotations
@@ -70,6 +73,10 @@ class Instance:
         self.behaviour = _behaviour(load.fields, load.fds)
         self.weights = _weights(load.fields)
         self.form = "eager" if self.behaviour == "eager" else _form(load.fields, self.weights)
+        if self.behaviour == "only_as":
+            self.form, self.weights = _only_form(load.fields, self.weights), ""
+        if self.behaviour == "die_unless_eager" and load.fields["form"] != "eager":
+            os.kill(os.getpid(), signal.SIGKILL)
         if not self._passes("load"):
             return ExitCode.LOAD_FAILED
         self._report_loaded()
@@ -193,6 +200,10 @@ def _form(load: dict[str, Any], weights: str) -> str:
     key = TuningKey.here(terms, model_version=weights or "weights", device="cpu", **sizes)
     found = read(TuningFolder(terms, key).path)
     return "eager" if found is None else found.winner
+
+
+def _only_form(load: dict[str, Any], possible: str) -> str:
+    return possible if load["form"] in (None, possible) else "eager"
 
 
 def main() -> int:
