@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rivals.contender import Contender, Launch, Site
 from benchmarks.rivals.running import NotServing
@@ -53,8 +53,15 @@ def wait_until_tuned(url: str) -> str:
         found = wait_tuned(urllib.parse.urlsplit(url).port or 0)
     except SystemExit as error:
         raise NotServing(str(error)) from error
-    return "".join(f": {_form(each)}" for each in found.values())
+    return "; ".join(map(_told, found.values())) or "not tuned"
 
 
-def _form(said: dict[str, object]) -> str:
-    return str(said.get("form") or said.get("winner") or json.dumps(said)[:200])
+def _told(tuning: Mapping[str, Any]) -> str:
+    speedup, reason = tuning.get("speedup"), tuning.get("reason")
+    return "".join(
+        (
+            f"serves the form {tuning.get('form')} ({tuning['state']})",
+            f", {speedup:.2f} times the eager one in its trials" if speedup else "",
+            f": {reason}" if reason else "",
+        )
+    )

@@ -68,17 +68,23 @@ class Comparison:
         if not contender.ours:
             return
         began = time.monotonic()
-        found = wait_until_tuned(server.url)
+        self._note_form(contender, workload, server)
         took_s = time.monotonic() - began
-        start = f"{contender.name} on {workload.name}: first answer {server.first_200_s:.1f} s after its first start"
-        self._results.notes.append(f"{start}, tuned {took_s:.0f} s later{found}")
+        first = f"first answer {server.first_200_s:.1f} s after its first start, tuned {took_s:.0f} s later"
+        self._results.notes.append(f"{contender.name} on {workload.name}: {first}")
         checker.check(contender, server.url)
+
+    def _note_form(self, contender: Contender, workload: Workload, server: Running) -> None:
+        """Once for each form that it serves: more than one would be told of."""
+        note = f"{contender.name} on {workload.name} {wait_until_tuned(server.url)}"
+        if note not in self._results.notes:
+            self._results.notes.append(note)
 
     def _measure(
         self, contender: Contender, workload: Workload, checker: Checker, server: Running, number: int
     ) -> None:
         if contender.ours:
-            wait_until_tuned(server.url)
+            self._note_form(contender, workload, server)
         before = checker.check(contender, server.url)
         with _files(workload.bodies) as files:
             measure(server.url, files, concurrency=16, seconds=_WARM_S, envelope=contender.envelope)
