@@ -19,7 +19,7 @@ SURE = 8  # measures of a size that looks bad, before it is taken for bad: bad l
 LOOK_AGAIN_AFTER = 2048  # full batches, until the first size beyond a cliff is measured anew: SURE batches in as many
 REVIEW_EVERY = 16  # full batches of sizes that are known: thinking it over takes as long as a small model does
 HAND_OVER_NS = 100_000  # of a batch beside its computation: look, lease, replies, wake-ups (`benchmarks/README.md`)
-SHARES_WASTE = 1.15  # times the work of one batch, that its parts may cost together
+SHARES_WASTE = 0.25  # of the work of one batch, that its parts may cost more together while nobody else has work
 SHARES_GAIN = 0.9  # of the time of one batch: if its parts take longer, sharing it is not worth a wake-up
 
 
@@ -83,7 +83,7 @@ class BatchSize:
 
     def _aim_anew(self) -> None:
         self.aim = self._next_size()
-        self.shares = self.share(self.aim, 2) < self.aim
+        self.shares = self.share(self.aim, 2, 2) < self.aim
 
     def _next_size(self) -> int:
         limit = self.ceiling.limit
@@ -117,21 +117,22 @@ class BatchSize:
 
     # --- one batch --------------------------------------------------------------------------------------------------
 
-    def share(self, ready: int, idle: int) -> int:
-        """Most items that one of `idle` instances takes, itself among them, so that the others get theirs of `ready`.
+    def share(self, ready: int, idle: int, count: int) -> int:
+        """Most items that one of `idle` instances takes, of `count`, itself among both, so that the others get theirs.
 
         Where an item costs the same in every batch, several instances are done sooner together. Where a batch costs
-        something by itself, one instance takes all: parts would keep processors from others.
+        something by itself, one instance takes all: parts would keep processors from others. That counts the more, the
+        fewer are idle.
         """
         sharers = min(idle, ready)
         if sharers < 2 or self.curve.ns(1) is None:
             return self.aim
         whole = min(ready, self.aim)
-        work_ns = self._work_ns(ready, whole)
+        most_ns = self._work_ns(ready, whole) * (1 + SHARES_WASTE * idle / count)
         while sharers > 1:
             part = -(-ready // sharers)
             gains = part < whole and self._cost_ns(part) <= SHARES_GAIN * self._cost_ns(whole)
-            if gains and self._work_ns(ready, part) <= SHARES_WASTE * work_ns:
+            if gains and self._work_ns(ready, part) <= most_ns:
                 return part
             sharers //= 2
         return self.aim

@@ -90,7 +90,7 @@ class Intake:
         if len(ready) < 2:
             return ready.choose(policy, moment_ns)
         if self._size.shares and not self._busy:
-            most = self._size.share(len(ready), 1 + self._board.idle_beside())
+            most = self._size.share(len(ready), 1 + self._board.idle_beside(), self._board.count())
             policy = policy._replace(max_batch=most)
         chosen = ready.choose(policy, moment_ns)
         in_time = self._size.in_time(ready.deadlines_ns(chosen), moment_ns)

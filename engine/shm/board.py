@@ -104,15 +104,17 @@ class InstanceBoard:
 
     def __init__(self, segment: Segment, name: int) -> None:
         """Raises InternalError if no row carries `name`."""
-        rows = map(segment.instance_row, range(segment.geometry.instance_rows))
-        found = next((row for row in rows if row[InstanceWord.NAME] == name), None)
+        each = map(segment.instance_row, range(segment.geometry.instance_rows))
+        found = next((row for row in each if row[InstanceWord.NAME] == name), None)
         if found is None:
             raise InternalError(f"no instance of this segment is called {name}")
         self._words = found
         self._place = found[InstanceWord.DEVICE] or ON_CPU  # where it computes, as its row says
         start, count = segment.geometry.instance_row_at(0), segment.geometry.instance_rows
         area = segment.array[start : start + WORD_BYTES * InstanceWord.WORDS * count]
-        self._idle: NDArray[np.uint64] = area.view(np.uint64)[InstanceWord.IDLE :: InstanceWord.WORDS]  # of everybody
+        rows = area.view(np.uint64)
+        self._idle: NDArray[np.uint64] = rows[InstanceWord.IDLE :: InstanceWord.WORDS]  # of everybody
+        self._names: NDArray[np.uint64] = rows[InstanceWord.NAME :: InstanceWord.WORDS]
 
     def rest(self) -> None:
         """It has nothing to do."""
@@ -129,6 +131,10 @@ class InstanceBoard:
         """
         idle = self._idle[self._idle.nonzero()[0]].tolist()
         return idle.count(ON_CPU) if self._place == ON_CPU else len({*idle} - {self._place})
+
+    def count(self) -> int:
+        """How many instances there are, this one among them."""
+        return max(1, int(np.count_nonzero(self._names)))
 
     def add(self, name: str, n: int = 1) -> None:
         """Adds to a counter of INSTANCE_COUNTERS; KeyError for any other name."""

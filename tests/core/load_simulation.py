@@ -28,16 +28,10 @@ class Outcome:
     latencies_ns: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)  # of the batches
     in_time: int = 0
-    end_ns: int = 0
 
     @property
     def mean_ms(self) -> float:
         return sum(self.latencies_ns) / max(1, len(self.latencies_ns)) / NS_PER_MS
-
-    @property
-    def per_s(self) -> float:
-        """Answers in time a second."""
-        return self.in_time * NS_PER_S / max(1, self.end_ns)
 
     @property
     def mean_size(self) -> float:
@@ -89,7 +83,6 @@ class Simulation:
         while self.events and self.events[0][0] <= until_ns:
             self.now_ns, _, action = heapq.heappop(self.events)
             action()
-        self.outcome.end_ns = self.now_ns
         return self.outcome
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -143,7 +136,7 @@ class Simulation:
     def take(self, it: Instance) -> None:
         most = MAX_BATCH if self.plain else it.size.look(self.now_ns)
         if not self.plain and len(self.queue) > 1 and it.size.shares:
-            most = it.size.share(len(self.queue), 1 + self.others_idle(it))
+            most = it.size.share(len(self.queue), 1 + self.others_idle(it), len(self.instances))
         batch, self.queue = self.queue[:most], self.queue[most:]
         it.idle = False
         took_ns = self.cost.ns(len(batch))

@@ -84,22 +84,27 @@ def known(cost: Cost, most: int = 8) -> BatchSize:
     (1, 2, 8), (2, 1, 8), (2, 2, 1), (3, 2, 2), (8, 2, 4), (10, 2, 5), (16, 2, 8), (40, 2, 8), (8, 64, 1), (6, 3, 2),
 ])
 def test_where_an_item_costs_the_same_anywhere_idle_instances_share(ready: int, idle: int, share: int) -> None:
-    assert min(ready, known(LINEAR).share(ready, idle)) == min(ready, share)
+    assert min(ready, known(LINEAR).share(ready, idle, idle)) == min(ready, share)
 
 
 @pytest.mark.parametrize("cost", [CONSTANT, Cost(0.2, 0.05)])
 @pytest.mark.parametrize("ready", [2, 3, 8, 16, 64])
 @pytest.mark.parametrize("idle", [1, 2, 64])
 def test_where_a_batch_costs_something_by_itself_one_takes_all(cost: Cost, ready: int, idle: int) -> None:
-    assert known(cost).share(ready, idle) == 8
+    assert known(cost).share(ready, idle, idle) == 8
 
 
 def test_two_batches_there_are_anyway_are_made_alike() -> None:
-    assert known(Cost(0.2, 0.05)).share(10, 2) == 5
+    assert known(Cost(0.2, 0.05)).share(10, 2, 2) == 5
+
+
+def test_parts_that_cost_more_are_taken_only_while_most_have_nothing_to_do() -> None:
+    nearly = known(Cost(6.0, 20.0))
+    assert [nearly.share(2, 2, count) for count in (2, 4, 64)] == [1, 8, 8]
 
 
 def test_nothing_is_shared_before_anything_is_known() -> None:
-    assert BatchSize(8).share(4, 2) == 8
+    assert BatchSize(8).share(4, 2, 2) == 8
 
 
 # --- deadlines ------------------------------------------------------------------------------------------------------

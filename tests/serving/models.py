@@ -13,7 +13,7 @@ LABELS = ("loudest", "frames", "zero")
 FRAMES_UNIT = 10_000
 _NOTES = "NIGHTSCAN_TEST_NOTES"  # a file: one line for each run
 _HOLD = "NIGHTSCAN_TEST_HOLD"  # a file: while it exists, runs wait
-_TAKES = "NIGHTSCAN_TEST_TAKES_S"  # how long each run takes at least
+_TAKES = "NIGHTSCAN_TEST_TAKES_S"  # how long each run takes at least, or each item of one
 _LONGEST_HOLD_S = 60.0
 
 
@@ -32,6 +32,19 @@ class Noted(torch.nn.Module):
 def noted() -> torch.nn.Module:
     """The factory for `model_factory`."""
     return Noted()
+
+
+class EachTakes(Noted):
+    """Takes as long for every item of a batch, as most models do on a processor."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        time.sleep(float(os.environ.get(_TAKES, "0")) * (len(waveform) - 1))
+        return super().forward(waveform)
+
+
+def each_takes() -> torch.nn.Module:
+    """The factory of a model whose batches are worth sharing."""
+    return EachTakes()
 
 
 class Changed(torch.nn.Module):
