@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from engine.config.declaration import Rule, setting
 
-_NOT_YET = "models are served as they come in this version"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TuningSettings:
@@ -32,7 +30,6 @@ class TuningSettings:
         "",
         Rule(
             text="Folder of recordings that forms are calibrated and compared with; empty: sounds that are made up.",
-            no_effect=_NOT_YET,
         ),
     )
     gate_top1: float = setting(
@@ -41,36 +38,33 @@ class TuningSettings:
             text="Least share of windows whose most probable class stays the same.",
             at_least=0,
             at_most=1,
-            no_effect=_NOT_YET,
         ),
     )
     gate_close: float = setting(
         0.999,
-        Rule(
-            text="Least share of probabilities within gate_within.", at_least=0, at_most=1, no_effect=_NOT_YET
-        ),
+        Rule(text="Least share of probabilities within gate_within.", at_least=0, at_most=1),
     )
     gate_within: float = setting(
         0.02,
-        Rule(text="How far a probability may move and count as close.", at_least=0, at_most=1, no_effect=_NOT_YET),
+        Rule(text="How far a probability may move and count as close.", at_least=0, at_most=1),
     )
     gate_most: float = setting(
-        0.1, Rule(text="How far no probability may move.", at_least=0, at_most=1, no_effect=_NOT_YET)
+        0.1, Rule(text="How far no probability may move.", at_least=0, at_most=1)
     )
     trial_memory_mb: int = setting(
         4096,
         Rule(
-            text="Most memory of the process that tries forms.",
+            text="Most memory of each process that tries forms of a model.",
             unit="MB",
             at_least=512,
             at_most=1_048_576,
-            no_effect=_NOT_YET,
         ),
     )
     trial_limit_s: int = setting(
         170,
         Rule(
-            text="Longest time for all trials of a model together.",
+            text="Longest time for all trials of a model together; that in which others had the processor counts once a"
+            " faster form is found.",
             unit="s",
             at_least=1,
             at_most=86_400,

@@ -30,7 +30,7 @@ CANDIDATE_SHARE = 0.3  # of the limit: what hangs costs others no more
 # the supervisor, which would lose what was found.
 LONGEST = 9
 STARVED_S = 4.0  # of waiting for the processor, then a stage begins anew with a share of it
-UNTRIED = "not tried: the time for trials was over"
+UNTRIED = "not tried: the time for trials was over (trial_limit_s)"
 
 
 class Trials:
@@ -138,13 +138,16 @@ class Trials:
 
     def _stage(self, kind: StageKind, form: ModelForm = EAGER, *, share: float | None = None) -> StageReport:
         """`share`: of the limit, as the most that it may take; None: that of a candidate."""
-        limit_s = min(self._left_s, (share or CANDIDATE_SHARE) * self._terms.trial_limit_s)
+        own_limit_s = (share or CANDIDATE_SHARE) * self._terms.trial_limit_s
+        limit_s = min(self._left_s, own_limit_s)
         report = self._run_stage(kind, form, limit_s)
         if report is None:
             self._share = Share.SMALL
             report = self._run_stage(kind, form, limit_s)
         assert report is not None, "only a stage of the idle class is given up because it starves"
         self._spent_s += report.seconds
+        if report.failed and limit_s < own_limit_s and self._left_s <= 0:
+            return StageReport(failed=UNTRIED, seconds=report.seconds)  # cut short, by no fault of its own
         return report
 
     def _run_stage(self, kind: StageKind, form: ModelForm, limit_s: float) -> StageReport | None:

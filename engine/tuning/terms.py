@@ -28,7 +28,13 @@ class TuningTerms:
     @classmethod
     def of(cls, settings: Settings, **changed: Any) -> TuningTerms:
         """Those of `settings`; `changed`: what a deployment says for itself."""
-        return cls(**{each.name: getattr(settings, each.name) for each in dataclasses.fields(cls)} | changed)
+        own = cls(
+            state_dir=settings.state_dir, precision=settings.precision, calibration_dir=settings.calibration_dir,
+            gate_top1=settings.gate_top1, gate_close=settings.gate_close, gate_within=settings.gate_within,
+            gate_most=settings.gate_most, trial_memory_mb=settings.trial_memory_mb,
+            trial_limit_s=settings.trial_limit_s,
+        )
+        return dataclasses.replace(own, **changed)
 
     @property
     def folder(self) -> Path:
