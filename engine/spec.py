@@ -92,12 +92,13 @@ class ModelDescription:
     device: str
     activation: Activation = Activation.SOFTMAX
     form: str = EAGER.name  # in which its instances compute it
+    tuning_key: str = ""  # name of the result of trials that the form is from
 
-    def computed_in(self, form: ModelForm) -> ModelDescription:
+    def computed_in(self, form: ModelForm, tuning_key: str = "") -> ModelDescription:
         """The same model in another form, whose answers may differ: they have another version."""
         base = self.model_version.partition("+")[0]
         version = base if form == EAGER else f"{base}+{form.name}"
-        return dataclasses.replace(self, model_version=version, form=form.name)
+        return dataclasses.replace(self, model_version=version, form=form.name, tuning_key=tuning_key)
 
     @property
     def is_waveform(self) -> bool:

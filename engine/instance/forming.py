@@ -29,7 +29,7 @@ from engine.models.foreign import blaming
 from engine.runtimes.contract import Runtime
 from engine.runtimes.make import make_runtime
 from engine.shm.batch import Payloads
-from engine.tuning.folder import TuningFolder, read_checked
+from engine.tuning.folder import read_checked, touch
 from engine.tuning.key import TuningKey
 from engine.tuning.terms import TuningTerms
 
@@ -48,12 +48,14 @@ class FormOrder:
     terms: TuningTerms | None  # None: tuning is off
     told: str | None  # form in which others of the version compute; None: nobody does yet
     threads: int
+    tuning_key: str = ""  # name of the result that they have it from
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> FormOrder:
         """Raises ProtocolError."""
         terms = fields.get("tuning")
-        return cls(None if terms is None else TuningTerms.from_json(terms), fields.get("form"), int(fields["threads"]))
+        return cls(None if terms is None else TuningTerms.from_json(terms), fields.get("form"), int(fields["threads"]),
+                   str(fields.get("tuning_key", "")))
 
 
 def take_form(runner: ModelRunner, loaded: LoadedModel, order: FormOrder) -> str:
@@ -69,7 +71,7 @@ def take_form(runner: ModelRunner, loaded: LoadedModel, order: FormOrder) -> str
             runtime = make_runtime(form, loaded, folder, threads=order.threads, device=str(runner.device))
     except (EngineError, OSError) as error:
         return _eager_after_all(f"as {order.told}" if order.told else "in the form that trials chose", str(error))
-    objection = _exchanged(runner, runtime)
+    objection = _exchanged(runner, runtime, "" if folder is None else folder.name)
     if objection:
         runtime.close()
         return _eager_after_all(f"as {form.name}", objection)
@@ -90,29 +92,28 @@ def _wanted(runner: ModelRunner, order: FormOrder) -> tuple[ModelForm, Path | No
         if order.told not in (None, EAGER.name):
             raise FormUnavailable("tuning is off")
         return EAGER, None
-    folder = _folder(runner, order.terms, order.threads)
+    folder = order.terms.folder / (order.tuning_key or _key(runner, order.terms, order.threads).name)
     try:
-        result = read_checked(folder.path)
+        result = read_checked(folder)
     except FileNotFoundError:
         if order.told is None:
             return EAGER, None  # not tried yet
-        raise FormUnavailable(f"there is no result of trials in {folder.path}") from None
-    folder.touch()
-    return ModelForm.named(order.told or result.winner or EAGER.name), folder.path
+        raise FormUnavailable(f"there is no result of trials in {folder}") from None
+    touch(folder)
+    return ModelForm.named(order.told or result.winner or EAGER.name), folder
 
 
-def _folder(runner: ModelRunner, terms: TuningTerms, threads: int) -> TuningFolder:
-    key = TuningKey.here(
+def _key(runner: ModelRunner, terms: TuningTerms, threads: int) -> TuningKey:
+    return TuningKey.here(
         terms,
         model_version=runner.description.model_version,
         device=str(runner.device),
         threads=threads,
         max_batch_size=runner.max_batch,
     )
-    return TuningFolder(terms, key)
 
 
-def _exchanged(runner: ModelRunner, runtime: Runtime) -> str:
+def _exchanged(runner: ModelRunner, runtime: Runtime, tuning_key: str) -> str:
     """Has the runner compute through `runtime` if that answers as it should; why it does not."""
     before = runner.runtime
     sound = made_up_sound(runner.description.input_shape)
@@ -120,7 +121,7 @@ def _exchanged(runner: ModelRunner, runtime: Runtime) -> str:
     wanted = result_of(runner.run, sounds)
     if isinstance(wanted, Failure):  # warm-up will say so
         return "as it came it cannot be run"
-    runner.compute_through(runtime)
+    runner.compute_through(runtime, tuning_key)
     objection = next(_objections(runner, sounds, wanted), "")
     if objection:
         runner.compute_through(before)

@@ -45,10 +45,10 @@ class ModelRunner:
         """Payloads lie in this memory from now on, whose pages stay where they are."""
         self.place.use_mapping(mapping)
 
-    def compute_through(self, runtime: Runtime) -> None:
-        """In this form of the same model from here on."""
+    def compute_through(self, runtime: Runtime, tuning_key: str = "") -> None:
+        """In this form of the same model from here on. `tuning_key`: of the result of trials that it is from."""
         self.runtime = runtime
-        self.description = self.description.computed_in(runtime.form)
+        self.description = self.description.computed_in(runtime.form, tuning_key)
 
     @property
     def tolerance(self) -> float:

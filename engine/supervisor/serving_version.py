@@ -133,6 +133,9 @@ class ServingVersion(Version):
                 "batch_timeout_ms": options.settings.batch_timeout_ms,
                 "tuning": options.terms(self.plan.options).to_json() if self.plan.options.tuning == "on" else None,
                 "form": self._form,
+                # Later ones look where the first one found it: what the name of a result is computed from may change
+                # while a version serves, by an upgrade of a library or by recordings that arrive.
+                "tuning_key": "" if self.plane is None else self.plane.description.tuning_key,
                 "state_dir": options.settings.state_dir,
             }
             instance.tell(message, fds)

@@ -74,10 +74,11 @@ class TuningFolder:
         """Removes what was made so far. Needs the lock."""
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def touch(self) -> None:
-        """Says that the result is used: those used last are kept longest."""
-        with contextlib.suppress(OSError):  # of a disk that is full or read-only, or of others' results
-            os.utime(self.path / RESULT)
+
+def touch(folder: Path) -> None:
+    """Says that the result in `folder` is used: those used last are kept longest."""
+    with contextlib.suppress(OSError):  # of a disk that is full or read-only, or of others' results
+        os.utime(folder / RESULT)
 
 
 def read(folder: Path) -> TuningResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,10 +60,10 @@ class Found:
         lock.release()
         return self.folder.path / "fp32.onnx"
 
-    def start(self, told: str | None = None) -> tuple[ModelRunner, str]:
+    def start(self, told: str | None = None, tuning_key: str = "") -> tuple[ModelRunner, str]:
         """The runner of an instance, and its warning."""
         runner = ModelRunner(self.model, device="cpu", max_batch=MAX_BATCH)
-        return runner, take_form(runner, self.model, FormOrder(self.terms, told, 1))
+        return runner, take_form(runner, self.model, FormOrder(self.terms, told, 1, tuning_key))
 
 
 @pytest.fixture
@@ -100,6 +101,18 @@ def test_whoever_comes_later_is_told_the_form_of_those_who_serve(found: Found) -
     found.model = loaded(small_module())
     runner, warning = found.start(told="eager")
     assert is_as_it_came(runner, found.model) and not warning
+
+
+def test_whoever_comes_later_looks_where_the_first_one_found_its_form(found: Found) -> None:
+    """A library was upgraded since, or recordings have arrived: under the name of today there is nothing."""
+    found.write("onnxruntime-fp32")
+    first, _ = found.start()
+    found.model = loaded(small_module())
+    found.terms = dataclasses.replace(found.terms, trial_limit_s=found.terms.trial_limit_s + 1)
+    assert "there is no result of trials" in found.start(told="onnxruntime-fp32")[1]
+    found.model = loaded(small_module())
+    later, warning = found.start(told="onnxruntime-fp32", tuning_key=first.description.tuning_key)
+    assert not warning and later.description == first.description
 
 
 def test_a_model_that_nobody_has_tried_is_served_as_it_came_without_a_word(found: Found) -> None:

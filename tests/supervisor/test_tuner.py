@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,17 @@ import pytest
 
 from engine.client import EngineClient
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.supervisor.engine_process import EngineProcess, ask, deploy, refused, serving, spec, status, wait_serving
+from tests.supervisor.engine_process import (
+    EngineProcess,
+    ask,
+    deploy,
+    ready_pids,
+    refused,
+    serving,
+    spec,
+    status,
+    wait_serving,
+)
 from tests.supervisor.programs.trial import INT8, VARIABLE, WINNER
 from tests.support.wait import wait_for
 
@@ -121,6 +132,22 @@ def test_what_serves_eager_is_tried_and_the_winner_takes_its_place(
         counters = client.counters
         wait_for(lambda: counters(DEFAULT_DEPLOYMENT_ID).tuning == tuning(client), "frontends to be told the same")
         assert len(trials.pids) == 1 and not trials.living
+
+
+def test_instances_that_die_are_replaced_in_their_form_though_recordings_have_arrived(
+    tuned: Callable[..., EngineProcess], tmp_path: Path
+) -> None:
+    """And so the name changed under which instances of today would look for it."""
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    with tuned(calibration_dir=str(recordings)) as engine, engine.client() as client:
+        wait_tuning(client, "won")
+        (recordings / "tonight.wav").touch()
+        first = ready_pids(client, 2)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not set(first) & set(ready_pids(client, 2)), "others in their place")
+        assert model_version(client) == f"weights+{WINNER}" and serving(client)["version"] == 2
 
 
 def test_a_restart_serves_the_tuned_form_at_once_and_tries_nothing(

@@ -16,7 +16,7 @@ import pytest
 
 from engine.errors import TuningDamaged
 from engine.tuning import folder as folders
-from engine.tuning.folder import RESULT, TuningFolder, checksums, read, read_checked
+from engine.tuning.folder import RESULT, TuningFolder, checksums, read, read_checked, touch
 from engine.tuning.key import TuningKey
 from engine.tuning.lock import TuningLock
 from engine.tuning.result import TuningResult
@@ -165,7 +165,7 @@ def test_results_used_last_are_kept(
     kept = [made(terms, key_of(terms, model_version=str(number))) for number in range(2)]
     for moment, each in enumerate(kept):
         os.utime(each.path / RESULT, (moment, moment))
-    kept[0].touch()
+    touch(kept[0].path)
     newest = made(terms, key_of(terms, model_version="newest"))
     assert [read(each.path) is not None for each in (*kept, newest)] == [True, False, True]
     assert not kept[1].path.with_name(f"{kept[1].path.name}.lock").exists()

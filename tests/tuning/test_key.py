@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
@@ -53,20 +52,22 @@ def test_another_version_or_processor_has_another_name(terms: TuningTerms, monke
     assert key_of(terms, device="cuda:0").name != on_cuda and key_of(terms).name == before
 
 
-def test_recordings_that_come_go_or_change_have_another_name(terms: TuningTerms, tmp_path: Path) -> None:
+def test_a_folder_of_recordings_has_another_name_once_it_holds_twice_as_many(
+    terms: TuningTerms, tmp_path: Path
+) -> None:
+    """And not with every recording that arrives: the form of yesterday is served at the start of today."""
     folder = tmp_path / "recordings"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "one.wav").write_bytes(b"12")
     heard = dataclasses.replace(terms, calibration_dir=str(folder))
-    names = [key_of(heard).name]
-    assert key_of(heard).name == names[0]
-    (folder / "two.wav").write_bytes(b"3")
-    names.append(key_of(heard).name)
-    os.utime(folder / "two.wav", ns=(1, 1))
-    names.append(key_of(heard).name)
-    (folder / "gone.wav").symlink_to(tmp_path / "nowhere")  # cannot be read: not a sound
+    names = [key_of(terms).name, key_of(heard).name]  # without one, and with one that is not there
+    (folder / "deep").mkdir(parents=True)
+    assert key_of(heard).name == names[1]
+    for number in range(16):
+        (folder / ("deep" if number % 2 else "") / f"{number}.wav").touch()
+        names.append(key_of(heard).name)
+    changes = [number for number, (before, after) in enumerate(zip(names, names[1:])) if before != after]
+    assert changes == [0, 1, 2, 4, 8, 16]
+    (folder / "round").symlink_to(folder)
     assert key_of(heard).name == names[-1]
-    assert len({*names, key_of(terms).name}) == 4
 
 
 def test_the_processor_is_named() -> None:

@@ -41,7 +41,7 @@ from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.taker import Taker
 from engine.spec import ModelDescription
-from engine.tuning.folder import TuningFolder, read
+from engine.tuning.folder import read
 from engine.tuning.key import TuningKey
 from engine.tuning.terms import TuningTerms
 
@@ -60,7 +60,7 @@ class Instance:
         self.link.holds = lambda: [(self.hold, self.fds)] if self.hold else []
         self.behaviour = "echo"
         self.weights = ""
-        self.form = "eager"
+        self.form, self.tuning_key = "eager", ""
         self.fds: list[int] = []
         self.hold: dict[str, object] = {}
         self.lost_at_s = 0.0
@@ -72,7 +72,7 @@ class Instance:
         load = expect(self.link, "load")
         self.behaviour = _behaviour(load.fields, load.fds)
         self.weights = _weights(load.fields)
-        self.form = "eager" if self.behaviour == "eager" else _form(load.fields, self.weights)
+        self.form, self.tuning_key = ("eager", "") if self.behaviour == "eager" else _form(load.fields, self.weights)
         if self.behaviour == "only_as":
             self.form, self.weights = _only_form(load.fields, self.weights), ""
         if self.behaviour == "die_unless_eager" and load.fields["form"] != "eager":
@@ -110,6 +110,7 @@ class Instance:
             peak_normalise=False,
             device="cpu",
             form=self.form,
+            tuning_key=self.tuning_key,
         )
         memfd = sealed_memfd("description", description.to_bytes())
         self.link.send({"type": "loaded"}, [memfd])
@@ -192,14 +193,16 @@ def _weights(load: dict[str, object]) -> str:
     return Path(rest.partition(":")[0]).read_text() if when == "reads" else ""
 
 
-def _form(load: dict[str, Any], weights: str) -> str:
-    if load["form"] is not None or load["tuning"] is None:
-        return str(load["form"] or "eager")
+def _form(load: dict[str, Any], weights: str) -> tuple[str, str]:
+    """The form that is told or was found, and the name of the result that has it."""
+    if load["form"] == "eager" or load["tuning"] is None:
+        return "eager", ""
     terms = TuningTerms.from_json(load["tuning"])
     sizes = {"threads": load["threads"], "max_batch_size": load["max_batch_size"]}
     key = TuningKey.here(terms, model_version=weights or "weights", device="cpu", **sizes)
-    found = read(TuningFolder(terms, key).path)
-    return "eager" if found is None else found.winner
+    name = str(load["tuning_key"] or key.name)
+    found = read(terms.folder / name)
+    return ("eager", "") if found is None else (str(load["form"] or found.winner), name)
 
 
 def _only_form(load: dict[str, Any], possible: str) -> str:
