@@ -126,6 +126,11 @@ class Tuning:
             return self._fail(failure)
         return self._become(TuningState.LOOKING, TuningStep.LOOK)
 
+    def look_again(self) -> None:
+        """What `looked` has asked for could not be done, and will be asked for once more."""
+        self._next = 0
+        self._become(TuningState.LOOKING)
+
     def swaps(self, version: int) -> None:
         """`version` is being started in the form that won."""
         self._next = version

@@ -47,6 +47,8 @@ class ModelOptions:
     peak_normalise: bool | None = None
     activation: str | None = None  # softmax, sigmoid, none
     onnx_output: str | None = None  # of an .onnx file with several outputs: the name of the one with the classes
+    tuning: str | None = None  # on, off; None: as the settings of the engine say
+    precision: str | None = None  # fp32, auto, bf16, fp16, int8; None: the same
 
     @property
     def of_spec(self) -> dict[str, Any]:
@@ -61,6 +63,8 @@ class ModelOptions:
             "max_batch_size": effective_max_batch_size(settings),
             "warmup_requests": settings.model_warmup_requests,
             "devices": None if settings.devices == "auto" else settings.devices,
+            "tuning": None,
+            "precision": None,
         }
         return {name: value if getattr(self, name) is None else getattr(self, name) for name, value in wished.items()}
 

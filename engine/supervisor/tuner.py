@@ -39,6 +39,7 @@ class TunedDeployment:
         self.tuning = Tuning()
         self.figures = TuningFigures()
         self.told: dict[str, Any] = {}  # frontends
+        self.is_unread = False  # what trials have found is to be read
 
     @property
     def description(self) -> dict[str, Any]:
@@ -108,8 +109,11 @@ class Tuner:
         refused = "" if serving.plan.options.tuning == "on" else "tuning=off"
         if serving.plan.number != known.tuning.version and known.tuning.state is not TuningState.SWAPPING:
             known.figures.forget()
-        if known.tuning.serves(serving.plan.number, serving.plane.description.form, refused=refused) is TuningStep.LOOK:
+        step = known.tuning.serves(serving.plan.number, serving.plane.description.form, refused=refused)
+        known.is_unread |= step is TuningStep.LOOK
+        if known.is_unread:
             self._read(deployment, serving)
+            known.is_unread = False  # not before: should that fail, it is done again
 
     def _serving(self, deployment: Deployment, number: int) -> ServingVersion | None:
         """The version of that number, unless something else is to be done with the deployment by now."""
@@ -136,14 +140,20 @@ class Tuner:
         known.figures.result = result
         finding = None if result is None else _finding(result, version.plan.options.precision)
         step = known.tuning.looked(finding, _warnings_of(version))
-        if step is TuningStep.SWAP:
-            number = deployment.versions.newest + 1
-            _log.info("%s: version %d follows, in the form %s", deployment.id, number, known.tuning.winner)
-            known.tuning.swaps(number)
-            deployment.deploy(dataclasses.replace(version.plan, number=number))
-        elif step is TuningStep.STOP:
-            deployment.give_up(version, known.tuning.reason)
+        with contextlib.ExitStack() as undo:
+            undo.callback(known.tuning.look_again)
+            if step is TuningStep.SWAP:
+                self._swap(deployment, version, known.tuning)
+            elif step is TuningStep.STOP:
+                deployment.give_up(version, known.tuning.reason)
+            undo.pop_all()
         self.look()
+
+    def _swap(self, deployment: Deployment, version: ServingVersion, tuning: Tuning) -> None:
+        number = deployment.versions.newest + 1
+        _log.info("%s: version %d follows, in the form %s", deployment.id, number, tuning.winner)
+        tuning.swaps(number)
+        deployment.deploy(dataclasses.replace(version.plan, number=number))
 
     # --- trials -----------------------------------------------------------------------------------------------------
 
@@ -176,15 +186,17 @@ class Tuner:
             self._context.loop,
             limit_s=options.trial_patience * options.settings.trial_limit_s,
             on_news=functools.partial(self._hear, deployment.id),
-            on_end=functools.partial(self._ended, deployment.id, number),
+            on_end=lambda failure: self._ended(trial, deployment.id, number, failure),
         )
         try:
-            with contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as stack, contextlib.ExitStack() as undo:
+                undo.callback(trial.kill)
                 factory_fd = None
                 if version.plan.pickle_path is not None:
                     factory_fd = self._context.open_factory(version.plan.pickle_path)
                     stack.callback(os.close, factory_fd)
                 trial.start(options.trial_command, self._order(version), factory_fd)
+                undo.pop_all()
         except OSError as error:
             tuning.ended(f"trials cannot be started: {error}")
             return False
@@ -206,17 +218,15 @@ class Tuner:
             known.figures.hear(news)
             self._tell()
 
-    def _ended(self, deployment_id: str, number: int, failure: str) -> None:
-        self._trial, self._tried = None, ("", 0)
+    def _ended(self, trial: Trial, deployment_id: str, number: int, failure: str) -> None:
+        """May be repeated."""
+        if self._trial is trial:
+            self._trial, self._tried = None, ("", 0)
         known = self._known.get(deployment_id)
         if known is not None and known.tuning.version == number and known.tuning.state is TuningState.RUNNING:
             if failure:
                 _log.warning("%s: no form of version %d was found: %s", deployment_id, number, failure)
-            if known.tuning.ended(failure) is TuningStep.LOOK:
-                deployment = self._deployments.find(deployment_id)
-                version = self._serving(deployment, number)
-                if version is not None:
-                    self._read(deployment, version)
+            known.is_unread = known.tuning.ended(failure) is TuningStep.LOOK
         self.look()
 
     # --- telling ----------------------------------------------------------------------------------------------------
@@ -225,8 +235,8 @@ class Tuner:
         """Every frontend, of what has changed."""
         for name, known in self._known.items():
             if known.told != (described := known.description):
-                known.told = described
                 self._context.frontends.tell(_message(name, described))
+                known.told = described
 
 
 def _settled(deployment: Deployment) -> ServingVersion | None:

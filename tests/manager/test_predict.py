@@ -281,6 +281,11 @@ def test_a_failed_deploy_says_why_and_leaves_the_old_one(manager: SyncModelServi
     assert "error" not in manager.predict("m", audio(1), "r")
 
 
+def test_a_precision_that_cannot_be_had_is_told_to_whoever_deploys(manager: SyncModelServingManager) -> None:
+    assert not manager.deploy_optimized_model("m", echo(), precision="int8", tuning="off", **OPTIONS)
+    assert "precision=int8 cannot be had: tuning=off" in manager.deployment_error("m")
+
+
 def test_what_is_no_model(manager: SyncModelServingManager, tmp_path: Path) -> None:
     lock = threading.Lock()
     for wrong in (7, "/no/such/file.pt", tmp_path / "none.pt", lambda: lock, ModelSpec(source=ModelSource.PICKLE)):

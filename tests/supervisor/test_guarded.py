@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from engine.errors import EngineError
 from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, deploy, ready_pids, spec, wait_serving
 from tests.supervisor.load import Load
 from tests.supervisor.programs.failing import VARIABLE
+from tests.supervisor.programs.trial import VARIABLE as TRIAL_VARIABLE
+from tests.supervisor.test_tuner import wait_tuning
 from tests.support.wait import wait_for
 
 OTHER = "other"
@@ -54,6 +57,12 @@ AFTER = [
     *("Deployment.version_gone", "Frontends._died", "Reception.frontend_died", "Recorder.persist"),
     *("Listener._accept", "Peer._read", "Steward.clear_row", "Ledger.write"),
 ]
+TUNING_STEPS = [
+    *("Tuner.look", "Tuner._look_at", "Tuner._read", "Trial.start"),  # then there are no trials
+    *("Tuner._found", "Tuner._start_next_trial", "Tuner._try", "Tuner._tell"),
+    *("Tuner._hear", "Tuner._ended", "Trial._hear", "Trial._died", "Trial.kill"),
+]
+SWAP_STEPS = ["Tuner._swap", "Tuner._found", "Deployment.deploy", "Tuner.look"]
 DEATH = ["ServingVersion.pool_changed", "Version.instance_died", "Seat.lost", "Placement.apply"]
 
 
@@ -133,11 +142,15 @@ def is_well(client: EngineClient) -> bool:
 
 
 @contextmanager
-def failing_engine(runtime_dir: Path) -> Iterator[tuple[EngineProcess, Switchboard]]:
+def failing_engine(
+    runtime_dir: Path, variables: dict[str, str] | None = None, **settings: object
+) -> Iterator[tuple[EngineProcess, Switchboard]]:
     """An engine whose supervisor has a switchboard. Tracebacks in its log are what it is here for."""
     board = Switchboard(runtime_dir.with_suffix(".failing"))
     board.arm()
-    engine = EngineProcess(runtime_dir, program="failing", tracebacks=True, variables={VARIABLE: str(board.path)})
+    given = {VARIABLE: str(board.path), **(variables or {})}
+    own: dict[str, Any] = {"program": "failing", "tracebacks": True, "variables": given, **settings}
+    engine = EngineProcess(runtime_dir, **own)
     try:
         with engine:
             yield engine, board
@@ -181,3 +194,31 @@ def test_what_nobody_offers_is_begun_anew_until_that_succeeds(runtime_dir: Path)
             wait_serving(client, OTHER)
             assert ask(client, 3.0, OTHER)[2] == 3.0
         assert not board.left()
+
+
+def test_an_exception_in_any_step_of_tuning_costs_no_request_and_no_tuning(runtime_dir: Path, tmp_path: Path) -> None:
+    trials = tmp_path / "trial"
+    trials.write_text("gives a reason")
+    variables = {TRIAL_VARIABLE: str(trials)}
+    with failing_engine(runtime_dir, variables, tuning="on", state_dir=tmp_path) as (engine, board):
+        with engine.client() as client:
+            wait_tuning(client, "failed")
+            with Load(client, 1):
+                for when in ("before", "after"):
+                    for first in range(0, len(TUNING_STEPS), TOGETHER):
+                        steps = TUNING_STEPS[first : first + TOGETHER]
+                        board.arm(*steps, when=when)
+                        deploy(client, "echo")
+                        wait_for(lambda: not board.left(), f"{steps} to fail {when} it is done")
+                        wait_tuning(client, "failed")
+                trials.write_text("waits")
+                for step in SWAP_STEPS:
+                    shutil.rmtree(tmp_path / "tuning", ignore_errors=True)
+                    trials.with_suffix(".go").unlink(missing_ok=True)
+                    deploy(client, "echo")
+                    wait_tuning(client, "running")
+                    board.arm(step)
+                    trials.with_suffix(".go").touch()
+                    wait_tuning(client, "won")
+                    wait_for(lambda: not board.left(), f"{step} to fail")
+            wait_for(lambda: is_well(client), "everything to heal")

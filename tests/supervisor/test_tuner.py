@@ -163,32 +163,32 @@ def test_a_restart_serves_the_tuned_form_at_once_and_tries_nothing(
     assert len(trials.pids) == 1
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "reason"),
-    [
-        ("crashes", "was killed by SIGSEGV"),
-        ("is killed", "was killed by SIGKILL, by nobody here"),
-        ("eats memory", "more memory than 512 MB (trial_memory_mb)"),
-        ("prints nonsense", "exited with 7"),
-        ("floods", "printed more than 1 MB"),
-        ("says nothing", "what trials found cannot be read"),
-        ("damages", "what trials found cannot be read"),
-        ("gives a reason", "no luck at all"),
-    ],
-)
+TROUBLES = {
+    "crashes": "was killed by SIGSEGV",
+    "is killed": "was killed by SIGKILL, by nobody here",
+    "eats memory": "more memory than 512 MB (trial_memory_mb)",
+    "prints nonsense": "exited with 7",
+    "floods": "printed more than 1 MB",
+    "says nothing": "what trials found cannot be read",
+    "damages": "what trials found cannot be read",
+    "gives a reason": "no luck at all",
+}
+
+
 def test_whatever_befalls_trials_the_model_serves_on_and_one_line_says_why(
-    behaviour: str, reason: str, tuned: Callable[..., EngineProcess], trials: Trials
+    tuned: Callable[..., EngineProcess], trials: Trials
 ) -> None:
-    trials.behave(behaviour)
-    with tuned(trial_memory_mb=512) as engine, engine.client() as client:
-        told = wait_tuning(client, "failed")
-        assert reason in told["reason"] and "\n" not in told["reason"]
-        assert ask(client)[0] == 1 and model_version(client) == "weights"
-        assert len(trials.pids) == 1 and not trials.living
+    with tuned(enabled=False, trial_memory_mb=512, model_pool_size=1) as engine, engine.client() as client:
+        for number, (behaviour, reason) in enumerate(TROUBLES.items(), 1):
+            trials.behave(behaviour)
+            assert deploy(client, "echo") == number
+            told = wait_tuning(client, "failed")
+            assert reason in told["reason"] and "\n" not in told["reason"]
+            assert ask(client)[0] == number and model_version(client) == "weights"
+            assert len(trials.pids) == number and not trials.living
         trials.behave("wins")
-        assert deploy(client, "echo") == 2  # which is how they are asked for again
+        deploy(client, "echo")  # which is how they are asked for again
         assert wait_tuning(client, "won")["form"] == WINNER
-        assert len(trials.pids) == 2
 
 
 def test_trials_that_hang_are_ended_with_all_that_they_have_started(

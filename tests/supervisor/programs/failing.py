@@ -45,6 +45,9 @@ from engine.supervisor.serving_version import ServingVersion
 from engine.supervisor.shares import Shares
 from engine.supervisor.supervisor import Supervisor
 from engine.supervisor.totals import Totals
+from engine.supervisor.trial import Trial
+from engine.supervisor.tuner import Tuner
+from engine.supervisor.tuning_figures import TuningFigures
 from engine.supervisor.version import Version
 from engine.supervisor.waiters import Waiters
 
@@ -52,7 +55,7 @@ VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
     *(Carrier, Orders, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
-    *(MachineKeeper, Restoration, Shares),
+    *(MachineKeeper, Restoration, Shares, Tuner, Trial, TuningFigures),
     *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 
@@ -100,4 +103,5 @@ def wrap_all() -> None:
 if __name__ == "__main__":
     wrap_all()
     command = (sys.executable, "-m", "tests.supervisor.programs.instance")
-    sys.exit(main(sys.argv[1:], instance_command=command, cores=int(os.environ["NS_TEST_CORES"])))
+    changed = {"instance_command": command, "cores": int(os.environ["NS_TEST_CORES"])}
+    sys.exit(main(sys.argv[1:], trial_command=(*command[:2], "tests.supervisor.programs.trial"), **changed))
