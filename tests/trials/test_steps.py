@@ -65,6 +65,13 @@ def test_the_exported_network_takes_any_batch_and_answers_the_same(small: Loaded
         assert session.run(None, {"input": images.numpy()})[0] == pytest.approx(wanted, abs=1e-4)
 
 
+def test_a_network_that_depends_on_numbers_cannot_be_exported(tmp_path: Path) -> None:
+    loaded = load_model(ModelSpec(source=ModelSource.FACTORY, location="tests.trials.models:for_one_item"))
+    with pytest.raises(Exception, match="(?i)data-dependent|export"):
+        export(loaded, request_of(StageKind.EXPORT, tmp_path))
+    assert not (tmp_path / EXPORTED).exists()
+
+
 def test_int8_keeps_the_edges_only_where_it_is_to(small: LoadedModel, work: Path) -> None:
     sounds = sounds_to_json(make_sounds(small.description, work))
     quantised = {}

@@ -79,11 +79,11 @@ def read_artefacts(order: TrialOrder) -> set[str]:
 
 def test_what_hangs_or_crashes_costs_itself_alone(monkeypatch: pytest.MonkeyPatch, state_dir: Path) -> None:
     monkeypatch.setattr(trials, "CANDIDATE_SHARE", 0.05)
-    result = tried(order_of("hangs_and_crashes", state_dir, trial_limit_s=200), forms="onnxruntime-fp32 torch-bf16")
+    result = tried(order_of("hangs_and_crashes", state_dir, trial_limit_s=120), forms="onnxruntime-fp32 torch-bf16")
     refused = {each.form: each.refused for each in result.candidates}
     assert refused == {
         "eager": "",
-        "onnxruntime-fp32": "it cannot be exported: it did not end within 10 s",
+        "onnxruntime-fp32": "it cannot be exported: it did not end within 6 s",
         "torch-bf16": refused["torch-bf16"],
     }
     assert refused["torch-bf16"].startswith("it was killed by SIGSEGV")
@@ -92,9 +92,10 @@ def test_what_hangs_or_crashes_costs_itself_alone(monkeypatch: pytest.MonkeyPatc
 
 def test_what_eats_memory_or_answers_nothing_finite_is_named(state_dir: Path) -> None:
     told: list[TrialNews] = []
-    result = tried(order_of("greedy_and_lost", state_dir, precision="bf16"), told, "onnxruntime-fp32 torch-bf16")
+    order = order_of("greedy_and_lost", state_dir, precision="bf16", trial_memory_mb=2048)
+    result = tried(order, told, "onnxruntime-fp32 torch-bf16")
     refused = {each.form: each.refused for each in result.candidates}
-    assert refused["onnxruntime-fp32"] == "it cannot be exported: it ran out of memory (trial_memory_mb=4096)"
+    assert refused["onnxruntime-fp32"] == "it cannot be exported: it ran out of memory (trial_memory_mb=2048)"
     assert "not finite" in refused["torch-bf16"]
     assert result.winner == "" and "not finite" in result.reason
     assert [(news.candidate, news.state) for news in told if news.candidate] == [
@@ -111,9 +112,7 @@ def test_what_there_was_no_time_for_is_listed(monkeypatch: pytest.MonkeyPatch, s
     assert refused == [("eager", ""), ("onnxruntime-fp32", trials.UNTRIED)]
 
 
-def test_a_model_that_cannot_be_exported_or_is_another_by_now(state_dir: Path) -> None:
-    result = tried(order_of("for_one_item", state_dir), forms="openvino-fp32")
-    assert result.candidates[1].refused.startswith("it cannot be exported: ")
+def test_a_model_that_is_another_by_now_is_not_tried(state_dir: Path) -> None:
     with pytest.raises(TrialsFailed, match="another one by now: .*, not of-yesterday"):
         tried(order_of("for_one_item", state_dir, version="of-yesterday"))
     assert not list(state_dir.rglob("*.work"))
