@@ -21,7 +21,7 @@ from engine.trials.sound_windows import SoundWindows, is_waveform
 CALIBRATION_WINDOWS = 64
 GATE_WINDOWS = LEAST_WINDOWS
 _CALIBRATION_EACH, _GATE_EACH = 2, 4  # sounds of each of six labels, where they are made: 70 ms of computing a sound
-_MOST_BYTES = 384 << 20  # of recorded sounds on disk; what does not fit is made up for by varying the others more
+_MOST_BYTES = 384 << 20  # of the sounds of a set on disk; what does not fit is made up for by varying the others more
 _IMAGE_S = 10.0  # of sound for an image, at most
 
 
@@ -60,6 +60,7 @@ class _Maker:
     def __init__(self, model: ModelDescription, frames: int, calibration: SoundWriter, gate: SoundWriter) -> None:
         self._model, self._frames = model, frames
         self._calibration, self._gate = calibration, gate
+        self._most = min(GATE_WINDOWS, max(1, _MOST_BYTES // (2 * frames)))  # sounds of a set
 
     def make(self, calibration_dir: str) -> str:
         """Fills both; what they are made of, in one line."""
@@ -78,7 +79,7 @@ class _Maker:
 
     def _add_made(self, writer: SoundWriter, each: int, first_seed: int) -> None:
         rate_hz = self._model.sample_rate_hz
-        self._add(writer, made_sounds(each, first_seed=first_seed, rate_hz=rate_hz, frames=self._frames), GATE_WINDOWS)
+        self._add(writer, made_sounds(each, first_seed=first_seed, rate_hz=rate_hz, frames=self._frames), self._most)
 
     def _add_recorded(self, calibration_dir: str) -> str:
         try:
@@ -92,7 +93,7 @@ class _Maker:
         return f"calibration_dir {calibration_dir}: {recordings.report}, {heard}"
 
     def _share_out(self, recordings: Recordings, count: int) -> None:
-        most = min(GATE_WINDOWS, max(1, _MOST_BYTES // (2 * self._frames)))
+        most = self._most
         wanted = most + CALIBRATION_WINDOWS
         for windows in recordings.windows(-(-wanted // max(1, count)), Deadline.after_s(MOST_READ_S)):
             if count == 1:  # its beginning for calibration
@@ -107,9 +108,12 @@ class _Maker:
                 return
 
     def _add(self, writer: SoundWriter, sounds: Iterable[Floats], most: int) -> None:
-        for sound in sounds:
-            if len(writer) < most:
+        """Adds sounds until there are `most`; no more of them are made."""
+        if len(writer) < most:
+            for sound in sounds:
                 writer.add(sound)
+                if len(writer) >= most:
+                    return
 
 
 def _frames_of(model: ModelDescription) -> int:

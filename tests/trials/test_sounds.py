@@ -178,6 +178,20 @@ def test_thousands_of_recordings_are_opened_only_until_there_are_enough(tmp_path
     assert ": 576 recordings, 512 windows to compare with, 64 to calibrate with" in sounds.note
 
 
+def test_windows_of_minutes_take_no_more_of_the_disk(
+    tmp_path: Path, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.trials.sounds._MOST_BYTES", 10 * 2 * FRAMES)
+    for number in range(40):
+        record(tmp_path / f"{number}.wav", number)
+    for folder in ("", str(tmp_path)):
+        sounds = make_sounds(model(), runtime_dir, calibration_dir=folder)
+        assert [os.stat(each.sounds.path).st_size for each in (sounds.gate, sounds.calibration)] == [
+            10 * 2 * FRAMES, (10 if not folder else len(sounds.calibration.sounds)) * 2 * FRAMES
+        ]
+        assert len(sounds.gate) == 512
+
+
 def test_the_order_of_recordings_is_chance_but_always_the_same(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}.wav").touch()
