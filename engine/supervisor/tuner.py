@@ -15,7 +15,7 @@ import logging
 import os
 from typing import Any
 
-from engine.core.tuning import Finding, Tuning, TuningState, TuningStep
+from engine.core.tuning import Tuning, TuningState, TuningStep
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.deployments import Deployments
@@ -23,27 +23,12 @@ from engine.supervisor.frontend import Frontend
 from engine.supervisor.serving_version import ServingVersion
 from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.trial import Trial
-from engine.supervisor.tuning_figures import TuningFigures
-from engine.tuning.folder import TuningFolder, read
-from engine.tuning.key import TuningKey
-from engine.tuning.order import TrialNews, TrialOrder
+from engine.supervisor.tuned_deployment import TunedDeployment
+from engine.supervisor.tuning_lookup import finding_of, lookup, order_of, warnings_of
+from engine.tuning.order import TrialNews
 from engine.tuning.result import TuningResult
 
 _log = logging.getLogger(__name__)
-
-
-class TunedDeployment:
-    """What the tuner knows of one deployment."""
-
-    def __init__(self) -> None:
-        self.tuning = Tuning()
-        self.figures = TuningFigures()
-        self.told: dict[str, Any] = {}  # frontends
-        self.is_unread = False  # what trials have found is to be read
-
-    @property
-    def description(self) -> dict[str, Any]:
-        return self.figures.describe(self.tuning)
 
 
 class Tuner:
@@ -124,10 +109,9 @@ class Tuner:
 
     def _read(self, deployment: Deployment, version: ServingVersion) -> None:
         """Has it read beside the loop."""
-        order = self._order(version)
         found = functools.partial(self._found, deployment, version.plan.number)
         failed = functools.partial(self._unreadable, deployment, version.plan.number)
-        self._slow_work.submit(functools.partial(_read_result, order), found, failed)
+        self._slow_work.submit(lookup(self._context.options, version), found, failed)
 
     def _unreadable(self, deployment: Deployment, number: int, error: Exception) -> None:
         _log.warning("%s: what trials have found cannot be read: %s", deployment.id, error)
@@ -138,8 +122,8 @@ class Tuner:
         if version is None:
             return
         known.figures.result = result
-        finding = None if result is None else _finding(result, version.plan.options.precision)
-        step = known.tuning.looked(finding, _warnings_of(version))
+        finding = None if result is None else finding_of(result, version.plan.options.precision)
+        step = known.tuning.looked(finding, warnings_of(version))
         with contextlib.ExitStack() as undo:
             undo.callback(known.tuning.look_again)
             if step is TuningStep.SWAP:
@@ -156,18 +140,6 @@ class Tuner:
         deployment.deploy(dataclasses.replace(version.plan, number=number))
 
     # --- trials -----------------------------------------------------------------------------------------------------
-
-    def _order(self, version: ServingVersion) -> TrialOrder:
-        assert version.plane is not None
-        options, description = self._context.options, version.plane.description
-        return TrialOrder(
-            spec=version.plan.spec,
-            model_version=description.model_version.partition("+")[0],
-            device=description.device,
-            threads=options.threads,
-            max_batch_size=version.plan.options.max_batch_size,
-            terms=options.terms(version.plan.options),
-        )
 
     def _start_next_trial(self) -> None:
         if self._trial is not None:
@@ -195,7 +167,7 @@ class Tuner:
                 if version.plan.pickle_path is not None:
                     factory_fd = self._context.open_factory(version.plan.pickle_path)
                     stack.callback(os.close, factory_fd)
-                trial.start(options.trial_command, self._order(version), factory_fd)
+                trial.start(options.trial_command, order_of(options, version), factory_fd)
                 undo.pop_all()
         except OSError as error:
             tuning.ended(f"trials cannot be started: {error}")
@@ -247,27 +219,3 @@ def _settled(deployment: Deployment) -> ServingVersion | None:
 
 def _message(deployment_id: str, described: dict[str, Any]) -> dict[str, Any]:
     return {"type": "tuning", "deployment": deployment_id, "tuning": described}
-
-
-def _read_result(order: TrialOrder) -> TuningResult | None:
-    """In the thread of slow work."""
-    key = TuningKey.here(
-        order.terms,
-        model_version=order.model_version,
-        device=order.device,
-        threads=order.threads,
-        max_batch_size=order.max_batch_size,
-    )
-    return read(TuningFolder(order.terms, key).path)
-
-
-def _finding(result: TuningResult, precision: str) -> Finding:
-    if result.winner:
-        return Finding(result.winner, reason=result.reason)
-    return Finding("", reason=f"precision={precision} cannot be had: {result.reason}")
-
-
-def _warnings_of(version: ServingVersion) -> str:
-    """What an instance of it says of itself, in one line."""
-    told = [each for instance in version.pool.instances() for each in instance.warnings]
-    return told[0] if told else ""
