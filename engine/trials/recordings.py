@@ -82,7 +82,7 @@ class Recordings:
                 self.report.ran_out_of_time = True
                 return
             try:
-                windows = _read(path, each, self.rate_hz, self.frames)
+                windows = _read(path, each, self.rate_hz, self.frames, deadline)
             except (OSError, RuntimeError, ValueError) as error:  # libsndfile and soxr raise the latter two
                 self.report.unreadable.append(f"{Path(path).name}: {error}")
                 continue
@@ -91,15 +91,18 @@ class Recordings:
             yield [window / peak for window in windows] if self.peak_normalise and peak else windows
 
 
-def _read(path: str, each: int, rate_hz: int, frames: int) -> list[Floats]:
+def _read(path: str, each: int, rate_hz: int, frames: int, deadline: Deadline) -> list[Floats]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("no regular file")  # a pipe would be waited for
     with soundfile.SoundFile(path) as file:
         wanted = -(-frames * file.samplerate // rate_hz)
         count = max(1, min(each, file.frames // wanted))
         spacing = file.frames // count
-        read = [_stretch(file, number * spacing, min(wanted, spacing)) for number in range(count)]
-        file_rate_hz = file.samplerate
+        file_rate_hz, read = file.samplerate, []
+        for number in range(count):
+            read.append(_stretch(file, number * spacing, min(wanted, spacing)))
+            if deadline.expired:  # of some formats every seek decodes the hours before it
+                break
     if not any(map(len, read)):
         raise OSError("no frame in it")
     return [np.asarray(soxr.resample(piece, file_rate_hz, rate_hz)[:frames], np.float32) for piece in read]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.clock import Deadline
 from engine.core.gate import LEAST_WINDOWS
+from engine.models.sound_rules import RULES
 from engine.spec import ModelDescription
 from engine.trials.base_sounds import Floats, SoundWriter
 from engine.trials.made_sounds import FIRST_SEED, made_sounds
@@ -69,13 +70,19 @@ class _Maker:
             notes.append("inputs are no waveforms: spectrograms of sounds stand for them")
         if calibration_dir:
             notes.append(self._add_recorded(calibration_dir))
-        if not len(self._gate):
-            notes.append("windows to compare with made by rules")
-            self._add_made(self._gate, _GATE_EACH, FIRST_SEED)
-        if not len(self._calibration):
-            notes.append("windows to calibrate with made by rules")
-            self._add_made(self._calibration, _CALIBRATION_EACH, FIRST_SEED + _GATE_EACH)
-        return "; ".join(notes)
+        notes.append(self._filled(self._gate, _GATE_EACH, FIRST_SEED, "compare"))
+        notes.append(self._filled(self._calibration, _CALIBRATION_EACH, FIRST_SEED + _GATE_EACH, "calibrate"))
+        return "; ".join(filter(None, notes))
+
+    def _filled(self, writer: SoundWriter, each: int, first_seed: int, purpose: str) -> str:
+        """Adds made sounds to a set of few: one sound varied 500 times shows less than 25, and most classes of a model
+        may not be among them. What is to be said of that."""
+        recorded = len(writer)
+        if recorded >= each * len(RULES):
+            return ""
+        self._add_made(writer, each, first_seed)
+        among = "some windows" if recorded else "windows"
+        return f"{among} to {purpose} with made by rules"
 
     def _add_made(self, writer: SoundWriter, each: int, first_seed: int) -> None:
         rate_hz = self._model.sample_rate_hz
