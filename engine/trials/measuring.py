@@ -27,13 +27,13 @@ def measure(loaded: LoadedModel, request: StageRequest) -> dict[str, Any]:
     form = FormUnderTrial(loaded, ModelForm.named(request.form), work, order)
     windows = sounds_from(request.sounds).gate
     found = speeds(
-        {"eager": eager, "form": form}, windows.batch(range(order.max_batch_size)), max_batch=order.max_batch_size,
+        {"eager": eager, "form": form}, lambda size: windows.batch(range(size)), max_batch=order.max_batch_size,
         threads=order.threads, is_cuda=order.device != "cpu",
     )
     # The ratio of two that took turns holds whatever the machine did; the eager speed is that of the reference.
     items_per_s = {
         size: request.eager_items_per_s[str(size)] * speed / found["eager"][size]
-        for size, speed in found["form"].items()
+        for size, speed in found["form"].items() if str(size) in request.eager_items_per_s
     }
     if max(items_per_s.values()) < request.worth_items_per_s:
         return {"items_per_s": items_per_s, "agreement": None}

@@ -26,9 +26,11 @@ def make_reference(loaded: LoadedModel, request: StageRequest) -> dict[str, Any]
     order, work = request.order, Path(request.work)
     sounds = make_sounds(loaded.description, work, calibration_dir=order.terms.calibration_dir)
     eager = FormUnderTrial(loaded, EAGER, work, order)
-    windows = sounds.gate.batch(range(order.max_batch_size))
     is_cuda = order.device != "cpu"
-    found = speeds({"eager": eager}, windows, max_batch=order.max_batch_size, threads=order.threads, is_cuda=is_cuda)
+    found = speeds(
+        {"eager": eager}, lambda size: sounds.gate.batch(range(size)), max_batch=order.max_batch_size,
+        threads=order.threads, is_cuda=is_cuda,
+    )
     answers = reference_of(eager, sounds.gate, order.max_batch_size)
     if not np.isfinite(answers).any():
         raise NonFiniteOutput("the model answers nothing finite to any of the sounds that forms are compared on")

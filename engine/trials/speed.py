@@ -23,22 +23,28 @@ LEAST_ROUNDS = 3
 SIZE_LIMIT_S = 1.0  # no size is repeated past this
 SHORTEST_NS = 4_000_000  # that is measured at a time; what takes less is repeated
 HOPELESS = 3.0  # times as slow as the eager form at the smallest size: the larger ones are not waited for
+LONGEST_BATCH_S = 1.0  # of the eager form: where a batch takes longer a larger one hardly brings more
 
 
 def speeds(
-    forms: Mapping[str, Compute], windows: Floats, *, max_batch: int, threads: int, is_cuda: bool = False
+    forms: Mapping[str, Compute],
+    windows: Callable[[int], Floats],
+    *,
+    max_batch: int,
+    threads: int,
+    is_cuda: bool = False,
 ) -> dict[str, dict[int, float]]:
-    """Items a second of each form by batch size. `windows` `[max_batch or more, ...]`.
+    """Items a second of each form by batch size. `windows(n)`: `[n, ...]`.
 
     The first of `forms` is the one that others are compared with. Raises whatever a form raises.
     """
     clock = process_cpu_ns if threads == 1 and not is_cuda else now_ns
     found: dict[str, dict[int, float]] = {name: {} for name in forms}
     for size in buckets(max_batch):
-        took_ns = _take_turns(list(forms.values()), windows[:size], clock)
+        took_ns = _take_turns(list(forms.values()), windows(size), clock)
         for name, each_ns in zip(forms, took_ns):
             found[name][size] = size * NS_PER_S / each_ns
-        if max(took_ns) > HOPELESS * took_ns[0]:
+        if max(took_ns) > HOPELESS * took_ns[0] or took_ns[0] > LONGEST_BATCH_S * NS_PER_S:
             break
     return found
 

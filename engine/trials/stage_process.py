@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 from engine.messages import sealed_memfd
@@ -39,6 +40,7 @@ class StageProcess:
         self._printed = b""
         self._report = b""
         self._time = StageTime()
+        self._memory_mb = request.order.terms.trial_memory_mb
         with contextlib.ExitStack() as stack:
             request_fd = sealed_memfd("stage", request.to_bytes())
             stack.callback(os.close, request_fd)
@@ -86,6 +88,8 @@ class StageProcess:
             self._time.note(self._process.pid)
             if self._time.own_s > limit_s or self._time.own_s + self._time.starved_s > clock_limit_s:
                 return self._failed(f"it did not end within {min(limit_s, clock_limit_s):.0f} s")
+            if _memory_of(self._process.pid) > self._memory_mb << 20:  # by ways that its own limit does not see
+                return self._failed(f"it took more than its memory (trial_memory_mb={self._memory_mb})")
             if self._time.starved_s > starved_s and self._time.starved_share > 0.5:
                 return None
         return self._ended()
@@ -124,3 +128,12 @@ class StageProcess:
         printed = self._printed.decode(errors="replace").partition(_STACK)[0]
         lines = printed.strip().splitlines()
         return f": {lines[-1].strip()[:200]}" if lines else ""
+
+
+def _memory_of(pid: int) -> int:
+    """Bytes of its own memory that the process has touched; 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:")), 0)

@@ -25,7 +25,7 @@ from engine.tuning.order import TrialNews, TrialOrder
 from engine.tuning.result import TuningResult
 
 REFERENCE_SHARE = 0.6  # of the limit: without it there is nothing to compare with
-CANDIDATE_SHARE = 0.3  # of the limit: what hangs costs others no more
+CANDIDATE_SHARE = 0.4  # of the limit: what hangs costs others no more
 # Times the limit, by the clock, where others have the processor and nothing better is found yet. Below the patience of
 # the supervisor, which would lose what was found.
 LONGEST = 9

@@ -167,7 +167,9 @@ def test_speeds_are_told_by_batch_size_and_hopeless_forms_are_not_waited_for() -
 
         return compute
 
-    windows = np.zeros((MAX_BATCH, 3), np.float32)
+    def windows(size: int) -> Floats:
+        return np.zeros((size, 3), np.float32)
+
     forms = {"eager": busy("eager", 40_000), "fast": busy("fast", 10_000)}
     found = speeds(forms, windows, max_batch=MAX_BATCH, threads=1)
     assert sorted(found["eager"]) == sorted(found["fast"]) == [1, 2, 4]
