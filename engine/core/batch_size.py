@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from engine.core.ceiling import BatchCeiling, CeilingRecord
-from engine.core.latency_curve import LatencyCurve
+from engine.core.latency_curve import LatencyCurve, Measured
 
 FALLS_OFF = 0.75  # of the best throughput: below it a size lies beyond a cliff; nearer to 1.0 noise would choose
 SURE = 8  # measures of a size that looks bad, before it is taken for bad: bad luck must not cost the larger batches
@@ -20,14 +20,14 @@ LOOK_AGAIN_AFTER = 2048  # full batches, until the first size beyond a cliff is 
 REVIEW_EVERY = 16  # full batches of sizes that are known: thinking it over takes as long as a small model does
 HAND_OVER_NS = 100_000  # of a batch beside its computation: look, lease, replies, wake-ups (`benchmarks/README.md`)
 SHARES_WASTE = 0.25  # of the work of one batch, that its parts may cost more together while nobody else has work
-SHARES_GAIN = 0.9  # of the time of one batch: if its parts take longer, sharing it is not worth a wake-up
+SHARES_GAIN_NS = 2_000_000  # that sharing must save: less is lost again where another process wants the core
 
 
 class BatchRecord(NamedTuple):
     """What one process has learnt of batch sizes, for the next one."""
 
     ceiling: CeilingRecord = CeilingRecord()
-    batch_ns: Mapping[int, float] = MappingProxyType({})  # by size
+    measured: Mapping[int, Measured] = MappingProxyType({})  # by size
 
 
 class BatchSize:
@@ -35,9 +35,10 @@ class BatchSize:
 
     def __init__(self, most: int, record: BatchRecord = BatchRecord()) -> None:
         self.curve = LatencyCurve(most)
-        self.curve.remember(record.batch_ns)
+        self.curve.remember(record.measured)
         self.ceiling = BatchCeiling(most, record.ceiling)
         self.aim = self.ceiling.limit  # items of the next batch, if there are as many
+        self.is_limited = False  # by memory: then `look` has to be asked for `aim`
         self.shares = False  # whether idle instances would share a batch of that size
         self._full = 0  # batches of at least that size, since sizes beyond a cliff were forgotten
         self._aim_anew()
@@ -49,7 +50,7 @@ class BatchSize:
 
     def look(self, now_ns: int) -> int:
         """Most items that the next batch may have."""
-        if self.ceiling.is_open:
+        if self.is_limited:
             before = self.ceiling.limit
             if self.ceiling.look(now_ns) != before:
                 self._aim_anew()
@@ -58,7 +59,7 @@ class BatchSize:
     def add(self, size: int, took_ns: int) -> None:
         """A batch of `size` items was computed in one piece."""
         news = self.curve.add(size, took_ns) <= SURE
-        if self.ceiling.is_open:
+        if self.is_limited:
             before = self.ceiling.limit
             self.ceiling.fit(size)
             news = news or self.ceiling.limit != before
@@ -83,6 +84,7 @@ class BatchSize:
 
     def _aim_anew(self) -> None:
         self.aim = self._next_size()
+        self.is_limited = self.ceiling.is_open
         self.shares = self.share(self.aim, 2, 2) < self.aim
 
     def _next_size(self) -> int:
@@ -131,7 +133,7 @@ class BatchSize:
         most_ns = self._work_ns(ready, whole) * (1 + SHARES_WASTE * idle / count)
         while sharers > 1:
             part = -(-ready // sharers)
-            gains = part < whole and self._cost_ns(part) <= SHARES_GAIN * self._cost_ns(whole)
+            gains = part < whole and self._cost_ns(part) + SHARES_GAIN_NS <= self._cost_ns(whole)
             if gains and self._work_ns(ready, part) <= most_ns:
                 return part
             sharers //= 2

@@ -23,21 +23,17 @@ class Company:
     def __init__(self, size: BatchSize, longest_ns: int) -> None:
         self._size = size
         self._longest_ns = longest_ns
-        self._answered_ns = 0
         self._expected = 0.0  # how many come within the window
         self.answered = 0  # items of the last batch; where that is 1 nobody is waited for
+        self.answered_ns = 0  # when that was; of one item alone nobody asks
         self.window_ns = 0  # of the last look
         self.since_ns = 0  # when a look began whose outcome is not known; 0: there is none
-
-    def answer(self, items: int, now_ns: int) -> None:
-        """A batch of so many was answered."""
-        self.answered, self._answered_ns = items, now_ns
 
     def wanted(self, ready: int, now_ns: int) -> int:
         """How many are to be READY before a batch is taken, within `window_ns` from now on; 0: it is taken now."""
         aim = self._size.aim
         self.window_ns = min(self._longest_ns, int(self._size.batch_ns(aim) * WINDOW))
-        late = now_ns - self._answered_ns > self.window_ns
+        late = now_ns - self.answered_ns > self.window_ns
         if ready >= aim or self.answered < 2 or self.window_ns < SHORTEST_NS or late:
             return 0
         self.since_ns = now_ns

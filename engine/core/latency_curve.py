@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from typing import NamedTuple
 
 _EACH_UP_TO = 16  # larger sizes share a cell with their neighbours, an eighth of them wide
 _KNOWN = 3  # measures, of which one may have been disturbed
 _FEW = 4  # measures of a size, of which the second fastest counts
-_REMEMBERED = 8  # measures that what an earlier process knew counts for
+_MOST_REMEMBERED = 8  # measures that what an earlier process knew counts for, so that this one soon knows better
 _MANY = 16  # measures, from which on each moves the figure by as much as the one before
 _PACE_SHARE = 1 / 4  # of a deviation that is put down to the machine: four batches show a new pace; arbitrary
 _MOST = 1.5  # one run counts as at most so many times slower or faster than it should have been
+
+
+class Measured(NamedTuple):
+    """What was measured of batches of one size."""
+
+    batch_ns: float
+    measures: int
 
 
 class _Cell:
@@ -47,9 +55,10 @@ class _Cell:
         self.measures = min(_MANY, self.measures + 1)
         self.item_ns *= 1 + (deviation - 1) / self.measures
 
-    def remember(self, item_ns: float) -> None:
-        """What an earlier process has measured."""
-        self.item_ns, self.measures = item_ns, _REMEMBERED
+    def correct(self, deviation: float) -> None:
+        """One that was so much faster that the first ones must all have been disturbed."""
+        self.measures += 1
+        self.item_ns *= 1 + (deviation - 1) / 2
 
 
 class LatencyCurve:
@@ -73,7 +82,11 @@ class LatencyCurve:
         if cell.measures < _FEW:
             cell.add(item_ns / self._pace)
             return cell.measures
-        deviation = min(_MOST, max(1 / _MOST, item_ns / (self._pace * cell.item_ns)))
+        deviation = item_ns / (self._pace * cell.item_ns)
+        if deviation < 1 / _MOST and cell.measures < _MANY:
+            cell.correct(deviation)
+            return cell.measures
+        deviation = min(_MOST, max(1 / _MOST, deviation))
         followed = 1 + (deviation - 1) * _PACE_SHARE * cell.measures / _MANY
         self._pace *= followed
         cell.move(deviation / followed)
@@ -114,15 +127,18 @@ class LatencyCurve:
 
     # --- from one process to the next -------------------------------------------------------------------------------
 
-    def measured(self) -> dict[int, float]:
-        """Nanoseconds by size, of the sizes that are known."""
-        return {cell.size: self._pace * cell.item_ns * cell.size for cell in self._cells if cell.measures >= _KNOWN}
+    def measured(self) -> dict[int, Measured]:
+        """Of the sizes that are known."""
+        known = [cell for cell in self._cells if cell.measures >= _KNOWN]
+        return {cell.size: Measured(self._pace * cell.item_ns * cell.size, cell.measures) for cell in known}
 
-    def remember(self, measured: Mapping[int, float]) -> None:
+    def remember(self, measured: Mapping[int, Measured]) -> None:
         """What an earlier process measured; a size that does not exist here is passed over."""
         for cell in self._cells:
-            if (ns := measured.get(cell.size, 0.0)) > 0.0:
-                cell.remember(ns / cell.size)
+            found = measured.get(cell.size)
+            if found is not None and found.batch_ns > 0.0:
+                cell.item_ns = found.batch_ns / cell.size
+                cell.measures = min(_MOST_REMEMBERED, max(_FEW, found.measures))
 
 
 def _cells(most: int) -> list[int]:

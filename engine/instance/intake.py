@@ -44,8 +44,8 @@ class Intake:
             self._see_who_came()
         if 0 < ready < self._policy.max_batch and self._company.answered > 1 and not busy:
             ready = self._wait(ready, pause)
-        most = self._size.look(now_ns()) if ready else 0
-        if most and most != self._policy.max_batch:
+        most = self._size.look(now_ns()) if self._size.is_limited else self._size.aim
+        if most != self._policy.max_batch:
             self._policy = self._policy._replace(max_batch=most)
         if not worth_taking(ready, self._policy, busy=busy):
             return None
@@ -55,7 +55,9 @@ class Intake:
 
     def answered(self, items: int) -> None:
         """So many were answered just now, together."""
-        self._company.answer(items, now_ns())
+        self._company.answered = items
+        if items > 1:
+            self._company.answered_ns = now_ns()
 
     def _wait(self, ready: int, pause: Callable[[float], bool]) -> int:
         """Waits for company, if that pays; how many are READY then. Whatever it drains, it looks after it."""

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import threading
 from pathlib import Path
@@ -18,11 +17,13 @@ from typing import Any
 
 from engine.core.batch_size import BatchRecord
 from engine.core.ceiling import CeilingRecord
+from engine.core.latency_curve import Measured
 from engine.tuning.key import processor_name
 
 FORMAT = 1
 KEPT_FILES = 64  # of models that were served before: those that were written last
 _LONGEST_BYTES = 16 * 1024  # of a file; ours have some three thousand at most
+_LONGEST_NS = 10**15
 _LARGEST = 1 << 20  # items of a batch that anybody could mean
 
 _LOG = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class BatchNotes:
         """
         found = self.read()
         ceiling = record.ceiling if with_ceiling else found.ceiling
-        sizes = {str(size): round(ns) for size, ns in {**found.batch_ns, **record.batch_ns}.items()}
-        content = json.dumps({"format": FORMAT, "ceiling": list(ceiling), "batch_ns": sizes})
+        sizes = {str(size): [round(ns), count] for size, (ns, count) in {**found.measured, **record.measured}.items()}
+        content = json.dumps({"format": FORMAT, "ceiling": list(ceiling), "measured": sizes})
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         half = self.path.with_name(f"{self.path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
@@ -78,20 +79,22 @@ def _record(value: Any) -> BatchRecord:
     """Raises ValueError for anything that was not written here."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError("it has another format")
-    ceiling, sizes = value.get("ceiling"), value.get("batch_ns")
+    ceiling, sizes = value.get("ceiling"), value.get("measured")
     if not isinstance(ceiling, list) or len(ceiling) != len(CeilingRecord._fields) or not all(map(_is_size, ceiling)):
         raise ValueError(f"a ceiling of {ceiling!r}")
-    if not isinstance(sizes, dict) or not all(map(_is_duration, sizes.values())):
-        raise ValueError(f"durations of {sizes!r}")
-    return BatchRecord(CeilingRecord(*ceiling), {int(size): float(ns) for size, ns in sizes.items()})
+    if not isinstance(sizes, dict) or not all(map(_is_measured, sizes.values())):
+        raise ValueError(f"measures of {sizes!r}")
+    return BatchRecord(CeilingRecord(*ceiling), {int(size): Measured(*found) for size, found in sizes.items()})
 
 
 def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value <= _LARGEST
 
 
-def _is_duration(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(float(str(value))) and float(str(value)) > 0
+def _is_measured(value: object) -> bool:
+    """Nanoseconds, and how often they were measured."""
+    pair = value if isinstance(value, list) and len(value) == 2 else [0, 0]
+    return all(type(each) is int and 0 < each < _LONGEST_NS for each in pair)
 
 
 def _forget_old(folder: Path) -> None:

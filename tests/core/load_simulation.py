@@ -146,7 +146,7 @@ class Simulation:
     def finish(self, it: Instance, batch: list[tuple[int, Callable[[], None] | None]], took_ns: int) -> None:
         it.idle = True
         it.size.add(len(batch), took_ns)
-        it.company.answer(len(batch), self.now_ns)
+        it.company.answered, it.company.answered_ns = len(batch), self.now_ns
         self.outcome.sizes.append(len(batch))
         for arrival_ns, told in batch:
             self.outcome.latencies_ns.append(self.now_ns - arrival_ns)

@@ -95,7 +95,7 @@ def test_where_a_batch_costs_something_by_itself_one_takes_all(cost: Cost, ready
 
 
 def test_two_batches_there_are_anyway_are_made_alike() -> None:
-    assert known(Cost(0.2, 0.05)).share(10, 2, 2) == 5
+    assert known(Cost(20.0, 5.0)).share(10, 2, 2) == 5
 
 
 def test_parts_that_cost_more_are_taken_only_while_most_have_nothing_to_do() -> None:
@@ -135,3 +135,18 @@ def test_a_constant_cost_never_makes_a_batch_smaller() -> None:
 
 def test_without_knowledge_all_are_taken() -> None:
     assert in_time(BatchSize(8), [1.0] * 8) == list(range(8))
+
+
+# --- restarts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cost", "room", "right"), [(CLIFF_AT_6, 1024, 6), (MIXED, 5, 5), (MIXED, 1024, 8)])
+def test_the_size_is_kept_across_restarts(cost: Cost, room: int, right: int) -> None:
+    for seed in SEEDS[:20]:
+        first, model = BatchSize(8), FakeModel(cost, random.Random(seed), room)
+        model.saturate(first, 100)
+        second = BatchSize(8, first.record)
+        assert first.aim == second.aim == right
+        model.sizes.clear()
+        model.saturate(second, 50)
+        assert second.aim == right and max(model.sizes) <= room

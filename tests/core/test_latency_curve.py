@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from engine.core.latency_curve import LatencyCurve
+from engine.core.latency_curve import LatencyCurve, Measured
 from tests.core.model_costs import CONSTANT, LINEAR, MIXED, Cost
 
 SEEDS = range(40)
@@ -66,6 +66,13 @@ def test_memory_does_not_grow_with_the_largest_size() -> None:
 
 def test_what_was_measured_is_known_to_the_next_process() -> None:
     before, after = learnt(MIXED, 1), LatencyCurve(4)
-    after.remember(before.measured() | {-1: 5.0, 3: 0.0})
+    after.remember(before.measured() | {-1: Measured(5.0, 3), 3: Measured(0.0, 3)})
     assert after.measured().keys() == {1, 2, 4}
     assert after.ns(4) == pytest.approx(before.ns(4))
+
+
+def test_one_whose_first_runs_were_all_disturbed_is_soon_known_better() -> None:
+    curve = LatencyCurve(8)
+    for took_ms in [10.0] * 5 + [2.0] * 4:
+        curve.add(8, round(took_ms * 10**6))
+    assert (curve.ns(8) or 0) < 3 * 10**6

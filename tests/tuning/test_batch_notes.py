@@ -11,10 +11,11 @@ import pytest
 
 from engine.core.batch_size import BatchRecord
 from engine.core.ceiling import CeilingRecord
+from engine.core.latency_curve import Measured
 from engine.tuning import batch_notes as batch_notes_module
 from engine.tuning.batch_notes import BatchNotes
 
-LEARNT = BatchRecord(CeilingRecord(6, 2, 6), {1: 10.0, 8: 70.0})
+LEARNT = BatchRecord(CeilingRecord(6, 2, 6), {1: Measured(10, 4), 8: Measured(70, 16)})
 
 
 def notes(state_dir: Path, version: str = "v1", device: str = "cpu", threads: int = 1) -> BatchNotes:
@@ -35,16 +36,17 @@ def test_another_model_device_or_number_of_threads_is_another_matter(tmp_path: P
 
 def test_one_that_met_no_ceiling_leaves_that_of_others(tmp_path: Path) -> None:
     notes(tmp_path).write(LEARNT, with_ceiling=True)
-    notes(tmp_path).write(BatchRecord(CeilingRecord(), {1: 9.0, 2: 11.0}), with_ceiling=False)
-    assert notes(tmp_path).read() == BatchRecord(LEARNT.ceiling, {1: 9.0, 2: 11.0, 8: 70.0})
+    notes(tmp_path).write(BatchRecord(CeilingRecord(), {1: Measured(9, 3), 2: Measured(11, 3)}), with_ceiling=False)
+    both = {**LEARNT.measured, 1: Measured(9, 3), 2: Measured(11, 3)}
+    assert notes(tmp_path).read() == BatchRecord(LEARNT.ceiling, both)
 
 
-GOOD: dict[str, object] = {"format": 1, "ceiling": [0, 0, 0], "batch_ns": {"1": 5}}
+GOOD: dict[str, object] = {"format": 1, "ceiling": [0, 0, 0], "measured": {"1": [5, 1]}}
 WRONG: tuple[dict[str, object], ...] = (
     {"format": 2}, {"ceiling": [1, 2]}, {"ceiling": [-1, 0, 0]}, {"ceiling": [0, 0, True]}, {"ceiling": None},
-    {"ceiling": [10**30, 0, 0]}, {"batch_ns": []}, {"batch_ns": {"x": 5}}, {"batch_ns": {"1": -5}},
-    {"batch_ns": {"1": "5"}}, {"batch_ns": {"1": float("inf")}}, {"batch_ns": {"1": True}},
-    {"batch_ns": {"1": 10**400}},
+    {"ceiling": [10**30, 0, 0]}, {"measured": []}, {"measured": {"x": [5, 1]}}, {"measured": {"1": [-5, 1]}},
+    {"measured": {"1": 5}}, {"measured": {"1": [float("inf"), 1]}}, {"measured": {"1": [True, 1]}},
+    {"measured": {"1": [10**400, 1]}}, {"measured": {"1": [5, 1, 1]}},
 )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def test_what_is_damaged_is_forgotten_and_written_anew(tmp_path: Path, content: 
 
 
 def test_of_writers_at_once_one_wins(tmp_path: Path) -> None:
-    records = [BatchRecord(CeilingRecord(size, 1, 0), {1: float(size)}) for size in range(2, 10)]
+    records = [BatchRecord(CeilingRecord(size, 1, 0), {1: Measured(size, 3)}) for size in range(2, 10)]
     writers = [
         threading.Thread(target=notes(tmp_path).write, args=(record,), kwargs={"with_ceiling": True})
         for record in records
