@@ -74,28 +74,43 @@ def _pss_kb(pid: int) -> int:
 
 
 def end_all(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> None:
-    """Ends a server: TERM to its main process, then KILL to whatever is left below us, until nothing is.
+    """Ends a server: TERM to its main process, later to all that is left below us, then KILL, until nothing is.
 
     Raises SystemExit where something stays all the same: it would compute beside whatever is measured next.
     """
     gone = False
     try:
         process.send_signal(signal.SIGTERM)
-        gone = _all_end(process, patience_s)
+        gone = _all_end(process, patience_s / 2)
+        if not gone:
+            _signal(descendants(), signal.SIGTERM)
+            gone = _all_end(process, patience_s / 2)
     finally:  # whoever interrupts the waiting wants the end of all of them no less
         if not gone:
             _kill_all(process)
 
 
 def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    """A resource tracker ends by itself after those it serves, and removes their semaphores and shared memory."""
+    _signal([pid for pid in descendants() if not _is_tracker(pid)], signal.SIGKILL)
     give_up_at = time.monotonic() + KILLED_S
-    while time.monotonic() < give_up_at:
-        for pid in descendants():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if _all_end(process, 1.0):
-            return
-    raise SystemExit(f"{process.args!r} left {descendants()}")
+    while not _all_end(process, 2.0):
+        if time.monotonic() > give_up_at:
+            raise SystemExit(f"{process.args!r} left {descendants()}")
+        _signal(descendants(), signal.SIGKILL)
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return any("resource_tracker" in argument for argument in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
 
 
 def _all_end(process: subprocess.Popen[bytes], within_s: float) -> bool:

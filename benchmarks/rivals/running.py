@@ -21,7 +21,7 @@ from benchmarks.rivals.plans import ROOT
 from benchmarks.workloads import WORKLOAD_VARIABLE, Workload
 
 READY_S = 120.0
-STOP_S = 4.0  # some of them never end by themselves
+STOP_S = 8.0  # some of them never end by themselves
 _PREPARE_S = 120.0
 _PORTS = 5
 _LOG_BYTES = 2000
