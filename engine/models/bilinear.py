@@ -38,12 +38,12 @@ class Bilinear:
         """The columns that are used, in a copy: [height, width] -> [height, 2 x new width]."""
         return image.index_select(1, self._columns)
 
-    def blend(self, picked: Tensor) -> Tensor:
-        """The image at its new size out of the picked columns."""
+    def blend(self, picked: Tensor, out: Tensor) -> None:
+        """Puts the image at its new size, made of the picked columns, into `out`."""
         width = len(self._share)
         wide = torch.lerp(picked[:, :width], picked[:, width:], self._share)
         before, after, share = self._rows
-        return torch.lerp(wide.index_select(0, before), wide.index_select(0, after), share[:, None])
+        torch.lerp(wide.index_select(0, before), wide.index_select(0, after), share[:, None], out=out)
 
 
 def _axis(old: int, new: int) -> _Axis:

@@ -40,8 +40,9 @@ class MelBands:
 
         `squares` are those of the real and of the imaginary part, one after the other.
         """
-        for block in self._blocks:
-            torch.mm(block.weights, squares[:, block.parts].T, out=out[block.filters])
+        heard = squares.T
+        for filters, parts, weights in self._blocks:
+            torch.mm(weights, heard[parts], out=out[filters])
 
 
 def _spans(filterbank: Tensor) -> list[tuple[int, int]]:

@@ -43,11 +43,11 @@ class SpectrogramPass:
     def images(self, waveforms: Tensor) -> Tensor:
         """[B, frames] -> [B, 1, height, width]."""
         power = self._room(waveforms[:1])[0]
-        images = []
-        for waveform in waveforms:
+        images = waveforms.new_empty((len(waveforms), 1, *(self._settings.image_size or power.shape)))
+        for waveform, image in zip(waveforms, images):
             self._hear(waveform, power)
-            images.append(self._image(power))
-        return torch.stack(images).unsqueeze(1)
+            self._draw(power, image[0])
+        return images
 
     def _room(self, waveforms: Tensor) -> Tensor:
         settings = self._settings
@@ -71,8 +71,8 @@ class SpectrogramPass:
             floor = max(float(ends[1]) * 10.0 ** (-self._settings.top_db / 10.0), POWER_FLOOR)  # NaN if that is first
         return floor, ends.clamp_(min=floor)
 
-    def _image(self, power: Tensor) -> Tensor:
-        """[n_mels, hops], which it may use up -> [height, width]."""
+    def _draw(self, power: Tensor, image: Tensor) -> None:
+        """Makes an image [height, width] of `power` [n_mels, hops], which it uses up."""
         floor, ends = self._ends(power)
         bilinear = self._resizing(power.shape[1])
         pixels = _log((power if bilinear is None else bilinear.pick(power)).clamp_(min=floor))
@@ -80,16 +80,12 @@ class SpectrogramPass:
         # A range of nothing is no range: the last digit of one logarithm would be all that is seen.
         scale = 0.0 if lowest == highest else 1.0 / (highest - lowest + RANGE_FLOOR / _DECIBELS)
         pixels.sub_(lowest).mul_(scale).clamp_(0.0, 1.0)
-        return self._smooth(pixels) if bilinear is None else bilinear.blend(pixels)
-
-    def _smooth(self, pixels: Tensor) -> Tensor:
-        """The image of all columns, resized if it is to be; a copy."""
-        size = self._settings.image_size
-        if size is None:
-            return pixels.clone()
-        image = pixels[None, None]
-        resized = functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return resized[0, 0]
+        if bilinear is not None:
+            bilinear.blend(pixels, out=image)
+        elif pixels.shape == image.shape:
+            image.copy_(pixels)
+        else:
+            image.copy_(_smoothed(pixels, image.shape))
 
     def _resizing(self, hops: int) -> Bilinear | None:
         """None: an image is made of all columns."""
@@ -99,6 +95,12 @@ class SpectrogramPass:
         if self._bilinear is None or self._bilinear[0] != hops:
             self._bilinear = hops, Bilinear((settings.n_mels, hops), settings.image_size)
         return self._bilinear[1]
+
+
+def _smoothed(pixels: Tensor, size: torch.Size) -> Tensor:
+    """Resized with antialias, which uses every column."""
+    image = pixels[None, None]
+    return functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
 
 
 def _log(power: Tensor) -> Tensor:
