@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.clock import NS_PER_S, now_ns
 from engine.core.batching import buckets
 from engine.core.gate import FP32_MOST
 from engine.errors import EngineError, FormUnavailable
@@ -33,7 +33,8 @@ from engine.tuning.folder import read_checked, touch
 from engine.tuning.key import TuningKey
 from engine.tuning.terms import TuningTerms
 
-COMPARING_LIMIT_S = 2.0  # no further batch size is compared past this, so that a large model still starts
+Answers = npt.NDArray[np.float32]  # probabilities [items, classes]
+
 # How far a probability may be off in less than fp32. What is damaged is off by more; the rest the gate has judged, on
 # sounds that mean something.
 DAMAGED = 0.25
@@ -128,21 +129,32 @@ def _exchanged(runner: ModelRunner, runtime: Runtime, tuning_key: str) -> str:
     return objection
 
 
-def _objections(runner: ModelRunner, sounds: Payloads, wanted: np.ndarray) -> Iterator[str]:
-    """What stands against the answers of each batch size, the largest and the smallest first."""
+def _objections(runner: ModelRunner, sounds: Payloads, wanted: Answers) -> Iterator[str]:
+    """What stands against the answers of each batch size, the largest first.
+
+    All that warm-up asks is asked here too, while there is something to fall back on.
+    """
     allowed = FP32_MOST if runner.runtime.form.precision is Precision.FP32 else DAMAGED
-    *others, largest = buckets(runner.max_batch)
-    give_up_ns = now_ns() + int(COMPARING_LIMIT_S * NS_PER_S)
-    for size in dict.fromkeys((largest, 1, *others)):
-        if size not in (largest, 1) and now_ns() > give_up_ns:
+    alone: list[Answers] = []
+    for position in range(len(wanted)):
+        found = result_of(runner.run, sounds.part([position]))
+        if isinstance(found, Failure):
+            yield f"it raised {found.text}"
             return
+        alone.append(found)
+    yield from _off(np.concatenate(alone), wanted, allowed, "")
+    for size in reversed(buckets(runner.max_batch)[1:]):
         positions = [position % len(wanted) for position in range(size)]
         found = result_of(runner.run, sounds.part(positions))
-        if isinstance(found, Failure):
-            if found.fault is not Fault.MEMORY or size == 1:
-                yield f"on a batch of {size} it raised {found.text}"
-        elif not np.isfinite(found).all():
-            yield f"its answers to a batch of {size} are not finite"
-        elif not same(found, wanted[positions], allowed):
-            off = np.abs(found - wanted[positions]).max()
-            yield f"its answers to a batch of {size} are off by {off:.2g}, more than {allowed:g}"
+        if not isinstance(found, Failure):
+            yield from _off(found, wanted[positions], allowed, f" to a batch of {size}")
+            yield from _off(found, np.concatenate(alone)[positions], runner.tolerance, f" alone and in {size}")
+        elif found.fault is not Fault.MEMORY:
+            yield f"on a batch of {size} it raised {found.text}"
+
+
+def _off(found: Answers, wanted: Answers, allowed: float, where: str) -> Iterator[str]:
+    if not np.isfinite(found).all():
+        yield f"its answers{where} are not finite"
+    elif not same(found, wanted, allowed):
+        yield f"its answers{where} are off by {np.abs(found - wanted).max():.2g}, more than {allowed:g}"

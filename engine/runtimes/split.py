@@ -6,6 +6,7 @@ module is that spectrogram and a network on top of it shows when it is run.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ def split(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module | 
 def empty(module: nn.Module) -> None:
     """Frees the weights of a module, whoever else holds it; it can be run no more."""
     for value in (*module.parameters(), *module.buffers()):
-        value.data = torch.empty(0, dtype=value.dtype, device=value.device)
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # kinds of tensors that cannot be made empty stay
+            value.data = value.data.new_empty(0)
     for part in module.modules():
         if hasattr(part, "onnx_path"):  # its weights are in a session, and no parameters
             let_go: Callable[[], None] = getattr(part, "let_go")
