@@ -27,7 +27,7 @@ class Tiny(nn.Module):
         self.head = nn.Linear(4 * _FRAME, CLASSES)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        frames = waveforms.view(len(waveforms), -1, _FRAME)
+        frames = waveforms.view(waveforms.shape[0], -1, _FRAME)  # len() is a number, which an export takes for constant
         figures = (frames.mean(1), frames.std(1), frames.amax(1), frames.amin(1))
         logits: Tensor = self.head(torch.cat(figures, dim=1))
         return logits

@@ -150,15 +150,30 @@ def wait_tuned(port: int, *, limit_s: float = TUNED_S) -> dict[str, Any]:
     """
     give_up_at = time.monotonic() + limit_s
     while True:
-        found = _tuning(port)
-        if not any(each["state"] in _AT_WORK for each in found.values()):
+        found = what_is_tuned(port)
+        if _is_over(found):
             return found
         if time.monotonic() > give_up_at:
             raise SystemExit(f"not tuned within {limit_s:.0f} s: {found}")
         time.sleep(0.2)
 
 
-def _tuning(port: int) -> dict[str, Any]:
+def is_tuned(port: int) -> bool:
+    """Whether no deployment of the engine behind `port` is being tuned just now."""
+    return _is_over(what_is_tuned(port))
+
+
+def port_of(url: str) -> int:
+    """Of what `running` gives."""
+    return int(url.split(":")[2].partition("/")[0])
+
+
+def _is_over(found: dict[str, Any]) -> bool:
+    return not any(each["state"] in _AT_WORK for each in found.values())
+
+
+def what_is_tuned(port: int) -> dict[str, Any]:
+    """What statistics say of each deployment of the engine behind `port`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_S)
     try:
         connection.request("GET", "/api/optimized/stats")

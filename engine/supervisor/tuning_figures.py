@@ -17,7 +17,7 @@ class TuningFigures:
     def __init__(self) -> None:
         self.result: TuningResult | None = None
         self._heard: dict[str, TrialNews] = {}
-        self._stage = ""  # what the trials as a whole are at
+        self._stage = ""  # what the trials are at
 
     def forget(self) -> None:
         """Another version is to be tuned."""
@@ -25,9 +25,10 @@ class TuningFigures:
 
     def hear(self, news: TrialNews) -> None:
         """Of a process that tries."""
+        self._stage = f"{news.state} {news.candidate}".strip()
         if not news.candidate:
-            self._stage = news.state
-        elif news.candidate in self._heard or len(self._heard) < _MOST_CANDIDATES:
+            return
+        if news.candidate in self._heard or len(self._heard) < _MOST_CANDIDATES:
             self._heard[news.candidate] = news
 
     def describe(self, tuning: Tuning) -> dict[str, Any]:

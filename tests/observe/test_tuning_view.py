@@ -55,7 +55,7 @@ def test_what_is_being_tried_is_shown_while_it_is() -> None:
     figures.hear(TrialNews(state="refused", candidate="torch-bf16", text="top-1 agreement: 90 %"))
     figures.hear(TrialNews(state="trying", candidate="openvino-fp32"))
     lines = shown(tuning, figures)
-    assert "a eager running (loading)" in lines
+    assert "a eager running (trying openvino-fp32)" in lines
     assert "torch-bf16 top-1 agreement: 90 %" in lines and "openvino-fp32 trying" in lines
 
 
