@@ -29,8 +29,8 @@ class TuningSettings:
     calibration_dir: str = setting(
         "",
         Rule(
-            text="Folder of recordings that forms are calibrated and compared with; empty: sounds that are made up. Forms"
-            " are tried again once it holds twice as many files.",
+            text="Folder of recordings that forms are calibrated and compared with; empty: sounds that are made up."
+            " Forms are tried again once it holds twice as many files.",
         ),
     )
     gate_top1: float = setting(
