@@ -25,8 +25,10 @@ from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.trial import Trial
 from engine.supervisor.tuned_deployment import TunedDeployment
 from engine.supervisor.tuning_lookup import finding_of, lookup, order_of, warnings_of
+from engine.tuning.folder import remove_leftovers
 from engine.tuning.order import TrialNews
 from engine.tuning.result import TuningResult
+from engine.tuning.terms import TuningTerms
 
 _log = logging.getLogger(__name__)
 
@@ -194,6 +196,9 @@ class Tuner:
         """May be repeated."""
         if self._trial is trial:
             self._trial, self._tried = None, ("", 0)
+        if failure:  # it may have been killed in the middle of its files
+            folder = TuningTerms.of(self._context.options.settings).folder
+            self._slow_work.attempt(functools.partial(remove_leftovers, folder))
         known = self._known.get(deployment_id)
         if known is not None and known.tuning.version == number and known.tuning.state is TuningState.RUNNING:
             if failure:

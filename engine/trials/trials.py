@@ -66,7 +66,7 @@ class Trials:
     def run(self) -> None:
         """Makes the result, or finds that others have. Raises TrialsFailed, OSError without room on the disk."""
         self._tell(TrialNews(state="waiting"))
-        lock = self._folder.lock(limit_s=self._terms.trial_limit_s)
+        lock = self._folder.lock(limit_s=LONGEST * self._terms.trial_limit_s)
         if lock is None:
             raise TrialsFailed("others have been trying this model for as long as trials may take")
         try:

@@ -48,7 +48,8 @@ class TuningFolder:
         return TuningLock.take(self._lock, limit_s=limit_s)
 
     def begin(self) -> None:
-        """An empty `work`; what a dead one has left in it is gone. Needs the lock. Raises OSError."""
+        """An empty `work`; what dead ones have left, here and in others, is gone. Needs the lock. Raises OSError."""
+        remove_leftovers(self.path.parent)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.work)
         self.work.mkdir(mode=0o700)
@@ -79,6 +80,15 @@ def touch(folder: Path) -> None:
     """Says that the result in `folder` is used: those used last are kept longest."""
     with contextlib.suppress(OSError):  # of a disk that is full or read-only, or of others' results
         os.utime(folder / RESULT)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what trials that were killed have left in the folder of all results; nothing that somebody makes now."""
+    for work in folder.glob("*.work"):
+        with contextlib.suppress(OSError):  # what cannot be removed now is tried again by the next one
+            if (lock := TuningLock.take(work.with_suffix(".lock"), limit_s=0.0)) is not None:
+                shutil.rmtree(work, ignore_errors=True)
+                lock.release()
 
 
 def read(folder: Path) -> TuningResult | None:

@@ -107,6 +107,21 @@ def test_what_a_dead_one_left_is_gone(terms: TuningTerms, key: TuningKey) -> Non
     lock.release()
 
 
+def test_what_dead_ones_left_of_other_models_is_gone_and_what_is_made_now_is_not(terms: TuningTerms) -> None:
+    dead, alive, mine = (TuningFolder(terms, key_of(terms, model_version=name)) for name in ("dead", "alive", "mine"))
+    locks = [each.lock(limit_s=0.0) for each in (alive, mine)]
+    for each in (dead, alive):
+        each.work.mkdir(mode=0o700)
+        (each.work / "half").write_bytes(b"a")
+    mine.begin()
+    assert [each.work.exists() for each in (dead, alive, mine)] == [False, True, True]
+    for lock in locks:
+        assert lock is not None
+        lock.release()
+    folders.remove_leftovers(terms.folder)
+    assert not list(terms.folder.glob("*.work"))
+
+
 def test_a_full_disk_leaves_what_was_there(terms: TuningTerms, key: TuningKey) -> None:
     folder = made(terms, key)
     lock = folder.lock(limit_s=0.0)
