@@ -82,7 +82,11 @@ class ModelSettings:
         ),
     )
     model_labels: str = setting(
-        "", Rule(text="File of class names: a JSON list, one name a line, or a train.csv; before csv_dir.")
+        "",
+        Rule(
+            text="File of class names: a JSON list, one name a line, a CSV of one column with a heading, or a"
+            " train.csv; before csv_dir."
+        ),
     )
     onnx_output: str = setting(
         "", Rule(text="Output with the classes, of an .onnx file that has several; empty: the only one that fits.")

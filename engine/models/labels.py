@@ -19,9 +19,9 @@ PUBLISHED_LABELS = (
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """The labels in a file, by its ending.
 
-    `.csv`: a NightScan train.csv, see `labels_from_csv`; `.json`: a list of strings, or an object of index to label;
-    anything else: one label a line, blank lines skipped; a folder: the train.csv in it. Raises ConfigError for what
-    cannot be read or has no labels.
+    `.csv`: a NightScan train.csv, or one column of labels, see `labels_from_csv`; `.json`: a list of strings, or an
+    object of index to label; anything else: one label a line, blank lines skipped; a folder: the train.csv in it.
+    Raises ConfigError for what cannot be read or has no labels.
     """
     where = Path(path)
     if where.is_dir():
@@ -42,12 +42,14 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
 
 def labels_from_csv(text: str, *, where: str) -> tuple[str, ...]:
-    """Labels of a training list with the columns `path,label`.
+    """Labels of a training list with the columns `path,label`, or of a table of one column, a label a row.
 
-    `label` is the class index, and the name of a class is the folder that its recordings lie in. Raises ConfigError
-    for other columns, an index that is no integer, an index left out, or one index with two names.
+    In a training list `label` is the class index, and the name of a class is the folder that its recordings lie in.
+    Raises ConfigError for other columns, an index that is no integer, an index left out, or one index with two names.
     """
     rows = csv.DictReader(text.splitlines())
+    if len(rows.fieldnames or ()) == 1:
+        return tuple(_only_cell(row, where=f"{where} line {line}") for line, row in enumerate(rows, start=2))
     if not {"path", "label"} <= set(rows.fieldnames or ()):
         raise ConfigError(f"{where} needs the columns path,label; it has {','.join(rows.fieldnames or ())}")
     names: dict[int, str] = {}
@@ -63,6 +65,14 @@ def check_labels(labels: tuple[str, ...], classes: int, *, where: str) -> tuple[
     if len(labels) != classes:
         raise ConfigError(f"the model has {classes} classes but {where} gives {len(labels)} labels")
     return labels
+
+
+def _only_cell(row: dict[str, str | list[str]], *, where: str) -> str:
+    """The cell of a row of one column; what is too much for it stands under no name."""
+    if len(row) != 1:
+        raise ConfigError(f"{where}: a label with a comma in it stands in quotes")
+    (label,) = row.values()
+    return str(label).strip()
 
 
 def _index_and_name(path: str | None, label: str | None, *, where: str) -> tuple[int, str]:

@@ -54,6 +54,8 @@ def test_a_training_list_that_is_wrong_says_where(text: str, complaint: str) -> 
     ("labels.json", json.dumps({"1": "fox", "0": "owl"})),
     ("labels.txt", "owl\n\n  fox \n"),
     ("labels", "owl\nfox"),
+    ("labels.csv", "species\nowl\nfox\n"),
+    ("labels.csv", "\"class\"\n\"owl\"\n fox\n"),
 ])
 def test_lists_of_labels(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -67,6 +69,8 @@ def test_lists_of_labels(tmp_path: Path, name: str, text: str) -> None:
     ("labels.json", '{"0": "owl", "2": "fox"}', "names class 2 but not 1"),
     ("labels.txt", "\n\n", "no labels"),
     ("train.csv", "path,label\n", "no labels"),
+    ("labels.csv", "species\nBufo bufo, toad\nowl\n", "line 2: a label with a comma in it stands in quotes"),
+    ("labels.csv", "species\n", "no labels"),
 ])
 def test_a_list_that_is_wrong_is_refused(tmp_path: Path, name: str, text: str, complaint: str) -> None:
     (tmp_path / name).write_text(text)
