@@ -5,6 +5,7 @@ Of the published filterbank one weight of sixty is not zero; the blocks hold a t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,14 +36,19 @@ class MelBands:
             for low, high in [_span(spans[first:end])]
         ]
 
-    def multiply(self, squares: Tensor, out: Tensor) -> None:
-        """Puts into `out` [n_mels, hops] what the filters hear of `squares` [hops, 2 x bins].
+    def between(self, squares: Tensor, out: Tensor) -> Callable[[], None]:
+        """What puts into `out` [n_mels, hops] what the filters hear of what is then in `squares` [hops, 2 x bins].
 
         `squares` are those of the real and of the imaginary part, one after the other.
         """
         heard = squares.T
-        for filters, parts, weights in self._blocks:
-            torch.mm(weights, heard[parts], out=out[filters])
+        products = [(weights, heard[parts], out[filters]) for filters, parts, weights in self._blocks]
+
+        def multiply() -> None:
+            for weights, part, result in products:
+                torch.mm(weights, part, out=result)
+
+        return multiply
 
 
 def _spans(filterbank: Tensor) -> list[tuple[int, int]]:

@@ -22,51 +22,60 @@ _PIECE_SAMPLES = 160_000  # of overlapping windows at a time: 640 KB, about what
 _DECIBELS = 10.0 / math.log(10.0)  # of a power whose natural logarithm is 1
 
 
+class _Hearing:
+    """One waveform after the other through the same memory, which is laid out once for all of a batch."""
+
+    def __init__(self, settings: MelSettings, window: Tensor, bands: MelBands, waveforms: Tensor) -> None:
+        self._half = settings.n_fft // 2
+        self._window = window
+        self._padded = waveforms.new_empty(waveforms.shape[1] + 2 * self._half)
+        frames = self._padded.unfold(0, settings.n_fft, settings.hop_frames)
+        squares = waveforms.new_empty((len(frames), self._half + 1, 2))
+        count = -(-frames.numel() // _PIECE_SAMPLES)
+        self._pieces = list(zip(frames.tensor_split(count), squares.tensor_split(count)))
+        self.power = waveforms.new_empty((settings.n_mels, len(frames)))  # what each filter hears at each hop
+        self._multiply = bands.between(squares.flatten(1), self.power)
+
+    def hear(self, waveform: Tensor) -> Tensor:
+        """`power` of [frames], until the next."""
+        first, last = waveform[1 : self._half + 1], waveform[-self._half - 1 : -1]
+        torch.cat((first.flip(0), waveform, last.flip(0)), out=self._padded)
+        for frames, squares in self._pieces:
+            parts = torch.view_as_real(torch.fft.rfft(frames * self._window))
+            torch.mul(parts, parts, out=squares)
+        self._multiply()
+        return self.power
+
+
 class SpectrogramPass:
     """Made from a front's buffers; computes as `SpectrogramFront` says, within 1e-4 dB."""
 
     def __init__(self, settings: MelSettings, window: Tensor, filterbank: Tensor) -> None:
         self.made_from = window, filterbank
         self._settings = settings
-        self._window = window
         self._bands = MelBands(filterbank)
         self._bilinear: tuple[int, Bilinear] | None = None  # of the last number of hops
 
     def decibels(self, waveforms: Tensor) -> Tensor:
         """[B, frames] -> [B, n_mels, hops]."""
-        levels = self._room(waveforms)
-        for waveform, power in zip(waveforms, levels):
-            self._hear(waveform, power)
-            power.clamp_(min=self._ends(power)[0])
-            _log(power).mul_(_DECIBELS)
+        hearing = self._hearing(waveforms)
+        levels = waveforms.new_empty((len(waveforms), *hearing.power.shape))
+        for waveform, level in zip(waveforms.unbind(), levels.unbind()):
+            power = hearing.hear(waveform)
+            torch.clamp(power, min=self._ends(power)[0], out=level)
+            _log(level).mul_(_DECIBELS)
         return levels
 
     def images(self, waveforms: Tensor) -> Tensor:
         """[B, frames] -> [B, 1, height, width]."""
-        power = self._room(waveforms[:1])[0]
-        images = waveforms.new_empty((len(waveforms), 1, *(self._settings.image_size or power.shape)))
-        for waveform, image in zip(waveforms, images):
-            self._hear(waveform, power)
-            self._draw(power, image[0])
+        hearing = self._hearing(waveforms)
+        images = waveforms.new_empty((len(waveforms), 1, *(self._settings.image_size or hearing.power.shape)))
+        for waveform, image in zip(waveforms.unbind(), images[:, 0].unbind()):
+            self._draw(hearing.hear(waveform), image)
         return images
 
-    def _room(self, waveforms: Tensor) -> Tensor:
-        settings = self._settings
-        padded = waveforms.shape[1] + 2 * (settings.n_fft // 2)
-        hops = 1 + (padded - settings.n_fft) // settings.hop_frames
-        return waveforms.new_empty((len(waveforms), settings.n_mels, hops))
-
-    def _hear(self, waveform: Tensor, power: Tensor) -> None:
-        """Puts the power that each filter hears at each hop of [frames] into `power` [n_mels, hops]."""
-        half = self._settings.n_fft // 2
-        padded = torch.cat((waveform[1 : half + 1].flip(0), waveform, waveform[-half - 1 : -1].flip(0)))
-        frames = padded.unfold(0, self._settings.n_fft, self._settings.hop_frames)
-        squares = frames.new_empty((len(frames), half + 1, 2))
-        pieces = -(-frames.numel() // _PIECE_SAMPLES)
-        for part, squared in zip(frames.tensor_split(pieces), squares.tensor_split(pieces)):
-            parts = torch.view_as_real(torch.fft.rfft(part * self._window))
-            torch.mul(parts, parts, out=squared)
-        self._bands.multiply(squares.flatten(1), power)
+    def _hearing(self, waveforms: Tensor) -> _Hearing:
+        return _Hearing(self._settings, self.made_from[0], self._bands, waveforms)
 
     def _ends(self, power: Tensor) -> tuple[float, Tensor]:
         """The least power that counts, and lowest and highest of what counts. NaN where any is: then all of it is."""

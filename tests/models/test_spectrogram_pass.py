@@ -177,7 +177,7 @@ def test_blocks_of_a_filterbank_are_its_product(seed: int) -> None:
     bank[random.random(filters) < 0.2] = 0.0
     squares = torch.from_numpy(random.uniform(0.0, 1.0, (hops, 2 * bins)).astype(np.float32))
     found = torch.full((filters, hops), float("nan"))
-    MelBands(torch.from_numpy(bank)).multiply(squares, found)
+    MelBands(torch.from_numpy(bank)).between(squares, found)()
     wanted = torch.from_numpy(bank) @ squares.view(hops, bins, 2).sum(2).T
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
