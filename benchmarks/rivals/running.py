@@ -145,4 +145,5 @@ def _remove_shared(prefix: str) -> None:
 
 def end_on_term() -> None:
     """Lets TERM end this process as an interrupt does: with all that it started."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # by itself, since an interrupt is ignored in what a shell starts in the background
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

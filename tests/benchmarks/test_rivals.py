@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,28 @@ def test_who_fails_is_told_of_with_the_reason(compared: tuple[Results, list[int]
 def test_nothing_is_left_of_a_server_that_does_not_want_to_end(compared: tuple[Results, list[int]]) -> None:
     _, left = compared
     assert left == []
+
+
+def test_an_interrupt_ends_all_of_a_server_that_does_not_want_to() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.interrupted_program"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=ignore_interrupts,
+    ) as process:
+        assert process.stdout is not None
+        started = list(map(int, process.stdout.readline().split()))
+        assert len(started) == 2
+        process.terminate()
+        assert process.stdout.readline() == "left:\n"
+        assert process.wait(60) == 0
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+
+
+def ignore_interrupts() -> None:
+    """As a shell does for what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
