@@ -19,7 +19,7 @@ _TENSOR_ROUTE = "/v2/models/classify/infer"
 RIVALS = (
     Contender("mosec", programs.mosec, _BATCHES, ROUTE),
     Contender("triton", triton, f"the server's own program, Python backend; {_BATCHES}", _TENSOR_ROUTE, "tensor"),
-    Contender("litserve", programs.litserve, f"fast queue; {_BATCHES}", ROUTE),
+    Contender("litserve", programs.litserve, _BATCHES, ROUTE),
     Contender(
         "bentoml",
         programs.bentoml,

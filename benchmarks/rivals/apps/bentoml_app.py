@@ -1,4 +1,7 @@
-"""BentoML: two processes that serve and compute, each with an adaptive batcher of its own."""
+"""BentoML: two processes that serve and compute, each with an adaptive batcher of its own.
+
+Connections are kept: closed after each request they brought fewer answers in most of six alternating runs.
+"""
 
 from __future__ import annotations
 
