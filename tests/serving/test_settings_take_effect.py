@@ -79,8 +79,7 @@ def test_every_batch_size_is_run_before_the_first_request_and_again_while_nobody
 
     for pid in {run.pid for run in tuned.warmed}:
         warm = runs_of(pid, tuned.warmed)
-        assert set(warm) == set(buckets(3)) and min(warm.values()) == 1
-        assert warm[1] >= 1 + beside
+        assert set(warm) == set(buckets(3)) and warm[1] >= 1 + beside
         wait_for(lambda: min(runs_of(pid, runs_in(tuned.notes)).values()) >= 7, "all are repeated")  # noqa: B023
 
 
