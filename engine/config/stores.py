@@ -61,7 +61,7 @@ class StoreSettings:
     state_dir: str = computed(
         default_state_dir,
         Rule(
-            text="Folder of the journal, mode 0700; several engines may share it.",
+            text="Folder of the journal and of what is learnt of models, mode 0700; several engines may share it.",
             pattern=r"/[^\0\n]{0,999}",
             allowed="an absolute path of at most 1000 characters",
             default_text="$STATE_DIRECTORY, else nightscan in $XDG_STATE_HOME or ~/.local/state",

@@ -35,7 +35,10 @@ OTHER_MODELS: dict[str, Any] = {
     "model_version": "v2", "input_shape": (4000,), "classes": 3, "sample_rate_hz": 16000, "peak_normalise": False,
     "activation": Activation.SIGMOID,
 }  # fmt: skip
-WORDING_MODELS = {"labels", "device", "segment_s"}  # the length of a window is in its input shape
+WORDING_MODELS = {
+    "labels", "device", "segment_s",  # the length of a window is in its input shape
+    "form", "tuning_key",  # what it is computed in is in its version
+}  # fmt: skip
 OTHER_SETTINGS: dict[str, Any] = {
     "segmentation": "silence", "min_window_s": 0.5, "max_segments": 7, "max_decoded_bytes": 1 << 20,
 }  # fmt: skip
