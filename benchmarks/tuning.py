@@ -84,9 +84,9 @@ def print_forms(told: dict[str, Any]) -> None:
         state, gain = f"{tuning['state']} {tuning['stage']}".strip(), tuning["speedup"]
         print(f"{deployment}: {state}, {tuning['form']}, {gain} times as fast {tuning['reason']}")
         for each in tuning["candidates"]:
-            largest = each["agreement"]["largest"] if each["agreement"] else ""
+            largest = f"{each['agreement']['largest']:.1e}" if each["agreement"] else ""
             note = each["refused"] or each["needs"]
-            print(f"  {each['form']:24s} {each['items_per_s'] or '':>8}  {largest!s:.8}  {note}")
+            print(f"  {each['form']:24s} {each['items_per_s'] or '':>8}  {largest:>8}  {note}")
 
 
 def parse_arguments() -> argparse.Namespace:
