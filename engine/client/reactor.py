@@ -14,13 +14,13 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import logging
 import select
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from engine.callbacks import call_back
 from engine.clock import NS_PER_S, now_ns
 from engine.shm.bell import Bell
 
@@ -29,16 +29,7 @@ Callback = Callable[[], None]
 THREAD_NAME = "nightscan-client"
 MAX_EVENTS = 64
 _LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
-
-_log = logging.getLogger(__name__)
-
-
-def _guarded(callback: Callback) -> None:
-    """Runs `callback`; an error in one must not end the thread that all others depend on."""
-    try:
-        callback()
-    except Exception:  # whatever it is, the tickets of everybody else still have to be answered
-        _log.exception("a client callback failed")
+_READY = "a descriptor or a moment that the client waited for"
 
 
 class Reactor(ABC):
@@ -152,12 +143,12 @@ class ThreadReactor(Reactor):
         for fd, _ in self._epoll.poll(self._wait_s(), MAX_EVENTS):
             callback = self.watched.get(fd)  # an earlier callback of this round may have dropped it
             if callback is not None:
-                _guarded(callback)
+                call_back(_READY, callback)
         if self._closing:  # by a callback, and with it what is used below
             return
         self._wake.drain()
         while self._calls and not self._closing:
-            _guarded(self._calls.popleft())
+            call_back(_READY, self._calls.popleft())
         self._fire()
 
     def _wait_s(self) -> float:
@@ -168,7 +159,7 @@ class ThreadReactor(Reactor):
     def _fire(self) -> None:
         now = now_ns()
         while self._timers and self._timers[0][0] <= now and not self._closing:
-            _guarded(heapq.heappop(self._timers)[2])
+            call_back(_READY, heapq.heappop(self._timers)[2])
 
 
 class LoopReactor(Reactor):

@@ -8,19 +8,17 @@ only, never while a waiter is woken or a payload copied, and no other lock is ta
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from copy import copy
 from typing import Any, Protocol
 
+from engine.callbacks import call_back
 from engine.clock import NS_PER_S, now_ns
 from engine.errors import ClientGone, DeadlineExceeded, EngineError, InheritedByFork
 from engine.shm.item import NO_PAYLOAD, Item
 from engine.spec import ModelDescription
-
-_log = logging.getLogger(__name__)
 
 
 class Issuer(Protocol):
@@ -194,10 +192,7 @@ class Ticket:
         self._issuer.retire(self)
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            try:
-                callback(self)
-            except Exception:  # somebody else's code: those who are answered after this ticket must not suffer from it
-                _log.exception("a callback of request %s failed", self.request_id)
+            call_back(self.request_id, callback, self)
 
 
 class _Waker:

@@ -191,10 +191,12 @@ class Archive:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._roll_back)  # for an interrupt, too: the next transaction could not begin
             yield
             self._connection.execute("COMMIT")
-        except BaseException:  # also for an interrupt: the next transaction could not begin
-            with contextlib.suppress(sqlite3.Error):  # what broke it may have ended it
-                self._connection.execute("ROLLBACK")
-            raise
+            undo.pop_all()
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # what broke it may have ended it
+            self._connection.execute("ROLLBACK")

@@ -12,6 +12,7 @@ The views are for people: `answers` has the fields of a body by name, `detection
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -66,11 +67,10 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files the same mode
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(connection.close)  # for an interrupt, too: whoever called has nothing to close
         _prepare(connection, path)
-    except BaseException:  # also for an interrupt: whoever called has nothing to close
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

@@ -6,13 +6,13 @@ to be stored. Whatever fails is a miss, and what comes too fast is not stored.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
+from engine.callbacks import call_back
 from engine.clock import Deadline
 from engine.errors import EngineError, InheritedByFork
 from engine.shm.forked import not_for_children
@@ -28,11 +28,11 @@ MOST_QUEUED = 512  # values to be stored
 MOST_QUEUED_BYTES = 16 << 20
 CLOSE_S = 2.0
 
+_ANSWER = "an answer of the cache"
+
 Callback = Callable[["bytes | None"], None]
 
 _Queued = TypeVar("_Queued")
-
-_log = logging.getLogger(__name__)
 
 
 class KeyStore(Protocol):
@@ -174,9 +174,9 @@ class L2:
             self._found += len(values) - values.count(None)
             self._late += late
         for lookup in lookups[:late]:
-            _call_back(lookup, None)
+            call_back(_ANSWER, lookup.callback, None)
         for lookup, value in zip(in_time, values, strict=True):
-            _call_back(lookup, value)
+            call_back(_ANSWER, lookup.callback, value)
 
     def _fetched(self, keys: Sequence[bytes], deadline: Deadline) -> list[bytes | None]:
         try:
@@ -223,10 +223,3 @@ def _stored_key(key: bytes) -> bytes:
 
 def _taken(queue: deque[_Queued], most: int) -> list[_Queued]:
     return [queue.popleft() for _ in range(min(most, len(queue)))]
-
-
-def _call_back(lookup: _Lookup, value: bytes | None) -> None:
-    try:
-        lookup.callback(value)
-    except Exception:  # the caller's code: whatever it raises, the others wait for their answers
-        _log.exception("a callback of the cache failed")

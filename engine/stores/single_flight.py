@@ -17,10 +17,10 @@ few milliseconds. Without L1 only those of one process share a computation.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from engine.callbacks import call_back
 from engine.clock import LAST_NS, NS_PER_S, now_ns
 from engine.core.flight import Flight
 from engine.errors import DeadlineExceeded, EngineError
@@ -34,8 +34,6 @@ from engine.stores.ticker import Ticker
 _LOOK_NS = 3_000_000  # arbitrary: between two looks, small beside any computation that is worth waiting for
 _PAUSES_PER_LOOK = 20  # however many wait, looking takes at most a twentieth of a core
 _CLOSE_S = 5.0
-
-_log = logging.getLogger(__name__)
 
 
 class SingleFlight:
@@ -266,9 +264,6 @@ class SingleFlight:
 
 def _tell(followers: Iterable[Follower], outcome: Outcome) -> None:
     for follower in followers:
-        try:
-            follower.on_done(outcome)
-        except Exception:  # a caller's own: the others must be told all the same, and nobody wait for one that is gone
-            _log.exception("whoever waited for an answer could not be told")
-            if isinstance(outcome, Leader):
-                outcome.release()
+        is_told = call_back("somebody waited for an answer", follower.on_done, outcome)
+        if not is_told and isinstance(outcome, Leader):
+            outcome.release()  # nobody is to wait for one that is gone

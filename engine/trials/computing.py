@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.errors import ConfigError
 from engine.forms import EAGER, ModelForm
 from engine.models.catalogue import LoadedModel
+from engine.models.foreign import blaming
 from engine.models.outputs import checked_logits, probabilities_of
 from engine.runtimes.contract import Runtime
 from engine.runtimes.make import make_runtime
@@ -44,6 +46,7 @@ class FormUnderTrial:
         assert isinstance(self._runtime, TorchRuntime)
         if self._runtime.lay_out(torch.channels_last):
             try:
-                self(np.zeros((1, *self._description.input_shape), np.float32))
-            except Exception:  # somebody's module, which may say in any way that it does not bear it
+                with blaming(str):
+                    self(np.zeros((1, *self._description.input_shape), np.float32))
+            except ConfigError:
                 self._runtime.lay_out(torch.contiguous_format)
