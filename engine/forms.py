@@ -40,11 +40,11 @@ class ModelForm:
 
     runtime: RuntimeName = RuntimeName.TORCH
     precision: Precision = Precision.FP32
-    variant: str = ""  # such as GRAPH, `compiled`, or `edges_fp32`: INT8 but for the first and last layers
+    variant: str = ""  # GRAPH, or `edges_fp32`: INT8 but for the first and last layers
 
     @property
     def name(self) -> str:
-        """`onnxruntime-int8`, `torch-bf16-compiled`; of the eager form `eager`."""
+        """`onnxruntime-int8`, `torch-bf16-graph`; of the eager form `eager`."""
         if self == EAGER:
             return "eager"
         parts = [self.runtime.value, self.precision.value, self.variant]

@@ -23,7 +23,7 @@ def main() -> int:
             raise SystemExit(f"{name}: {reason}")
     python = str(environments.python(OURS))
     arguments = [argument for argument in sys.argv[1:] if argument != "--install"]
-    command = [python, "-m", "benchmarks.rivals.session", *arguments]
+    command = [python, "-m", "benchmarks.rivals.whole_run", *arguments]
     # the folder in front of the path is the working folder, which may be this one and have an http.py
     os.execve(python, command, {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"})
 

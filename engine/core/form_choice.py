@@ -1,4 +1,4 @@
-"""Which of the measured forms of a model serves, and what another setting of `precision` would bring."""
+"""Which of the measured forms of a model serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ SAME_SPEED = 1.03
 # who send many.
 LEAST_ALONE = 0.95
 
-PRECISIONS = ("fp32", "auto", *(each.value for each in Precision if each is not Precision.FP32))  # of the setting
 _EXACTNESS = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 _RUNTIMES = (RuntimeName.TORCH, RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO)
 
@@ -83,13 +82,6 @@ def choose(measured: Sequence[MeasuredForm], precision: str, policy: GatePolicy)
         best = _fastest(passed)
         return FormChoice(EAGER, reason=f"{best.form.name} is {_gain(best, eager):.2f} times as fast: not worth a swap")
     return FormChoice(EAGER, reason=_reasons(candidates, policy))
-
-
-def alternatives(measured: Sequence[MeasuredForm], precision: str, policy: GatePolicy) -> dict[str, FormChoice]:
-    """What each other setting of `precision` would bring; left out are those that would bring nothing faster."""
-    chosen = choose(measured, precision, policy)
-    others = {each: choose(measured, each, policy) for each in PRECISIONS if each != precision}
-    return {name: other for name, other in others.items() if other.form and other.gain >= chosen.gain * SAME_SPEED}
 
 
 def _pays(candidate: MeasuredForm, eager: MeasuredForm) -> bool:

@@ -102,7 +102,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
         if runner.device.type == "cpu":
             give_way()
         try:
-            aging_ms, longest_wait_ms = (float(fields.get(name, 0.0)) for name in ("aging_ms", "batch_timeout_ms"))
+            aging_ms, longest_wait_ms = float(fields["aging_ms"]), float(fields["batch_timeout_ms"])
             mapped.run_loop(
                 control, runner, warmed, leisure, notebook, aging_ms=aging_ms, longest_wait_ms=longest_wait_ms
             )

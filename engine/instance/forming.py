@@ -149,7 +149,9 @@ def _objections(runner: ModelRunner, sounds: Payloads, wanted: Answers) -> Itera
         if not isinstance(found, Failure):
             yield from _off(found, wanted[positions], allowed, f" to a batch of {size}")
             yield from _off(found, np.concatenate(alone)[positions], runner.tolerance, f" alone and in {size}")
-        elif found.fault is not Fault.MEMORY:
+        elif found.fault is Fault.MEMORY:
+            runner.release_memory()
+        else:
             yield f"on a batch of {size} it raised {found.text}"
 
 

@@ -31,7 +31,8 @@ class Leisure:
         self._runner = runner
         self._probe, self._size = warmed.probe, warmed.size
         known = buckets(self._size.ceiling.limit)
-        self._unmet = [items for items in range(1, self._size.ceiling.limit) if items not in known]  # the last one next
+        sizes = range(1, self._size.ceiling.limit + 1)
+        self._unmet = [items for items in sizes if items not in warmed.bucket_ms]  # the last one next
         self._again = deque(items for _ in range(repeats - 1) for items in reversed(known))
         self._spent_ns = dict.fromkeys(known, 0)
         self._meeting_ns = 0

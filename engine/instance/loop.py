@@ -25,7 +25,7 @@ from engine.shm.board import InstanceBoard
 from engine.shm.taker import Taker
 
 QUIET_S = 0.5  # without work, until an instance runs its model for itself: after a pause like that nobody is in a hurry
-MEETS_EVERY = 16  # batches of an instance that always has work, until it meets another size
+MEETS_EVERY = 4  # batches of an instance that always has work, until it meets another size: two seconds in all
 BELT_S = 1.0  # the longest sleep: a doorbell lost to a bug costs a second, not a hang
 
 

@@ -9,6 +9,7 @@ from engine.core.batch_size import BatchRecord, BatchSize
 from engine.tuning.batch_notes import BatchNotes
 
 LAST_WRITE_S = 1.0  # how long the end of an instance waits for the disk
+READ_WITHIN_S = 5.0  # and how long its start
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class Notebook:
     def __init__(self, notes: BatchNotes | None) -> None:
         """`notes` None: nothing is kept."""
         self._notes = notes
-        self._read = notes.read() if notes is not None else BatchRecord()
+        self._read = BatchRecord() if notes is None else _read_in_time(notes)
         self._written = self._read.ceiling
         self._differs = False  # from what was read, in its ceiling: it is ours to write
         self._writer: threading.Thread | None = None
@@ -44,7 +45,11 @@ class Notebook:
         self._writer = threading.Thread(
             target=_write, args=(self._notes, record, self._differs), name="batch notes", daemon=True
         )
-        self._writer.start()
+        try:
+            self._writer.start()
+        except RuntimeError as error:  # no more threads here: written with the next change
+            self._writer, self._written = None, self._read.ceiling
+            _LOG.warning("what was learnt of batch sizes is not kept: %s", error)
 
     def close(self, size: BatchSize) -> None:
         """Writes for the last time, and waits for it, but not for ever."""
@@ -53,6 +58,15 @@ class Notebook:
         self.write(size)
         if self._writer is not None:
             self._writer.join(LAST_WRITE_S)
+
+
+def _read_in_time(notes: BatchNotes) -> BatchRecord:
+    """What is there; nothing, where the disk does not say so in time."""
+    found: list[BatchRecord] = []
+    reader = threading.Thread(target=lambda: found.append(notes.read()), name="batch notes", daemon=True)
+    reader.start()
+    reader.join(READ_WITHIN_S)
+    return found[0] if found else BatchRecord()
 
 
 def _write(notes: BatchNotes, record: BatchRecord, with_ceiling: bool) -> None:

@@ -52,7 +52,6 @@ class WarmUp:
     bucket_ms: dict[int, float]  # milliseconds of the first pass by batch size, of those that fit into memory
     probe: Probe
     size: BatchSize  # what was learnt of batch sizes
-    too_large: int = 0  # smallest batch size that did not fit; 0: all do
     warnings: tuple[str, ...] = ()  # what works and is probably not meant
 
 
@@ -89,7 +88,7 @@ def _warm_buckets(runner: ModelRunner, probe: Probe, size: BatchSize, doubt: str
     warnings = [doubt] if doubt else []
     if too_large:
         warnings.append(f"batches of {too_large} do not fit into the memory of {runner.device}: smaller ones are made")
-    return WarmUp(dict(sorted(measured_ms.items())), probe, size, too_large, tuple(warnings))
+    return WarmUp(dict(sorted(measured_ms.items())), probe, size, tuple(warnings))
 
 
 def run_probe(runner: ModelRunner, probe: Probe, items: int) -> int | None:

@@ -169,7 +169,8 @@ def _from_onnx(spec: ModelSpec, path: Path) -> _Made:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path} needs {error.name}, which is not installed: pip install {error.name}") from error
     given = _given_labels(spec)
-    read = OnnxFile(path, spec, named=None if given is None else len(given))
+    with blaming(lambda what: f"cannot read {path}: {what}", UndecodableWeights):
+        read = OnnxFile(path, spec, named=None if given is None else len(given))
     if read.mel is None:
         _refuse_antialias(spec)
     return _Made(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from engine.models.mel import POWER_FLOOR, RANGE_FLOOR, MelSettings, mel_filterbank
@@ -42,6 +43,8 @@ class SpectrogramFront(nn.Module):
         """Whether nothing but the numbers is wanted, of sounds on the processor that are long enough."""
         if torch.compiler.is_compiling() or _is_tracing():  # first: the other questions would become part of a trace
             return False
+        if torch._C._are_functorch_transforms_active() or _is_dual(waveforms):
+            return False  # vmap, jvp: what looks like plain numbers stands for others
         tensors = (waveforms, self.window, self.filterbank)
         return (
             all(type(tensor) is Tensor and tensor.is_cpu and tensor.dtype is torch.float32 for tensor in tensors)
@@ -94,6 +97,11 @@ class SpectrogramFront(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         # The channels are equal: a view costs nothing, a copy would be read from memory three times.
         return self.image(waveforms).expand(-1, self.settings.channels, -1, -1)
+
+
+def _is_dual(waveforms: Tensor) -> bool:
+    """Whether a derivative is carried along with the numbers (`torch.autograd.forward_ad`)."""
+    return forward_ad.unpack_dual(waveforms).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def _is_tracing() -> bool:

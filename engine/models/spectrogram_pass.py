@@ -106,9 +106,10 @@ class SpectrogramPass:
         settings = self._settings
         if settings.image_size is None or settings.resize_antialias:
             return None
-        if self._bilinear is None or self._bilinear[0] != hops:
-            self._bilinear = hops, Bilinear((settings.n_mels, hops), settings.image_size)
-        return self._bilinear[1]
+        known = self._bilinear  # read once: another thread may put another there
+        if known is None or known[0] != hops:
+            known = self._bilinear = hops, Bilinear((settings.n_mels, hops), settings.image_size)
+        return known[1]
 
 
 def _smoothed(pixels: Tensor, size: torch.Size) -> Tensor:

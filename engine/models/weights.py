@@ -52,7 +52,9 @@ def kind_of(path: Path) -> FileKind:
         raise ConfigError(f"there is no model file at {path}")
     if path.suffix.lower() == ".safetensors":
         return FileKind.SAFETENSORS
-    if path.suffix.lower() == ".onnx" or is_onnx(path):
+    with blaming(lambda what: f"cannot read {path}: {what}", UndecodableWeights):
+        is_one = path.suffix.lower() == ".onnx" or is_onnx(path)
+    if is_one:
         return FileKind.ONNX
     if not zipfile.is_zipfile(path):
         return FileKind.STATE  # the pickles that torch wrote before it packed them into archives

@@ -130,7 +130,10 @@ class InstanceBoard:
         A hint: one that has just died, or that is stopped, counts as well.
         """
         idle = self._idle[self._idle.nonzero()[0]].tolist()
-        return idle.count(ON_CPU) if self._place == ON_CPU else len({*idle} - {self._place})
+        if self._place == ON_CPU:
+            itself = int(self._words[InstanceWord.IDLE] != 0)  # awake, and has taken nothing yet
+            return int(idle.count(ON_CPU)) - itself
+        return len({*idle} - {self._place})
 
     def count(self) -> int:
         """How many instances there are, this one among them."""

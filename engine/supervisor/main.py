@@ -73,7 +73,7 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     try:
         lock = _locked(options.runtime_dir, embedded=embedded)
     except (OSError, SupervisorRunning):
-        supervisor.slow_work.close()
+        supervisor.end_work()
         loop.close()
         raise
     watch = MasterWatch(loop, options.runtime_dir, supervisor.shut_down) if embedded else None

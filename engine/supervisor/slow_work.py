@@ -29,12 +29,13 @@ Result = TypeVar("Result")
 class SlowWork:
     """`submit` and `attempt` are for the loop's thread; a job must touch nothing that a handler changes meanwhile."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, name: str = THREAD_NAME) -> None:
+        """`name`: of its thread, 15 characters at most."""
         self._loop = loop
         self._busy_since_ns = 0  # 0: nothing is being done; written by the thread alone
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(MOST_JOBS)
         # A daemon: a disk that never answers must not keep the process, and nothing of ours is lost with the thread.
-        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(
@@ -73,7 +74,7 @@ class SlowWork:
         # By its name whoever looks at a process that waits for a disk sees which of its threads does. Where /proc is
         # read-only it has none, which is no reason to do no work.
         with contextlib.suppress(OSError):
-            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(THREAD_NAME)
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(self._thread.name)
         while (job := self._jobs.get()) is not None:
             self._busy_since_ns = now_ns()
             job()

@@ -64,12 +64,29 @@ class Supervisor:
         self._machine = MachineKeeper(self._process_holds, options.machine)
         self._shares = Shares(loop, self._machine, options.lent)
         self.slow_work = SlowWork(loop)
+        self._tuning_work = SlowWork(loop, "tuning-work")  # state_dir and sounds may lie on another disk, which hangs
         self._stores = StoreThread.of(loop, options.stores, self._machine.row) if options.stores is not None else None
         self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
-        self._context = Context(
-            loop=loop,
-            options=options,
+        self._context = self._shared()
+        self._adoption = Adoption(self._context, self._begin_anew)
+        self._deployments = Deployments(self._context, self._stop_if_done)
+        self._restoration = Restoration(self._context, self._deployments)
+        self._tuner = Tuner(self._context, self._deployments, self._tuning_work)
+        self._reception = Reception(
+            self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
+        )
+        self._listener: Listener | None = None
+        self._leaving = False
+        self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
+        self._waits = False  # for those who were there
+        self._began_at_ns = now_ns()
+
+    def _shared(self) -> Context:
+        """What every part is given; what is made after it is asked for when it is needed."""
+        return Context(
+            loop=self._loop,
+            options=self._options,
             frontends=self._frontends,
             keys={},
             record_json=record_json,
@@ -81,22 +98,12 @@ class Supervisor:
             forget_factory=self._forget_factory,
             everybody_back=lambda: self._adoption.over,
             news=self._news,
-            rebalance=functools.partial(loop.attempt, Placement(options, lambda: self._deployments).apply),
+            rebalance=functools.partial(
+                self._loop.attempt, Placement(self._options, lambda: self._deployments).apply
+            ),
             process_holds=self._process_holds,
             totals=self._totals,
         )
-        self._adoption = Adoption(self._context, self._begin_anew)
-        self._deployments = Deployments(self._context, self._stop_if_done)
-        self._restoration = Restoration(self._context, self._deployments)
-        self._tuner = Tuner(self._context, self._deployments, self.slow_work)
-        self._reception = Reception(
-            self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
-        )
-        self._listener: Listener | None = None
-        self._leaving = False
-        self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet
-        self._waits = False  # for those who were there
-        self._began_at_ns = now_ns()
 
     def _requests(self) -> Requests:
         return Requests(
@@ -187,10 +194,15 @@ class Supervisor:
         steps.append(self._reception.close_all)
         if self._stores is not None:
             steps.append(self._stores.close)
-        steps += [self.slow_work.close, self._ledger.close, self._machine.close]
+        steps += [self.end_work, self._ledger.close, self._machine.close]
         steps.append(self._process_holds.close)
         for step in steps:
             self._loop.attempt(step)
+
+    def end_work(self) -> None:
+        """Ends the threads beside the loop."""
+        self._tuning_work.close()
+        self.slow_work.close()
 
     def _keep_factory(self, plan: Plan) -> None:
         if plan.pickle_path is not None:

@@ -55,7 +55,7 @@ class Trial:
             stack.callback(os.close, order_fd)
             self._news_fd, writer = os.pipe2(os.O_CLOEXEC)
             stack.callback(os.close, writer)
-            arguments = ["--order", str(order_fd)]
+            arguments = ["--order", str(order_fd), "--parent", str(os.getpid())]
             arguments += [] if factory_fd is None else ["--factory", str(factory_fd)]
             kept = [order_fd] if factory_fd is None else [order_fd, factory_fd]
             with contextlib.ExitStack() as undo:

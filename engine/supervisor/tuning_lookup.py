@@ -8,8 +8,7 @@ from collections.abc import Callable
 from engine.core.tuning import Finding
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.serving_version import ServingVersion
-from engine.tuning.folder import TuningFolder, read
-from engine.tuning.key import TuningKey
+from engine.tuning.folder import read
 from engine.tuning.order import TrialOrder
 from engine.tuning.result import TuningResult
 
@@ -36,16 +35,7 @@ def lookup(options: SupervisorOptions, version: ServingVersion) -> Callable[[], 
 
 def _read(order: TrialOrder, key: str) -> TuningResult | None:
     """`key`: name of the result that the version has its form from, if it has one."""
-    if key:
-        return read(order.terms.folder / key)
-    here = TuningKey.here(
-        order.terms,
-        model_version=order.model_version,
-        device=order.device,
-        threads=order.threads,
-        max_batch_size=order.max_batch_size,
-    )
-    return read(TuningFolder(order.terms, here).path)
+    return read(order.terms.folder / (key or order.key().name))
 
 
 def finding_of(result: TuningResult, precision: str) -> Finding:

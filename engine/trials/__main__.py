@@ -1,10 +1,11 @@
 """Looks for faster forms of one model: `python -m engine.trials --order FD [--factory FD]`, started by the supervisor.
 
+It dies with `--parent`, its parent, also if that is dead before it has come this far.
 `--share full` lets it compute as if nothing served here, `--forms A,B` try those alone.
 
 The order is a TrialOrder on a descriptor, the pickled factory of one that travels so on another. What happens is told
 in lines on the standard output (TrialNews); the last is `finished`, with a result on disk and exit code 0, or `failed`
-with the reason. It dies with whoever has started it.
+with the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from types import FrameType
 from typing import NoReturn
 
 from engine.errors import EngineError
-from engine.trials.priority import Share, adopt_orphans, die_with_parent, end_children, session_steps_back
+from engine.supervisor.children import adopt_orphans
+from engine.trials.priority import Share, die_with_parent, end_children, session_steps_back
 from engine.trials.trials import Trials
 from engine.tuning.order import TrialNews, TrialOrder
 
@@ -29,11 +31,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="engine.trials")
     parser.add_argument("--order", type=int, required=True)
     parser.add_argument("--factory", type=int)
+    parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--share", choices=[each.name.lower() for each in Share], default="idle")
     parser.add_argument("--forms", type=lambda text: text.split(","))
     options = parser.parse_args(arguments)
     share = Share[options.share.upper()]
-    die_with_parent(os.getppid())
+    die_with_parent(options.parent)
     signal.signal(signal.SIGTERM, _stop)
     for fd in (options.order, options.factory):
         if fd is not None:

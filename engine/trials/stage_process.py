@@ -30,7 +30,7 @@ _LARGEST_REPORT_BYTES = 16 << 20
 
 
 class StageProcess:
-    """A running stage, the one child of this process, which adopts what it leaves behind (`priority.adopt_orphans`).
+    """A running stage, the one child of this process, which adopts what it leaves behind (`children.adopt_orphans`).
 
     Use as a context manager: at its end nothing of the stage is left.
     """

@@ -20,7 +20,7 @@ from engine.trials.stage_process import StageProcess
 from engine.trials.stage_request import StageKind, StageReport, StageRequest
 from engine.tuning.artefacts import artefact_of
 from engine.tuning.folder import TuningFolder, checksums, read
-from engine.tuning.key import DISTRIBUTIONS, TuningKey, installed_version, processor_name
+from engine.tuning.key import installed_versions, processor_name
 from engine.tuning.order import TrialNews, TrialOrder
 from engine.tuning.result import TuningResult
 
@@ -51,11 +51,7 @@ class Trials:
         self._tell = tell
         self._terms = order.terms
         self._findings = TrialFindings(self._terms)
-        key = TuningKey.here(
-            self._terms, model_version=order.model_version, device=order.device, threads=order.threads,
-            max_batch_size=order.max_batch_size,
-        )
-        self._folder = TuningFolder(self._terms, key)
+        self._folder = TuningFolder(self._terms, order.key())
         self._spent_s = 0.0  # by stages, of their own time
         self._started_ns = now_ns()
         self._share = share
@@ -73,7 +69,10 @@ class Trials:
             if read(self._folder.path) is None:
                 self._make()
         finally:
-            lock.release()
+            if self._folder.path.exists():
+                lock.release()
+            else:  # nothing that it is the lock of
+                lock.remove()
 
     def _make(self) -> None:
         self._started_ns = now_ns()
@@ -193,7 +192,7 @@ class Trials:
             winner="" if winner is None else winner.name, speedup=choice.gain, reason=choice.reason,
             candidates=self._findings.results(), sounds=sounds["note"], device=self._order.device,
             processor=str(self._reference["device_name"]) or processor_name(),
-            versions={name: installed_version(name) for name in DISTRIBUTIONS},
+            versions=dict(installed_versions()),
             finished_at_s=wall_clock_s(), seconds=self._elapsed_s, artefacts=checksums(self._folder.work, kept),
         )
 

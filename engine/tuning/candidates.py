@@ -12,7 +12,7 @@ EDGES_FP32 = "edges_fp32"  # INT8 but for the first and last layers
 
 _INSTALL = {
     RuntimeName.ONNXRUNTIME: "onnxruntime is not installed: pip install onnxruntime",
-    RuntimeName.OPENVINO: "openvino is not installed: pip install nightscan-engine[openvino]",
+    RuntimeName.OPENVINO: "openvino is not installed: pip install openvino",
 }
 _BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them: products in bf16 without converting each number
 _FP16 = {"avx512_fp16", "amx_fp16"}

@@ -26,7 +26,7 @@ from engine.tuning.result import TuningResult
 from engine.tuning.terms import TuningTerms
 
 RESULT = "result.json"
-KEPT_RESULTS = 16  # of models, versions and settings that were served before: what was used last is kept
+KEPT_RESULTS = 64  # of models, versions and settings that were served before: what was used last is kept
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,7 +88,10 @@ def remove_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):  # what cannot be removed now is tried again by the next one
             if (lock := TuningLock.take(work.with_suffix(".lock"), limit_s=0.0)) is not None:
                 shutil.rmtree(work, ignore_errors=True)
-                lock.release()
+                if work.with_suffix("").exists():
+                    lock.release()
+                else:
+                    lock.remove()
 
 
 def read(folder: Path) -> TuningResult | None:
@@ -148,6 +151,7 @@ def _forget_old(folder: Path) -> None:
         with contextlib.suppress(OSError):
             found.append(((each / RESULT).stat().st_mtime, each))
     for _, old in sorted(found, reverse=True)[KEPT_RESULTS:]:
-        if (lock := TuningLock.take(old.with_name(f"{old.name}.lock"), limit_s=0.0)) is not None:
-            shutil.rmtree(old, ignore_errors=True)
-            lock.remove()
+        with contextlib.suppress(OSError):  # what cannot be removed now is tried again by the next one
+            if (lock := TuningLock.take(old.with_name(f"{old.name}.lock"), limit_s=0.0)) is not None:
+                shutil.rmtree(old, ignore_errors=True)
+                lock.remove()

@@ -8,6 +8,8 @@ import importlib.metadata
 import itertools
 import json
 import os
+import queue
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from engine.tuning.terms import TuningTerms
 
 FORMAT = 1  # of results and of what trials do: higher where an old result would mislead
 MOST_COUNTED = 1 << 17  # files; 0.1 s of looking
+LONGEST_COUNT_S = 10.0
 DISTRIBUTIONS = ("torch", "onnxruntime", "openvino", "onnx", "nightscan-engine")
 
 _HELD_CHARACTERS = 32  # of the hash, 128 bits: names of folders that nobody mixes up by chance
@@ -121,9 +124,19 @@ def _doublings(folder: Path) -> int:
     No more is looked at: recordings arrive every night in a folder that is in use, and a form that was near enough on
     those of yesterday is so today. A name that each of them changed would have every start without its form.
     """
-    count = 0
+    found: queue.SimpleQueue[int] = queue.SimpleQueue()
+    threading.Thread(target=lambda: found.put(_files_in(folder)), name="counting", daemon=True).start()
+    try:
+        return found.get(timeout=LONGEST_COUNT_S).bit_length()
+    except queue.Empty:  # a network mount that hangs: no start waits for it
+        return 0
+
+
+def _files_in(folder: Path) -> int:
+    """At most MOST_COUNTED; of a tree of empty folders no more is looked at either."""
+    count = seen = 0
     for _, _, names in os.walk(folder):
-        count += len(names)
-        if count >= MOST_COUNTED:
+        count, seen = count + len(names), seen + len(names) + 1
+        if seen >= MOST_COUNTED:
             break
-    return min(count, MOST_COUNTED).bit_length()
+    return min(count, MOST_COUNTED)

@@ -54,3 +54,6 @@ def _try_lock(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
     except (BlockingIOError, FileNotFoundError):
         return False
+    except OSError:  # no locks on this file system
+        os.close(fd)
+        raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ProtocolError
+from engine.tuning.key import TuningKey
 from engine.tuning.terms import TuningTerms
 
 
@@ -24,6 +25,16 @@ class TrialOrder:
     threads: int  # of an instance
     max_batch_size: int
     terms: TuningTerms
+
+    def key(self) -> TuningKey:
+        """Of what these trials find, on this machine. Counts the files of `calibration_dir`."""
+        return TuningKey.here(
+            self.terms,
+            model_version=self.model_version,
+            device=self.device,
+            threads=self.threads,
+            max_batch_size=self.max_batch_size,
+        )
 
     def to_bytes(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode()
@@ -42,7 +53,7 @@ class TrialOrder:
 class TrialNews:
     """One line of a trial process. Without a `candidate` it is about all of them."""
 
-    state: str  # `waiting`, `loading`, `trying`, `done`, `refused`; in the end `finished` or `failed`
+    state: str  # `waiting`, `trying`, `done`, `refused`; in the end `finished` or `failed`
     candidate: str = ""  # name of a form
     text: str = ""  # what there is to say of it, one line
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.core.form_choice import MeasuredForm, alternatives, choose
+from engine.core.form_choice import MeasuredForm, choose
 from engine.core.gate import Agreement, GatePolicy
 from engine.forms import EAGER, ModelForm
 
@@ -74,15 +74,6 @@ def test_a_precision_that_cannot_be_had_says_why() -> None:
 def test_a_form_whose_answers_were_not_compared_never_serves() -> None:
     forms = [measured("eager", 10, None), measured("onnxruntime-fp32", 90, None)]
     assert chosen(forms, "fp32") == chosen(forms, "auto") == "eager"
-
-
-def test_what_other_settings_would_bring_is_what_is_faster() -> None:
-    others = alternatives(ALL, "fp32", POLICY)
-    assert {name: other.form.name for name, other in others.items() if other.form} == {
-        "auto": "onnxruntime-int8", "bf16": "openvino-bf16", "int8": "onnxruntime-int8",
-    }
-    assert round(others["auto"].gain, 2) == round(112 / 23, 2)
-    assert alternatives(ALL, "auto", POLICY) == {}
 
 
 def test_a_batch_size_that_does_not_fit_is_no_hindrance() -> None:

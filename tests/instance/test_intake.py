@@ -181,6 +181,13 @@ def test_it_waits_for_those_who_return_and_takes_them_together(waiting: Pair) ->
     assert len(waiting.paused_s) == 2 and 0 < waiting.paused_s[-1] <= waiting.paused_s[0] <= 1.0
 
 
+def test_one_that_was_asleep_does_not_take_itself_for_somebody_idle(waiting: Pair) -> None:
+    waiting.boards[0].rest()
+    waiting.submit(1)
+    waiting.meanwhile = lambda: waiting.submit(1)
+    assert waiting.take(0) == 3
+
+
 def test_it_waits_no_longer_when_there_is_something_else_to_do(waiting: Pair) -> None:
     waiting.submit(1)
     assert waiting.take(0) == 1 and len(waiting.paused_s) == 3

@@ -79,7 +79,7 @@ def test_where_there_is_nothing_to_meet_all_are_met_at_once(max_batch: int, repe
 
 def test_what_does_not_fit_is_not_run() -> None:
     stage = Stage(room=5)
-    assert stage.warmed.too_large == 8 and stage.warmed.size.ceiling.limit == 4
+    assert stage.warmed.size.ceiling.limit == 4
     assert max(stage.run()) == 4
 
 

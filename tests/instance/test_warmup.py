@@ -145,7 +145,7 @@ def test_a_model_that_cannot_be_served_is_refused_in_words(module: torch.nn.Modu
 
 def test_a_batch_too_large_for_the_memory_costs_its_size_and_not_the_start() -> None:
     warmed = warm_up(runner(Roomy()))
-    assert list(warmed.bucket_ms) == [1, 2] and warmed.too_large == 4
+    assert list(warmed.bucket_ms) == [1, 2] and warmed.size.ceiling.limit == 2
     assert warmed.warnings == ("batches of 4 do not fit into the memory of cpu: smaller ones are made",)
 
 

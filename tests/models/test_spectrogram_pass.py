@@ -192,3 +192,11 @@ def test_picking_and_blending_is_torchs_resizing(old: tuple[int, int], new: tupl
     found = torch.full(new, float("nan"))
     bilinear.blend(bilinear.pick(image), out=found)
     torch.testing.assert_close(found, wanted, rtol=0.0, atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of torch, whose stft maps one by one
+def test_transforms_of_torch_go_by_the_written_formula() -> None:
+    front = SpectrogramFront()
+    batches = torch.randn(2, 3, 22_050, generator=torch.Generator().manual_seed(5))
+    mapped = torch.func.vmap(front.image)(batches)
+    assert torch.allclose(mapped, torch.stack([front.image(batch) for batch in batches]), atol=1e-5)

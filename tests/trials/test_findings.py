@@ -101,7 +101,7 @@ def test_forms_that_could_serve_are_tried_first(monkeypatch: pytest.MonkeyPatch)
 def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "installed_version", lambda name: "" if name == "openvino" else "1")
     refused = {each.form.name: each.refused for each in candidates_for("cpu", ["fp32"])}
-    assert refused["openvino-fp32"] == "openvino is not installed: pip install nightscan-engine[openvino]"
+    assert refused["openvino-fp32"] == "openvino is not installed: pip install openvino"
     assert refused["onnxruntime-fp32"] == ""
 
 

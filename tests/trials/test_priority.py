@@ -52,7 +52,8 @@ def test_memory_beyond_the_limit_is_refused_and_what_lies_below_is_not() -> None
 def test_what_children_leave_behind_is_ended_too() -> None:
     told = run(
         "import os, subprocess, sys, time\n"
-        "from engine.trials.priority import adopt_orphans, end_children\n"
+        "from engine.supervisor.children import adopt_orphans\n"
+        "from engine.trials.priority import end_children\n"
         "adopt_orphans()\n"
         "left = 'import os, time\\nif os.fork() == 0:\\n os.setsid(); print(os.getpid(), flush=True); time.sleep(60)'\n"
         "child = subprocess.Popen([sys.executable, '-c', left], stdout=subprocess.PIPE, text=True)\n"

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from engine.messages import read_memfd
 from engine.tuning.folder import RESULT, TuningFolder
-from engine.tuning.key import TuningKey
 from engine.tuning.order import TrialNews, TrialOrder
 from engine.tuning.result import CandidateResult, TuningResult
 
@@ -44,13 +43,6 @@ def note(path: Path, pid: int) -> None:
 
 def finish(order: TrialOrder, winner: str, *, int8: str = "", reason: str = "") -> TuningFolder:
     """Leaves a result, in which INT8 was refused for the reason `int8`."""
-    key = TuningKey.here(
-        order.terms,
-        model_version=order.model_version,
-        device=order.device,
-        threads=order.threads,
-        max_batch_size=order.max_batch_size,
-    )
     agreement = {"windows": 512, "top1": 1.0, "close": 1.0, "largest": 1e-6}
     found = TuningResult(
         winner=winner,
@@ -67,7 +59,7 @@ def finish(order: TrialOrder, winner: str, *, int8: str = "", reason: str = "") 
         finished_at_s=0.0,
         seconds=0.1,
     )
-    folder = TuningFolder(order.terms, key)
+    folder = TuningFolder(order.terms, order.key())
     lock = folder.lock(limit_s=10.0)
     assert lock is not None
     folder.begin()
@@ -126,6 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--order", type=int, required=True)
     parser.add_argument("--factory", type=int)
+    parser.add_argument("--parent", type=int)
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     path = Path(os.environ[VARIABLE])
