@@ -17,7 +17,6 @@ from torch import nn
 
 from benchmarks.broken_forms import RightOnlyAlone, SwappedClasses, noisy
 from benchmarks.heard import ImagesOfWindows, probabilities_by
-from benchmarks.workloads import real_recordings
 from engine.core.gate import FP32_MOST, Agreement, GatePolicy, verdict
 from engine.forms import ModelForm, Precision, RuntimeName
 from engine.models.catalogue import LoadedModel, load_model
@@ -32,6 +31,7 @@ from engine.trials.quantising import write_int8
 from engine.trials.sounds import make_sounds
 from frontend.audio.decode import decode
 from frontend.audio.segment import segment_recording
+from tests.support.shared import COLLECTIONS, Night
 from tests.trials.made_once import sounds_made_once
 
 __all__ = ["sounds_made_once"]
@@ -131,13 +131,12 @@ def test_a_form_that_is_right_only_alone_is_refused_by_its_batches(demo: Demo, p
     assert refused.startswith("batch size: off by 0.9")
 
 
-@pytest.mark.recorded
-@pytest.mark.skipif(not real_recordings(), reason="there are no recordings beside the checkout")
-def test_real_recordings_get_the_same_answers_from_the_exported_network(demo: Demo) -> None:
+@pytest.mark.parametrize("nights", COLLECTIONS)
+def test_recordings_get_the_same_answers_from_the_exported_network(demo: Demo, nights: list[Night]) -> None:
     model = demo.loaded.description
     windows = []
-    for path in real_recordings():
-        recording = decode(path.read_bytes(), max_duration_s=0, max_decoded_bytes=0)
+    for night in nights:
+        recording = decode(night.content, max_duration_s=0, max_decoded_bytes=0)
         for window in segment_recording(
             recording, sample_rate_hz=model.sample_rate_hz, segment_s=model.segment_s, mode="fixed", min_window_s=1.0,
             peak_normalise=model.peak_normalise, max_segments=100,
@@ -151,5 +150,5 @@ def test_real_recordings_get_the_same_answers_from_the_exported_network(demo: De
         waveforms = torch.from_numpy(np.stack(windows))
         eager = probabilities_of(demo.loaded.module(waveforms), model.activation)
         tuned = probabilities_of(exported(demo.front(waveforms)), model.activation)
-    assert len(windows) >= 15
+    assert len(windows) >= len(nights)
     assert float((eager - tuned).abs().max()) <= FP32_MOST
