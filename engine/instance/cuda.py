@@ -114,6 +114,7 @@ class CudaDevice:
             torch.cuda.synchronize(self.device)
             _cuda_runtime().cudaHostUnregister(self._address)
             self.registered = False
+            self._mapping = torch.empty(0, dtype=torch.uint8, device="cpu")  # which kept the segment mapped
 
 
 class CudaBatch:

@@ -67,6 +67,10 @@ class ResNet18(nn.Module):
             return first
         # A convolution is linear: over equal channels it is one channel under the sum of the three kernels.
         kernel = self.conv1.weight.sum(dim=1, keepdim=True)
+        if self.conv1.weight.is_contiguous(memory_format=torch.channels_last):
+            # Of one channel torch cannot tell the two layouts apart, unless the strides say so; it would take the other
+            # one, and everything up to the first stage would be computed in it and then laid out anew.
+            kernel = kernel.clone(memory_format=torch.channels_last)
         return functional.conv2d(images, kernel, stride=self.conv1.stride, padding=self.conv1.padding)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -55,6 +55,20 @@ def test_one_channel_stands_for_three_equal_ones() -> None:
     assert (one - three).abs().max() < 1e-4
 
 
+@torch.inference_mode()
+def test_one_channel_is_computed_in_the_layout_of_the_weights() -> None:
+    """Torch takes one channel for the other layout, unless its strides say which it is."""
+    model = ResNet18(3, width=8).eval()
+    images = torch.rand(2, 1, 32, 32)
+    first, logits = model._first(images), model(images)
+    assert first.is_contiguous() and not first.is_contiguous(memory_format=torch.channels_last)
+    for weight in model.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    assert model._first(images).is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(model(images), logits, atol=1e-5)
+
+
 def test_the_width_scales_every_layer() -> None:
     shapes = {name: tuple(value.shape) for name, value in ResNet18(6, width=16).state_dict().items()}
     assert shapes["conv1.weight"] == (16, 3, 7, 7)
