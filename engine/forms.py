@@ -13,7 +13,6 @@ from enum import Enum
 from engine.errors import ProtocolError
 
 GRAPH = "graph"  # the variant whose launches are recorded once for each batch size
-COMPILED = "compiled"  # the same, of a network that torch's compiler has written anew
 
 _NAME = re.compile(r"([a-z]+)-([a-z0-9]+)(?:-([a-z0-9_]+))?")
 
@@ -41,7 +40,7 @@ class ModelForm:
 
     runtime: RuntimeName = RuntimeName.TORCH
     precision: Precision = Precision.FP32
-    variant: str = ""  # GRAPH, COMPILED, or `edges_fp32`: INT8 but for the first and last layers
+    variant: str = ""  # GRAPH, or `edges_fp32`: INT8 but for the first and last layers
 
     @property
     def name(self) -> str:

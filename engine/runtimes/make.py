@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from engine.errors import FormUnavailable
-from engine.forms import COMPILED, EAGER, GRAPH, ModelForm, Precision, RuntimeName
+from engine.forms import EAGER, GRAPH, ModelForm, Precision, RuntimeName
 from engine.models.catalogue import LoadedModel
-from engine.runtimes.compiling import compiled
 from engine.runtimes.contract import Runtime
 from engine.runtimes.cuda_recorder import CudaRecorder
 from engine.runtimes.graph_runtime import GraphRuntime
@@ -30,8 +29,8 @@ def make_runtime(
     """
     if form == EAGER:
         return TorchRuntime.eager(loaded.module)
-    if form.runtime is RuntimeName.TORCH and form.variant in (GRAPH, COMPILED):
-        return _recorded(form, loaded, folder, device)
+    if form.runtime is RuntimeName.TORCH and form.variant == GRAPH:
+        return _recorded(form, loaded, device)
     front, network = split(loaded.module, loaded.description.input_shape)
     if form.runtime is RuntimeName.TORCH and hasattr(network, "onnx_path"):
         raise FormUnavailable(f"torch computes no {form.name} of an ONNX file")
@@ -60,23 +59,11 @@ def _from_file(
         raise FormUnavailable(f"{form.runtime.value} is not installed: {error}") from error
 
 
-def _recorded(form: ModelForm, loaded: LoadedModel, folder: Path | None, device: str) -> Runtime:
-    """What launches most of its time is launching: recorded."""
+def _recorded(form: ModelForm, loaded: LoadedModel, device: str) -> Runtime:
+    """The form without its graphs, recorded."""
     if torch.device(device).type != "cuda":
         raise FormUnavailable(f"{form.name} is for CUDA, not for {device}")
-    inner = _compiled(form, loaded, folder) if form.variant == COMPILED else _uncompiled(form, loaded, device)
-    return GraphRuntime(form, inner, CudaRecorder(torch.device(device)))
-
-
-def _uncompiled(form: ModelForm, loaded: LoadedModel, device: str) -> Runtime:
     inner = make_runtime(dataclasses.replace(form, variant=""), loaded, None, threads=1, device=device)
     if form.precision is not Precision.FP32 and isinstance(inner, TorchRuntime):
         inner.lay_out(torch.channels_last)  # before anything is recorded: weights that move afterwards are not found
-    return inner
-
-
-def _compiled(form: ModelForm, loaded: LoadedModel, folder: Path | None) -> Runtime:
-    front, network = split(loaded.module, loaded.description.input_shape)
-    if hasattr(network, "onnx_path"):
-        raise FormUnavailable(f"torch compiles no ONNX file to {form.name}")
-    return TorchRuntime.compiled(form, front, network, lambda module: compiled(module, folder))
+    return GraphRuntime(form, inner, CudaRecorder(torch.device(device)))

@@ -1,4 +1,4 @@
-"""A model under torch, on any device: as it came, or its network in half precision, or compiled."""
+"""A model under torch, on any device: as it came, or its network in half precision."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from engine.errors import FormUnavailable
 from engine.forms import EAGER, ModelForm, Precision
 from engine.runtimes.split import empty
 
-Compute = Callable[[Tensor], object]
-Compiler = Callable[[nn.Module], Compute]
-
 _HALF = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
@@ -25,7 +22,7 @@ class TorchRuntime:
         self,
         form: ModelForm,
         module: nn.Module,
-        compute: Compute,
+        compute: Callable[[Tensor], object],
         spare: nn.Module | None = None,
     ) -> None:
         """`module` holds the weights that `compute` needs, `spare` those of the loaded model that it does not."""
@@ -41,7 +38,7 @@ class TorchRuntime:
 
     @classmethod
     def of(cls, form: ModelForm, front: nn.Module | None, network: nn.Module) -> TorchRuntime:
-        """In half precision. Raises FormUnavailable for a form that is none. `network` stays as it is."""
+        """Raises FormUnavailable for a form that torch cannot compute. `network` stays as it is."""
         if form.variant or form.precision not in _HALF:
             raise FormUnavailable(f"torch computes no {form.name}")
         kind = _HALF[form.precision]
@@ -52,21 +49,6 @@ class TorchRuntime:
             return cls(form, network, _Autocast(front, network, kind))
         half = copy.deepcopy(network).to(kind)
         return cls(form, nn.ModuleList([front, half]), _Halved(front, half, kind), spare=network)
-
-    @classmethod
-    def compiled(cls, form: ModelForm, front: nn.Module | None, network: nn.Module, compiler: Compiler) -> TorchRuntime:
-        """In any precision that torch has, the network through `compiler`. Raises FormUnavailable for another."""
-        kind = {**_HALF, Precision.FP32: torch.float32}.get(form.precision)
-        if kind is None:
-            raise FormUnavailable(f"torch computes no {form.name}")
-        if front is None and kind is not torch.float32:
-            return cls(form, network, _Autocast(None, compiler(network), kind))
-        copied = copy.deepcopy(network).to(kind)
-        runtime = cls(form, copied, copied, spare=network)
-        runtime.lay_out(torch.channels_last)  # before it is compiled for the layout that it finds
-        program = compiler(copied)
-        runtime._compute = program if front is None else _Halved(front, program, kind)
-        return runtime
 
     def __call__(self, batch: Tensor) -> object:
         return self._compute(batch)
@@ -91,9 +73,9 @@ class TorchRuntime:
 
 
 class _Halved:
-    """Front in fp32, network in half precision, or in what it is compiled for."""
+    """Front in fp32, network in half precision."""
 
-    def __init__(self, front: nn.Module, network: Compute, kind: torch.dtype) -> None:
+    def __init__(self, front: nn.Module, network: nn.Module, kind: torch.dtype) -> None:
         self._front = front
         self._network = network
         self._kind = kind
@@ -105,7 +87,7 @@ class _Halved:
 class _Autocast:
     """Front in fp32, network in what half precision torch holds to be safe."""
 
-    def __init__(self, front: nn.Module | None, network: Compute, kind: torch.dtype) -> None:
+    def __init__(self, front: nn.Module | None, network: nn.Module, kind: torch.dtype) -> None:
         self._front = front
         self._network = network
         self._kind = kind

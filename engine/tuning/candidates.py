@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.forms import COMPILED, GRAPH, ModelForm, Precision, RuntimeName
+from engine.forms import GRAPH, ModelForm, Precision, RuntimeName
 from engine.tuning.key import installed_version, instruction_sets
 
 EDGES_FP32 = "edges_fp32"  # INT8 but for the first and last layers
@@ -28,9 +28,6 @@ _BY_PROMISE = (
     ModelForm(RuntimeName.OPENVINO, Precision.FP32),
 )
 _ON_CUDA = (
-    ModelForm(RuntimeName.TORCH, Precision.FP16, COMPILED),
-    ModelForm(RuntimeName.TORCH, Precision.BF16, COMPILED),
-    ModelForm(RuntimeName.TORCH, Precision.FP32, COMPILED),
     ModelForm(RuntimeName.TORCH, Precision.FP16, GRAPH),
     ModelForm(RuntimeName.TORCH, Precision.BF16, GRAPH),
     ModelForm(RuntimeName.TORCH, Precision.FP32, GRAPH),
@@ -51,8 +48,8 @@ def candidates_for(device: str, allowed: Iterable[str]) -> list[TrialCandidate]:
     """Every form but the eager one; first those of precisions in `allowed`, which could serve as things are set.
 
     Eager networks of convolutions are laid out with their channels last already (`engine.instance.warmup`). Compiled by
-    torch for a processor they would gain a fifth, less than under either runtime, and each instance would compile for
-    half a minute; for a GPU it is five seconds, and a third of the time of a batch.
+    torch they would gain a fifth, less than under either runtime, and each instance would compile for half a minute. On
+    CUDA it is a third, but for five seconds of every batch size, or half a minute for all of them at once.
     """
     forms = _BY_PROMISE if device == "cpu" else _ON_CUDA
     first = set(allowed)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from engine.errors import FormUnavailable
-from engine.forms import COMPILED, ModelForm
+from engine.forms import ModelForm
 from engine.instance.loading import load
 from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import warm_up
 from engine.models.mel import EFFICIENTNET_MEL, MelSettings
 from engine.models.spectrogram import SpectrogramFront
-from engine.runtimes.compiling import CACHE
 from engine.runtimes.contract import Runtime
 from engine.runtimes.make import make_runtime
 from engine.shm.records import Outcome
@@ -34,39 +31,25 @@ DEVICE = "cuda:0"
 LOUDNESS = ModelSpec(source=ModelSource.FACTORY, location="engine.testing.models:loudness")
 FORMS = {
     "torch-fp32-graph": 1e-3, "torch-fp16-graph": 0.05, "torch-bf16-graph": 0.1, "torch-fp16": 0.05, "torch-bf16": 0.1,
-    "torch-fp32-compiled": 1e-3, "torch-fp16-compiled": 0.05, "torch-bf16-compiled": 0.1,
 }
 
 
-def made(name: str, module: nn.Module, folder: Path | None = None) -> Runtime:
+def made(name: str, module: nn.Module) -> Runtime:
     model = loaded(module)
     model.module.to(DEVICE)
-    return make_runtime(ModelForm.named(name), model, folder, threads=1, device=DEVICE)
+    return make_runtime(ModelForm.named(name), model, None, threads=1, device=DEVICE)
 
 
 @pytest.mark.parametrize("name", FORMS)
 @torch.inference_mode()
-def test_a_form_answers_every_batch_as_the_model_does(name: str, tmp_path: Path) -> None:
-    runtime, oracle = made(name, small_module(), tmp_path), small_module()
+def test_a_form_answers_every_batch_as_the_model_does(name: str) -> None:
+    runtime, oracle = made(name, small_module()), small_module()
     for items in (8, 1, 3, 8, 3, 1):
         batch = torch.randn(items, FRAMES)
         found = runtime(batch.to(DEVICE))
         assert isinstance(found, Tensor)
         assert (found.float().cpu() - oracle(batch)).abs().max() < FORMS[name]
     runtime.close()
-    assert (tmp_path / CACHE).is_dir() == name.endswith(COMPILED)
-
-
-@torch.inference_mode()
-def test_a_network_that_has_a_front_of_its_own_is_compiled_as_a_whole(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Linear(FRAMES, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
-    for precision in ("fp32", "fp16"):
-        runtime = made(f"torch-{precision}-compiled", module, tmp_path)
-        batch = torch.randn(4, FRAMES, device=DEVICE)
-        found = runtime(batch)
-        assert isinstance(found, Tensor)
-        assert (found.float() - module.to(DEVICE)(batch)).abs().max() < 0.02
-        runtime.close()
 
 
 class AsksTheHost(nn.Module):

@@ -101,7 +101,7 @@ def test_so_many_sizes_are_recorded_and_no_more() -> None:
     assert recorder.asked == MOST_GRAPHS
 
 
-@pytest.mark.parametrize("name", ["torch-fp32-graph", "torch-fp16-graph", "torch-fp16-compiled"])
+@pytest.mark.parametrize("name", ["torch-fp32-graph", "torch-fp16-graph"])
 def test_graphs_are_for_cuda(name: str) -> None:
     with pytest.raises(FormUnavailable, match=f"{name} is for CUDA, not for cpu"):
         make_runtime(ModelForm.named(name), loaded(small_module()), None, threads=1)
