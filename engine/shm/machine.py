@@ -1,8 +1,9 @@
 """The machine segment: what processes share apart from any version of a deployment.
 
 One anonymous memory file, made once by the supervisor and held by every process (`control/process_holds.py`), so that
-it outlives all of them but the last. In it: a row of counters for each process, and the area of the L1 cache, whose
-pages come when it is used. Sealed against resizing; header and rows have their pages from the beginning.
+it outlives all of them but the last. In it: a row of counters for each process, its last requests, and the area of the
+L1 cache; the pages of the last two come when they are used. Sealed against resizing; header and rows have their pages
+from the beginning.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import OutOfMemory, ProtocolError
+from engine.observe.answered import AnsweredRequest
 from engine.observe.metrics import GREATEST_GAUGES, PROCESS_COUNTERS, PROCESS_GAUGES
 from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
@@ -25,11 +27,13 @@ from engine.shm.layout import PAGE_BYTES
 from engine.shm.machine_layout import (
     MACHINE_MAGIC,
     MACHINE_VERSION,
+    REQUEST_RING_BYTES,
     MachineGeometry,
     MachineHeader,
     ProcessWord,
 )
 from engine.shm.memory import available_bytes
+from engine.shm.request_ring import records_in
 from engine.shm.words import WORD_BYTES, word_view
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -58,17 +62,17 @@ class MachineSegment:
         Raises OutOfMemory, with the figures, if header and rows do not fit into what the machine or the control group
         has left.
         """
-        _check_memory("the machine segment", geometry.l1_at)
+        _check_memory("the machine segment", geometry.rings_at)
         with contextlib.ExitStack() as undo:
             try:
                 fd = os.memfd_create("nightscan-machine", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
                 undo.callback(os.close, fd)
                 os.ftruncate(fd, geometry.total_bytes)
-                os.posix_fallocate(fd, 0, geometry.l1_at)
+                os.posix_fallocate(fd, 0, geometry.rings_at)
                 fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
                 machine = cls(fd, geometry)
             except OSError as error:
-                raise OutOfMemory(f"the machine segment needs {geometry.l1_at} bytes: {error}") from error
+                raise OutOfMemory(f"the machine segment needs {geometry.rings_at} bytes: {error}") from error
             undo.pop_all()
         if geometry.l1_bytes:
             prepare_cache(fd, geometry.l1_at, machine.l1_area, geometry.l1_writers)
@@ -103,6 +107,18 @@ class MachineSegment:
         """The words of row `row`; it keeps the mapping alive. To write them is for whoever has the lock of the row."""
         return word_view(self.bytes, self.geometry.row_at(row), ProcessWord.WORDS)
 
+    def ring(self, row: int) -> memoryview:
+        """The last requests of row `row`, `[REQUEST_RING_BYTES]`; else as for `row`.
+
+        Its pages are there once the row says that something was written; `allocate_ring` is for the owner.
+        """
+        start = self.geometry.ring_at(row)
+        return self.bytes[start : start + REQUEST_RING_BYTES]
+
+    def allocate_ring(self, row: int) -> None:
+        """Makes sure of the pages of a ring. Raises OSError where there is no memory for them."""
+        os.posix_fallocate(self.fd, self.geometry.ring_at(row), REQUEST_RING_BYTES)
+
     def is_live(self, row: int) -> bool:
         """Whether a living process has row `row`."""
         return self._probe.taken_elsewhere(self.geometry.row_at(row))
@@ -126,6 +142,15 @@ class MachineSegment:
         elif self.geometry.l1_bytes:
             totals["l1.without_memory"] = 1
         return totals
+
+    def answered(self) -> list[AnsweredRequest]:
+        """What all processes, of the dead too, remember of the requests that they have answered; in no order."""
+        found: list[AnsweredRequest] = []
+        for row in range(self.geometry.rows):
+            # Nothing is read of a ring that nobody has written into: that would allocate its pages.
+            if self.row(row)[ProcessWord.REQUESTS]:
+                found += [each for _, each in records_in(self.ring(row))]
+        return found
 
     def close(self) -> None:
         """Closes the descriptor and unmaps, or leaves the mapping to the views of it that still live. Idempotent."""

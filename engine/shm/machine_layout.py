@@ -27,6 +27,7 @@ class ProcessWord:
     """Word numbers in the row of a process."""
 
     EPOCH, PID, START_TICKS = range(3)
+    REQUESTS, REQUESTS_FAILED = 3, 4  # how many were ever written into the ring; see `request_ring.py`
     LOANS = 8  # one word per pool of LENT_POOLS; see `engine/core/lending.py`
     HOLDINGS = 12  # the same
     COUNTERS = 16
@@ -34,8 +35,14 @@ class ProcessWord:
     WORDS = 192
 
 
+# The last requests of a process: so many places of so many bytes, for all, for failures, and for the slowest.
+LAST_PLACES, ERROR_PLACES, SLOW_PLACES = 128, 32, 16
+REQUEST_PLACES = LAST_PLACES + ERROR_PLACES + SLOW_PLACES
+PLACE_BYTES = 512
+REQUEST_RING_BYTES = REQUEST_PLACES * PLACE_BYTES  # whole pages
+
 # The names of the fields are part of the version: a process with other counters must not attach.
-MACHINE_VERSION = 1 << 32 | zlib.crc32(repr((PROCESS_COUNTERS, PROCESS_GAUGES, LENT_POOLS)).encode())
+MACHINE_VERSION = 2 << 32 | zlib.crc32(repr((PROCESS_COUNTERS, PROCESS_GAUGES, LENT_POOLS)).encode())
 
 SUPERVISOR_ROW = 0  # the others are for whoever comes
 
@@ -69,8 +76,13 @@ class MachineGeometry:
         return WORD_BYTES * ProcessWord.WORDS
 
     @cached_property
-    def l1_at(self) -> int:
+    def rings_at(self) -> int:
+        """Up to here all pages are there from the beginning; those of a ring come with its first owner."""
         return self.rows_at + -(-self.rows * self.row_bytes // PAGE_BYTES) * PAGE_BYTES
+
+    @cached_property
+    def l1_at(self) -> int:
+        return self.rings_at + self.rows * REQUEST_RING_BYTES
 
     @cached_property
     def total_bytes(self) -> int:
@@ -79,3 +91,7 @@ class MachineGeometry:
     def row_at(self, row: int) -> int:
         """Also the byte whose lock is the permission to write the row."""
         return self.rows_at + self.row_bytes * row
+
+    def ring_at(self, row: int) -> int:
+        """Where the last requests of the process in `row` are, REQUEST_RING_BYTES."""
+        return self.rings_at + REQUEST_RING_BYTES * row

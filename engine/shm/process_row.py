@@ -7,6 +7,7 @@ now, start at 0 and count only while the row is locked.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,10 @@ from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.machine_layout import SUPERVISOR_ROW, ProcessWord
+from engine.shm.request_ring import RequestRing
 from engine.shm.words import WORD_BYTES
 
+_log = logging.getLogger(__name__)
 _COUNTER_WORD = {name: ProcessWord.COUNTERS + k for k, name in enumerate(PROCESS_COUNTERS)}
 _GAUGE_WORD = {name: ProcessWord.GAUGES + k for k, name in enumerate(PROCESS_GAUGES)}
 _LENT = {pool: k for k, pool in enumerate(LENT_POOLS)}
@@ -41,6 +44,7 @@ class ProcessRow:
         self._seen = dict.fromkeys(LENT_POOLS, 0)  # number of the loan that the pool was told of last
         self._held = dict.fromkeys(LENT_POOLS, 0)
         self._closed = False
+        self.requests = RequestRing()  # moves with the row
         not_for_children(self)
 
     @classmethod
@@ -78,7 +82,17 @@ class ProcessRow:
                 words[word] = before[word]
             self._leave(before)
             self._machine, self._claim = machine.identity, claim
+            if taken != SUPERVISOR_ROW:  # the supervisor answers no recordings
+                self._move_requests(machine, taken)
         return True
+
+    def _move_requests(self, machine: MachineSegment, row: int) -> None:
+        try:
+            machine.allocate_ring(row)
+        except OSError as error:
+            _log.warning("the last requests of this process are not seen by others: %s", error)
+        else:
+            self.requests.move_to(machine.row(row), machine.ring(row))
 
     def _begin(self, words: memoryview) -> None:
         """Makes the row that is locked ours. Caller holds the lock."""
@@ -111,6 +125,7 @@ class ProcessRow:
             if not self._closed:
                 self._closed = True
                 words, self._words = self._words, _private_words()
+                self.requests.close()
                 self._leave(words)
                 self._machine = self._claim = None
 
@@ -120,6 +135,7 @@ class ProcessRow:
         self._words = _private_words()
         self._machine = self._claim = None
         self._closed = True
+        self.requests.let_go_in_child()
 
     # --- counting ---------------------------------------------------------------------------------------------------
 

@@ -11,12 +11,13 @@ from engine.clock import NS_PER_S, now_ns
 from engine.errors import BrokenError, EngineError
 from engine.stores.cache_value import Computed
 from engine.stores.journal_record import TOP
-from frontend.predict.answers import server_timing
 from frontend.predict.context import Inquiry, RouteContext
 from frontend.predict.dialect import Dialect, Prediction
 from frontend.predict.falling_back import falls_back
 from frontend.predict.journal_entry import JournalEntries
 from frontend.predict.parameters import deadline_of
+from frontend.predict.request_notes import RequestNotes
+from frontend.predict.timing import timing_of_computed, timing_of_known, timing_of_other
 from frontend.server.message import HttpRequest, HttpResponse
 
 # What an event loop does itself; each bound is some milliseconds of work, ordinary recordings stay far below.
@@ -35,6 +36,7 @@ class Answering:
         self._complete = functools.partial(context.complete, endpoint=dialect.endpoint)
         self._is_logged = dialect.endpoint == "legacy"
         self._journal = JournalEntries(dialect.endpoint, lambda: context.journal)
+        self._notes = RequestNotes(dialect.endpoint, context.remember)
 
     def is_quickly_worded(self, prediction: Prediction) -> bool:
         """Whether an event loop may format the answer."""
@@ -50,17 +52,10 @@ class Answering:
         response = self._dialect.success(prediction, answers, total_s)
         if self._is_logged:
             self._context.predict_log.write(response.body)
-        queue_s, compute_s = answers[0].queue_s, answers[0].compute_s
-        if len(answers) > 1:
-            queue_s = max([answer.queue_s for answer in answers])
-            compute_s = max([answer.compute_s for answer in answers])
-        cache_s = request.cache_ns / NS_PER_S
-        decode_s = (prediction.decoded_ns - request.complete_ns) / NS_PER_S - cache_s
-        timing = server_timing(
-            decode_s=decode_s, cache_s=cache_s, queue_s=queue_s, compute_s=compute_s, total_s=total_s
-        )
-        response.headers.append(("Server-Timing", timing))
         self._journal.answered(prediction, answers, request, total_s)
+        timing = timing_of_computed(prediction, answers, request, now_ns())
+        response.headers.append(("Server-Timing", timing.header()))
+        self._notes.answered(prediction, answers, request, timing)
         return self._complete(response, request, prediction.request_id, client)
 
     def known(
@@ -75,8 +70,10 @@ class Answering:
         if self._is_logged:
             self._context.predict_log.write(response.body)
         client.count_cached(parameters.deployment, total_ns)
-        response.headers.append(("Server-Timing", server_timing(cache_s=request.cache_ns / NS_PER_S, total_s=total_s)))
         self._journal.answered(prediction, answers, request, total_s)
+        timing = timing_of_known(request, now_ns())
+        response.headers.append(("Server-Timing", timing.header()))
+        self._notes.answered(prediction, answers, request, timing)
         return self._complete(response, request, prediction.request_id, client)
 
     def refuse(
@@ -86,9 +83,10 @@ class Answering:
         response = self._dialect.failure(error, request_id)
         if response.status == 500 or isinstance(error, BrokenError):
             _LOG.error("request %s: %s", request_id, error, exc_info=error)
-        total_s = (now_ns() - request.arrival_ns) / NS_PER_S
-        response.headers.append(("Server-Timing", server_timing(total_s=total_s)))
         self._journal.refused(error, response, request, request_id)
+        timing = timing_of_other(request, now_ns())
+        response.headers.append(("Server-Timing", timing.header()))
+        self._notes.other(error, response, request, request_id, timing)
         return self._complete(response, request, request_id, client)
 
     def falls_back(self, error: BaseException) -> bool:
@@ -113,6 +111,7 @@ class Answering:
         if response is None:
             return self.refuse(error, request, request_id, client)
         self._journal.fell_back(error, response, request, request_id)
+        self._notes.other(error, response, request, request_id, timing_of_other(request, now_ns()))
         return self._complete(response, request, request_id, client)
 
     def deadline_ns(self, request: HttpRequest) -> int:

@@ -65,13 +65,3 @@ class Wording:
 def labelled(ranked: Sequence[tuple[int, float]], labels: Sequence[str]) -> list[dict[str, object]]:
     """The original form of a ranking."""
     return [{"label": labels[index], "probability": probability} for index, probability in ranked]
-
-
-def server_timing(
-    *, total_s: float, decode_s: float = 0.0, cache_s: float = 0.0, queue_s: float = 0.0, compute_s: float = 0.0
-) -> str:
-    """The Server-Timing header: durations in milliseconds, of the slowest window where there are several."""
-    return (
-        f"decode;dur={decode_s * 1e3:.3f}, cache;dur={cache_s * 1e3:.3f}, queue;dur={queue_s * 1e3:.3f}, "
-        f"compute;dur={compute_s * 1e3:.3f}, total;dur={total_s * 1e3:.3f}"
-    )

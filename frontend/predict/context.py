@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.client import EngineClient
 from engine.config import Settings
+from engine.observe.answered import AnsweredRequest
 from engine.observe.metrics import http_counter
 from engine.stores.preconditions import check_redis_address
 from engine.stores.spool import JournalWriter
@@ -65,6 +66,10 @@ class RouteContext:
     def journal(self) -> JournalWriter | None:
         """This process's; None where none is kept."""
         return current_stores(self.settings).journal if self.settings.journal == "on" else None
+
+    def remember(self, answered: AnsweredRequest) -> None:
+        """It is among the last requests of this process. Raises ConfigError for settings of stores that are wrong."""
+        current_stores(self.settings).row.requests.write(answered)
 
     def count_fallback(self, outcome: str) -> None:
         """One of FALLBACK_OUTCOMES. Raises ConfigError for settings of stores that are wrong."""

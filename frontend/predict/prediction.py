@@ -82,6 +82,7 @@ class PredictionRoute:
             return None
         dialect.check(request, upload)
         parameters = dialect.parameters(request, upload)
+        request.deployment = parameters.deployment
         deadline = deadline_of(request, settings)
         if client is None:
             raise NotReady()

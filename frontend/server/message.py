@@ -54,6 +54,7 @@ class HttpRequest:
     is_unpacked: bool = False  # `body` is no longer in the Content-Encoding that the headers name
     lookup: Lookup | None = None  # of the file in the cache; begun once, also where the request is begun twice
     is_looked_up: bool = False  # there is a `lookup`, or there is to be none
+    deployment: str = ""  # that it asks for, once that is read
     cache_ns: int = 0  # what looking up took of the time until the answer
 
 

@@ -125,7 +125,7 @@ def test_the_request_id_comes_back(served: Served) -> None:
 def test_server_timing_names_the_stages(served: Served) -> None:
     timing = served.address.post(PATH, sounds.ONE_SECOND, "audio/wav").headers["server-timing"]
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
-    assert list(stages) == ["decode", "cache", "queue", "compute", "total"]
+    assert list(stages) == ["receive", "decode", "cache", "queue", "compute", "answer", "total"]
     assert float(stages["total"]) >= float(stages["compute"]) > 0
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frontend.predict.answers import Wording, combine, labelled, rank, server_timing
+from frontend.predict.answers import Wording, combine, labelled, rank
 
 LABELS = ("bird_song", "mammal_call", "insect_sound")
 
@@ -59,8 +59,3 @@ def test_any_label_makes_good_json(labels: list[str], probability: float) -> Non
     assert [(row["class_index"], row["label"], row["probability"]) for row in found] == [
         (index, label, probability) for index, label in enumerate(labels)
     ]
-
-
-def test_server_timing_names_every_stage_in_milliseconds() -> None:
-    text = server_timing(decode_s=0.001, queue_s=0.002, compute_s=0.0305, total_s=0.04)
-    assert text == "decode;dur=1.000, cache;dur=0.000, queue;dur=2.000, compute;dur=30.500, total;dur=40.000"
