@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from engine.client import EngineClient
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
-from engine.errors import EngineError
+from engine.errors import EngineClosed, EngineError, NotReady
 from engine.launch import ensure_keeper, register_user
 from engine.stores.process_stores import ProcessStores
 from frontend.attach_wait import AttachWait, reason_for_waiting
@@ -79,6 +79,8 @@ class _Engine:
         self.attempt: threading.Thread | None = None
         self.began_at_ns = 0
         self.retry_at_ns = 0
+        self.unwanted = False  # an attempt under way ends, however long it was to last
+        self.waited_out = False  # this process has waited as long as it was allowed to: its requests wait no more
 
     def set_out(self) -> None:
         """Begins an attempt, unless one is under way or has just failed."""
@@ -88,6 +90,11 @@ class _Engine:
                 self.began_at_ns = now_ns()
                 self.attempt = threading.Thread(target=_attempt, args=(self,), name="nightscan-attach", daemon=True)
                 self.attempt.start()
+
+    def check_wanted(self) -> None:
+        """Raises EngineClosed once this process is about to let go."""
+        if self.unwanted:
+            raise EngineClosed("nobody waits for the engine any more")
 
     def await_attempt(self, wait_s: float) -> None:
         """Waits for the attempt under way: a moment after its begin, or as the one that may wait longer."""
@@ -116,13 +123,23 @@ def _start_afresh() -> None:
 os.register_at_fork(after_in_child=_start_afresh)
 
 
-def attach_now(settings: Settings, on_wait: Callable[[], None] | None = None) -> EngineClient:
-    """Attaches and waits for as long as it takes; `on_wait` is called at least every 0.5 s. Raises EngineError."""
+def attach_now(
+    settings: Settings, on_wait: Callable[[], None] | None = None, *, wait_s: float | None = None
+) -> EngineClient:
+    """Attaches and waits for as long as it takes; `on_wait` is called at least every 0.5 s. Raises EngineError.
+
+    `wait_s`: NotReady after so many seconds; then it is tried on in a thread, and meanwhile no request waits for that.
+    """
     engine = _engine_of(settings)
-    with engine.lock:
-        if engine.client is None:
-            engine.client = _attach(engine, None, on_wait)
-        return engine.client
+    try:
+        with engine.lock:
+            if engine.client is None:
+                engine.client = _attach(engine, wait_s, on_wait)
+            return engine.client
+    except NotReady:
+        engine.waited_out = True
+        engine.set_out()
+        raise
 
 
 def current_client(settings: Settings, *, wait_s: float = 0.0) -> EngineClient | None:
@@ -137,9 +154,15 @@ def current_client(settings: Settings, *, wait_s: float = 0.0) -> EngineClient |
     if client is not None or not settings.enabled:
         return client
     engine.set_out()
-    if wait_s > 0:
+    if wait_s > 0 and not engine.waited_out:
         engine.await_attempt(wait_s)
     return engine.client
+
+
+def attached_client(settings: Settings) -> EngineClient | None:
+    """The client that there is; to ask for it sets out for none."""
+    engine = _engines.get(settings.runtime_dir)
+    return engine.client if engine is not None else None
 
 
 def current_stores(settings: Settings) -> ProcessStores:
@@ -158,10 +181,12 @@ def close_stores() -> None:
 
 
 def detach() -> None:
-    """Closes every client and all stores, once attempts under way have ended; the next request begins anew."""
+    """Closes every client and all stores, and ends attempts under way; the next request begins anew."""
     for engine in list(_engines.values()):
         if (attempt := engine.attempt) is not None:
+            engine.unwanted = True
             attempt.join()
+            engine.unwanted = False
         with engine.lock:
             client, engine.client = engine.client, None
         engine.own.follow(None)
@@ -191,7 +216,7 @@ def _engine_of(settings: Settings) -> _Engine:
 def _attempt(engine: _Engine) -> None:
     client = None
     try:
-        client = _attach(engine, _ATTEMPT_S, None)
+        client = _attach(engine, None if engine.waited_out else _ATTEMPT_S, engine.check_wanted)
     except EngineError as error:
         _LOG.warning("not attached to the engine (%s): %s", error, reason_for_waiting(engine.settings.runtime_dir))
     finally:
@@ -212,7 +237,7 @@ def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] |
         wait_s=wait_s,
         settings=settings,
         on_wait=AttachWait(runtime_dir, on_wait),
-        ensure=lambda: ensure_keeper(runtime_dir, master_pid, environment),
+        ensure=(lambda: ensure_keeper(runtime_dir, master_pid, environment)) if settings.start_engine else None,
     )
     engine.own.follow(client)
     return client

@@ -53,6 +53,16 @@ class ServerSettings:
             allowed="auto or off; only code opens the lane of another app: fast_lane(app, guard=...) or enabled=True",
         ),
     )
+    start_engine: bool = setting(
+        True, Rule(text="Frontends start an engine where none runs; false: another service does, and they wait for it.")
+    )
+    attach_s: float = setting(
+        10.0,
+        _seconds(
+            "Longest wait of a starting frontend for its lanes where systemd holds its socket; then it answers 503, or "
+            "asks the original API, until it has them."
+        ),
+    )
     graceful_timeout_s: float = setting(4.0, _seconds("Longest a leaving frontend waits for unfinished requests."))
     drain_s: float = setting(1.0, _seconds("How long a leaving frontend still reads idle connections."))
     keepalive_s: int = setting(

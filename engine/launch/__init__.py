@@ -1,9 +1,11 @@
 """The door for programs that start and stop the engine. Cheap to import: gunicorn's master does, and every frontend."""
 
 from engine.launch.preconditions import check_platform, prepare_runtime_dir, prepare_state_dir
+from engine.launch.service_manager import ServiceManager
 from engine.launch.starting import ensure_keeper, register_user, start_keeper, start_supervisor, stop_keeper
 
 __all__ = [
+    "ServiceManager",
     "check_platform",
     "ensure_keeper",
     "prepare_runtime_dir",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import resource
 import signal
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ from engine.errors import ConfigError, SupervisorRunning, UnsupportedPlatform
 from engine.launch.locks import SUPERVISOR_LOCK, LockFile, hidden_holder, last_holder
 from engine.launch.preconditions import check_platform, prepare_runtime_dir
 from engine.launch.private import remove_if_over
+from engine.launch.service_manager import ServiceManager
 from engine.messages import MOST_FDS
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.options import SupervisorOptions
+from engine.supervisor.service_report import ServiceReport
 from engine.supervisor.supervisor import Supervisor
 
 _FDS_BESIDE_LANES = 3  # segment and doorbell, and the pidfd of an instance that comes back with them
@@ -64,6 +67,9 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     them, and its name in the lock, to a successor.
     """
     _allow_descriptors()
+    manager = ServiceManager.taken_from(os.environ)
+    if embedded:  # the service is gunicorn's, whose frontends say when they are ready
+        manager = ServiceManager()
     loop = Loop()
     follows = last_holder(options.runtime_dir / SUPERVISOR_LOCK) is not None
     supervisor = Supervisor(options, loop, follows=follows)
@@ -87,9 +93,14 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
         files=supervisor.keep_files,
         slow_work=supervisor.slow_work,
     )
+    report = ServiceReport(
+        loop, manager, deployments=lambda: supervisor.deployments, is_leaving=lambda: supervisor.leaving
+    )
+    loop.call_after(0.0, report.beat)
     loop.call_after(0.0, supervisor.start)
     loop.call_after(0.0, folder.look)
     loop.run()
+    report.end()
     supervisor.close()
     if watch is not None:
         watch.close()

@@ -117,6 +117,16 @@ class Supervisor:
             guard=self._loop.guard,
         )
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to end."""
+        return self._leaving
+
+    @property
+    def deployments(self) -> Deployments:
+        """For whoever tells others how they are."""
+        return self._deployments
+
     # --- start and end ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:

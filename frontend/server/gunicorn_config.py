@@ -23,6 +23,7 @@ from engine.launch import check_platform, prepare_state_dir, start_keeper, stop_
 from engine.stores.preconditions import check_store_addresses
 from frontend.attach import attach_now, detach
 from frontend.server.banner import banner
+from frontend.server.frontend_service import FrontendService
 from frontend.server.quick_exit import skip_teardown
 from frontend.server.trusted_proxies import FORWARDED_ALLOW_IPS, trust
 
@@ -31,6 +32,7 @@ _DETACH_S = 0.2
 _BELT_S = 1  # the master kills this long after a frontend should have left by itself
 
 _LOG = logging.getLogger(__name__)
+_SERVICE = FrontendService()  # changed in the master, before it forks
 
 try:
     _SETTINGS = load_settings()
@@ -58,6 +60,7 @@ preload_app = False  # a client of the engine, its threads and its lease must no
 
 def on_starting(server: Any) -> None:
     """Before anything listens: refuse by name what cannot work, then start the engine."""
+    _SERVICE.begin(os.environ)
     try:
         check_platform()
         if not _sockets_are_given():
@@ -66,7 +69,7 @@ def on_starting(server: Any) -> None:
         check_store_addresses(_SETTINGS)
         if _SETTINGS.journal == "on":
             prepare_state_dir(_SETTINGS)
-        if _SETTINGS.enabled:
+        if _SETTINGS.enabled and _SETTINGS.start_engine:
             start_keeper(_SETTINGS.runtime_dir, os.getpid())
     except EngineError as error:
         sys.exit(f"nightscan: {error}")
@@ -80,12 +83,17 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A frontend without a lane does not listen: attach first, however long the model takes to load."""
+    """A frontend without a lane does not listen: attach first, however long the model takes to load.
+
+    But where somebody else holds the socket, who waits there would wait for as long without a word.
+    """
     trust(worker.cfg.forwarded_allow_ips)
+    _SERVICE.tell(_SETTINGS)
     if not _SETTINGS.enabled:
         return
+    wait_s = _SETTINGS.attach_s if _SERVICE.socket_is_held else None
     try:
-        attach_now(_SETTINGS, on_wait=getattr(worker, "beat", worker.notify))
+        attach_now(_SETTINGS, on_wait=getattr(worker, "beat", worker.notify), wait_s=wait_s)
     except EngineError as error:
         _LOG.error("this frontend serves without the engine: %s", error)
 
