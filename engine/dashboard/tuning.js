@@ -1,0 +1,45 @@
+// Every form of the model that was tried: how fast it is, how well it agrees, and why it serves or does not.
+
+import { UNKNOWN, number } from "./format.js";
+
+export const TUNING_COLUMNS = [
+    { title: "Form", of: (row) => row.form },
+    { title: "State", of: (row) => row.state, as: "state" },
+    { title: "Windows/s", of: (row) => number(row.items_per_s), as: "number" },
+    { title: "Largest difference", of: (row) => largest(row.agreement), as: "number" },
+    { title: "Same answer", of: (row) => agreed(row.agreement), as: "number" },
+    { title: "Why", of: (row) => row.why },
+];
+
+const WORDS = {
+    off: "Off", idle: "Idle", looking: "Looking for earlier results", waiting: "Waiting for another model's trials",
+    running: "Trying", swapping: "Starting the form that won", won: "A faster form serves",
+    none: "The model serves as it came", failed: "Failed",
+};
+
+export function tuningNote(tuning) {
+    if (!tuning) return "";
+    const faster = tuning.state === "won" && tuning.speedup ? `, ${number(tuning.speedup)} times as fast` : "";
+    const why = tuning.reason ? `: ${tuning.reason}` : "";
+    const stage = tuning.stage ? ` (${tuning.stage})` : "";
+    return `${WORDS[tuning.state] ?? tuning.state}${stage}${faster}${why}`;
+}
+
+export function candidateRows(tuning) {
+    return (tuning?.candidates ?? []).map((candidate) => {
+        const serves = candidate.form === tuning.form;
+        return { ...candidate, state: serves ? "serves" : candidate.state, why: why(candidate) };
+    });
+}
+
+function why(candidate) {
+    if (candidate.refused) return candidate.refused;
+    return candidate.needs ? `precision=${candidate.needs} would let it serve` : "";
+}
+
+function largest(agreement) {
+    if (!agreement) return UNKNOWN;
+    return agreement.largest === 0 ? "none" : agreement.largest.toExponential(1);
+}
+
+const agreed = (agreement) => (agreement ? `${agreement.top1} of ${agreement.windows}` : UNKNOWN);
