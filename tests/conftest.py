@@ -19,6 +19,8 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ns-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # Trials of faster forms take a core for minutes; a test that is about them asks for them.
 os.environ["NIGHTSCAN_OPTIMIZED_SERVING__TUNING"] = "off"
+# One port for all would be whoever's comes first; each engine has its socket.
+os.environ["NIGHTSCAN_OPTIMIZED_SERVING__STATUS_PORT"] = "0"
 for _variable in ("REDIS_URL", "DATABASE_URL", "STATE_DIRECTORY"):
     os.environ.pop(_variable, None)
 

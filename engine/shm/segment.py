@@ -78,11 +78,12 @@ class SlotTables:
 class Segment:
     """A mapped segment. Made by `create` (the supervisor) or `attach` (everybody else)."""
 
-    def __init__(self, fd: int, geometry: Geometry) -> None:
+    def __init__(self, fd: int, geometry: Geometry, *, read_only: bool = False) -> None:
         """Maps an open memory file whose header is known to be right; owns `fd` from here on."""
         self.fd = fd
         self.geometry = geometry
-        self._mapping = mmap.mmap(fd, geometry.total_bytes)
+        access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
+        self._mapping = mmap.mmap(fd, geometry.total_bytes, access=access)
         self.bytes = memoryview(self._mapping)
         self.header = word_view(self.bytes, 0, HEADER_BYTES // WORD_BYTES)
         self.tables = SlotTables.over(self.bytes, geometry)
@@ -113,14 +114,15 @@ class Segment:
         return segment
 
     @classmethod
-    def attach(cls, fd: int) -> Segment:
+    def attach(cls, fd: int, *, read_only: bool = False) -> Segment:
         """Maps the segment behind `fd` and owns `fd` from here on, even if it raises.
 
+        `read_only`: nothing can be stored through this mapping, by mistake either.
         Raises ProtocolError if it is no segment, one of another version, or not sealed.
         """
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, fd)
-            segment = cls(fd, _read_geometry(fd))
+            segment = cls(fd, _read_geometry(fd), read_only=read_only)
             undo.pop_all()
         return segment
 

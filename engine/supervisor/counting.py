@@ -7,7 +7,7 @@ moment, by a successor too.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.carrying import Part, after_leaving, to_carry
@@ -49,6 +49,16 @@ class Carrier:
         if len(self._included) > REMEMBERED_SEGMENTS:
             del self._included[next(iter(self._included))]
         self.carry({number: plane for number, plane in planes.items() if number != leaver})
+
+    @property
+    def gone(self) -> Sequence[int]:
+        """Counted in planes that are closed."""
+        return self._gone
+
+    def included_of(self, plane: Plane) -> tuple[int, ...] | None:
+        """What of an open plane is among the gone already: it was closed once before. None: nothing."""
+        included = self._included.get(_inode(plane))
+        return None if included is None else tuple(included)
 
     @property
     def knows(self) -> bool:

@@ -98,7 +98,7 @@ def _instance(instance: Instance, counters: dict[int, dict[str, int]]) -> dict[s
         "warmup_ms": instance.warmup_ms,
         "max_batch_size": instance.max_batch or None,  # what fits; None: it has not said
         "counters": counters.get(instance.name, {}),
-        "warnings": instance.warnings,
+        "warnings": list(instance.warnings),
         "error": instance.error[-LONGEST_REASON:],
     }
 

@@ -42,6 +42,7 @@ from engine.supervisor.status import describe
 from engine.supervisor.store_thread import StoreThread
 from engine.supervisor.totals import Totals
 from engine.supervisor.tuner import Tuner
+from engine.supervisor.web.front import StatusFront
 
 _LEAVE_WITHIN_S = 1.0  # once drained: instances that are still there are killed
 _LEAVE_ALONE_S = 0.2  # the same where no frontend is left: what an instance still computes, it computes for nobody
@@ -75,6 +76,15 @@ class Supervisor:
         self._tuner = Tuner(self._context, self._deployments, self._tuning_work)
         self._reception = Reception(
             self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
+        )
+        self._front = StatusFront(
+            loop,
+            options,
+            state=self._status,
+            deployments=self._deployments,
+            totals=self._totals,
+            machine=self._machine,
+            tuning=self._tuner.describe,
         )
         self._listener: Listener | None = None
         self._leaving = False
@@ -142,6 +152,7 @@ class Supervisor:
             self._to_restore.pop(0)
         if self._listener is None:
             self._listener = Listener(self._loop, self._options.runtime_dir, self._reception.accept)
+        self._front.start()
         self._wait_for_the_living()  # not before: they had nowhere to come back to
         if not self._adoption.recalls:
             self._begin_to_record()
@@ -201,7 +212,7 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps += [self._tuner.close, functools.partial(self._wait_dead, killed)]
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        steps.append(self._reception.close_all)
+        steps += [self._reception.close_all, self._front.close]
         if self._stores is not None:
             steps.append(self._stores.close)
         steps += [self.end_work, self._ledger.close, self._machine.close]
@@ -241,6 +252,7 @@ class Supervisor:
         """Something changed that somebody may wait for."""
         self._loop.attempt(self._tuner.look)  # before anybody is welcomed, who then knows whether tuning goes on
         self._reception.welcome_who_may()
+        self._front.changed()
 
     def _begin_totals(self) -> None:
         """Everybody has brought what it holds: what is missing of it is made, and offered to instances too."""

@@ -33,6 +33,11 @@ class Totals:
         self._read: ProcessHold | None = None  # the one whose text has been recalled
         self._written = b""  # what stands in it
 
+    @property
+    def carriers(self) -> dict[str, Carrier]:
+        """Of all that have ever counted, by id; a copy."""
+        return dict(self._carriers)
+
     def carrier(self, deployment_id: str) -> Carrier:
         """For a deployment that begins; made when its id is new."""
         found = self._carrier(deployment_id)

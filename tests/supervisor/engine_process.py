@@ -57,7 +57,7 @@ class EngineProcess:
         self._master = master or os.getpid()
         self._tracebacks = tracebacks
         self._log = runtime_dir.with_suffix(".log")
-        usual = {"workers": 1, "model_pool_size": 2, "instance_threads": 1, "tuning": "off"}
+        usual = {"workers": 1, "model_pool_size": 2, "instance_threads": 1, "tuning": "off", "status_port": 0}
         values: dict[str, object] = {**usual, **settings}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},

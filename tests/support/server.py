@@ -69,6 +69,7 @@ class ServerProcess:
             "NIGHTSCAN_OPTIMIZED_SERVING__PORT": str(self.port),
             "NIGHTSCAN_OPTIMIZED_SERVING__WORKERS": "1",
             "NIGHTSCAN_OPTIMIZED_SERVING__CACHE_L1_MB": "0",  # the same is computed again, unless a test says so
+            "NIGHTSCAN_OPTIMIZED_SERVING__STATUS_PORT": "0",  # its socket is enough, unless a test says so
             "NIGHTSCAN_OPTIMIZED_SERVING__TUNING": "off",  # no second process computes, unless a test asks for it
             "PYTHONPATH": os.pathsep.join(map(str, [*import_paths, ROOT])),
         }

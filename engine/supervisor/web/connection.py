@@ -1,0 +1,158 @@
+"""One connection of the status server: never waited for, bounded in bytes and time, closed by whoever is first."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from enum import Enum
+from typing import Protocol
+
+from engine.clock import NS_PER_S, now_ns
+from engine.supervisor.loop import Loop
+from engine.supervisor.web.answer import StatusAnswer, error_answer
+from engine.supervisor.web.refusal import StatusRefusal
+from engine.supervisor.web.request import StatusReader, StatusRequest
+
+HEAD_S = 5.0  # for a request, from its first byte to its last
+IDLE_S = 60.0  # between two requests
+WRITE_S = 10.0  # for an answer that is not taken
+_AT_ONCE_BYTES = 16 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Doing(Enum):
+    """What a connection is about."""
+
+    IDLE = "idle"  # nothing of a request has come
+    READING = "reading"
+    ANSWERING = "answering"  # somebody works on it
+    WRITING = "writing"
+    STREAMING = "streaming"
+
+
+class StatusService(Protocol):
+    """Who answers."""
+
+    def check(self, request: StatusRequest, connection: StatusConnection) -> None:
+        """Before a body is read. Raises StatusRefusal."""
+
+    def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None:
+        """Now; None: `connection.answer` is called later."""
+
+    def closed(self, connection: StatusConnection) -> None:
+        """It is gone."""
+
+
+class StatusConnection:
+    """For the thread of the status server alone."""
+
+    def __init__(self, loop: Loop, connected: socket.socket, service: StatusService) -> None:
+        """Owns the socket, and begins to read."""
+        self._loop = loop
+        self._socket = connected
+        self._service = service
+        self._reader = StatusReader(lambda request: service.check(request, self))
+        self._request = StatusRequest()
+        self._out = b""
+        self._ends = False  # after what is in `_out`
+        self.doing = Doing.IDLE
+        self.give_up_at_ns = now_ns() + int(HEAD_S * NS_PER_S)  # LAST_NS of the service's own for what it answers
+        connected.setblocking(False)
+        self.reached = _address(connected)  # the address that it came to; empty for a socket in the file system
+        loop.watch(connected.fileno(), self._readable)
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket.fileno() >= 0
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self.is_open:
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+            self._service.closed(self)
+
+    def answer(self, answer: StatusAnswer) -> None:
+        """The answer to what it asked. Nothing happens once it is closed."""
+        if not self.is_open:
+            return
+        keep_alive = self._request.keep_alive and not self._reader.is_crowded
+        self._out += answer.encoded(head_only=self._request.method == "HEAD", keep_alive=keep_alive)
+        self._ends = not keep_alive
+        streams = answer.body is None and self._request.method != "HEAD"
+        self._now(Doing.STREAMING if streams else Doing.WRITING, WRITE_S)
+        self._flush()
+
+    def push(self, piece: bytes) -> bool:
+        """More of an answer without an end; whether it was taken: not while the last piece is still on its way."""
+        if not self.is_open or self._out:
+            return False
+        self._out = piece
+        self._now(Doing.STREAMING, WRITE_S)
+        self._flush()
+        return True
+
+    def _now(self, doing: Doing, within_s: float) -> None:
+        self.doing = doing
+        self.give_up_at_ns = now_ns() + int(within_s * NS_PER_S)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_AT_ONCE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()  # whoever has nothing more to ask is not answered either
+        elif self.doing in (Doing.IDLE, Doing.READING):
+            self._feed(data)
+        else:
+            self._reader.is_crowded = True  # what comes now is not read; the connection ends with the answer
+
+    def _feed(self, data: bytes) -> None:
+        if self.doing is Doing.IDLE:
+            self._now(Doing.READING, HEAD_S)
+        try:
+            self._reader.feed(data)
+        except StatusRefusal as refusal:
+            self._request = StatusRequest()  # what it was does not matter any more
+            self.answer(error_answer(refusal))
+            return
+        if self._reader.complete is not None:
+            self._request = self._reader.complete
+            self.doing = Doing.ANSWERING
+            answer = self._service.answer(self._request, self)
+            if answer is not None:
+                self.answer(answer)
+
+    def _flush(self) -> None:
+        try:
+            sent = self._socket.send(self._out) if self._out else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        self._out = self._out[sent:]
+        if self._out:
+            self._loop.watch(self._socket.fileno(), self._readable, self._flush)
+            return
+        self._loop.watch(self._socket.fileno(), self._readable)
+        if self.doing is Doing.WRITING:
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._ends:
+            self.close()
+            return
+        self._reader.next()
+        self._now(Doing.IDLE, IDLE_S)
+
+
+def _address(connected: socket.socket) -> str:
+    name = connected.getsockname()
+    return str(name[0]) if isinstance(name, tuple) else ""

@@ -1,0 +1,70 @@
+"""`/status` as JSON: what the supervisor knows, how old that is, and what was counted until now.
+
+Whoever has not the token sees no file name, no tracebacks and nothing that came with a deploy.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from engine.observe.figures import deployment_figures, http_figures
+from engine.supervisor.web.answer import last_line
+from engine.supervisor.web.snapshot import Snapshot
+
+
+def document_of(snapshot: Snapshot, *, whole: bool) -> dict[str, Any]:
+    """`whole`: for whoever has the token."""
+    state = snapshot.state if whole else _public(snapshot.state)
+    return {
+        "at": _iso(snapshot.at_s),
+        "age_s": round(snapshot.age_s, 3),
+        **state,
+        **figures_of(snapshot),
+    }
+
+
+def figures_of(snapshot: Snapshot) -> dict[str, Any]:
+    """`figures` by deployment, and `http`: counters that never fall while the machine goes on, as they are now."""
+    counted = snapshot.counted
+    found = {name: counted.counters(name) for name in counted.known_deployments()}
+    places = {each["deployment"]: _places(each) for each in snapshot.state["deployments"]}
+    return {
+        "figures": {name: deployment_figures(each, places.get(name, {})) for name, each in found.items()},
+        "http": http_figures([each.lane_totals for each in found.values()], snapshot.totals()),
+    }
+
+
+def _places(deployment: Mapping[str, Any]) -> dict[int, tuple[int, str]]:
+    """Pid of an instance -> seat and device."""
+    versions = deployment["versions"]
+    return {each["pid"]: (each["seat"], each["device"]) for version in versions for each in version["instances"]}
+
+
+def _public(state: Mapping[str, Any]) -> dict[str, Any]:
+    deployments = [
+        {
+            **each,
+            "reason": last_line(each["reason"]),
+            "versions": [_public_version(version) for version in each["versions"]],
+        }
+        for each in state["deployments"]
+    ]
+    return {**state, "deployments": deployments}
+
+
+def _public_version(version: Mapping[str, Any]) -> dict[str, Any]:
+    instances = [{**each, "error": last_line(each["error"])} for each in version["instances"]]
+    return {
+        **version,
+        "spec": {"source": version["spec"].get("source")},
+        "reason": last_line(version["reason"]),
+        "last_death": last_line(version["last_death"]),
+        "instances": instances,
+    }
+
+
+def _iso(at_s: float) -> str:
+    moment = datetime.datetime.fromtimestamp(at_s, datetime.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,160 @@
+"""Where the status server listens: a port, which may be somebody else's, and a socket in the runtime directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.supervisor.loop import Loop
+
+STATUS_SOCKET = "status.sock"
+
+_BACKLOG = 128
+_MOST_AT_ONCE = 32  # connections taken before anything else is looked at
+
+Accept = Callable[[socket.socket], None]
+
+_log = logging.getLogger(__name__)
+
+
+class StatusDoor:
+    """One listening socket, made anew when it is gone. `keep` may be called again and again."""
+
+    def __init__(self, loop: Loop, on_connection: Accept) -> None:
+        """`on_connection` owns what it is given."""
+        self._loop = loop
+        self._on_connection = on_connection
+        self._socket: socket.socket | None = None
+
+    def keep(self) -> None:
+        """Listens, if it does not. Raises OSError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody can connect any more. Idempotent."""
+        if self._socket is not None:
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _open(self, listening: socket.socket) -> None:
+        self.close()
+        self._socket = listening
+        self._loop.watch(listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        """Raises OSError for want of descriptors: then the loop pauses, since the backlog would not."""
+        for _ in range(_MOST_AT_ONCE):
+            if self._socket is None:
+                return
+            try:
+                connection, _address = self._socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # gave up while it stood in the backlog
+            self._on_connection(connection)
+
+
+class PortDoor(StatusDoor):
+    """A TCP port. Taken by another process it is a warning, once, and tried again."""
+
+    def __init__(self, loop: Loop, on_connection: Accept, host: str, port: int) -> None:
+        super().__init__(loop, on_connection)
+        self._host = host
+        self._port = port
+        self.trouble = ""  # why nobody listens there
+
+    @property
+    def address(self) -> str:
+        """Where it listens; empty while it does not."""
+        if self._socket is None:
+            return ""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._port}"
+
+    def keep(self) -> None:
+        """Listens as soon as that can be."""
+        if self._socket is not None or not self._port:
+            return
+        try:
+            listening = _bound(self._host, self._port)
+        except (OSError, UnicodeError) as error:
+            self._warn(error)
+            return
+        self._open(listening)
+        self.trouble = ""
+        _log.info("status server at http://%s/", self.address)
+
+    def _warn(self, error: OSError | UnicodeError) -> None:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "another process has the port" if taken else str(error)
+        trouble = f"no status server at {self._host}:{self._port}: {why}"
+        if trouble != self.trouble:
+            _log.warning("%s; it can be asked at %s in the runtime directory", trouble, STATUS_SOCKET)
+        self.trouble = trouble
+
+
+class SocketDoor(StatusDoor):
+    """`status.sock`, 0600. Its name appears by rename, so that whoever finds it can connect."""
+
+    def __init__(self, loop: Loop, on_connection: Accept, runtime_dir: Path) -> None:
+        super().__init__(loop, on_connection)
+        self._path = runtime_dir / STATUS_SOCKET
+        self._file_id: tuple[int, int] | None = None
+
+    def keep(self) -> None:
+        """Listens anew under the same name if that was removed, or is another file's. Raises OSError."""
+        if self._socket is not None and _file_id(self._path) == self._file_id:
+            return
+        self._open(_listening(self._path))
+        self._file_id = _file_id(self._path)
+
+    def close(self) -> None:
+        """The name is gone too, unless it is another's by now. Idempotent."""
+        was_open = self._socket is not None
+        super().close()
+        if was_open and self._file_id is not None and _file_id(self._path) == self._file_id:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with contextlib.ExitStack() as undo:
+            listening = undo.enter_context(socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a predecessor linger
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+            undo.pop_all()
+        return listening
+    raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket that listens as `path`, in place of any file of that name. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    with contextlib.ExitStack() as undo:
+        listening = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+        fresh.unlink(missing_ok=True)
+        listening.bind(str(fresh))
+        fresh.chmod(0o600)
+        listening.listen(_BACKLOG)
+        fresh.rename(path)
+        undo.pop_all()
+    return listening
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,82 @@
+"""What the status server answers to which path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.config import Settings
+from engine.observe.exposition import CONTENT_TYPE, exposition
+from engine.supervisor.web.access import Access
+from engine.supervisor.web.admin_token import AdminToken
+from engine.supervisor.web.answer import StatusAnswer, error_answer, json_answer
+from engine.supervisor.web.document import document_of
+from engine.supervisor.web.page import PageFiles
+from engine.supervisor.web.refusal import StatusRefusal
+from engine.supervisor.web.request import StatusRequest
+from engine.supervisor.web.snapshot import Snapshot
+
+Route = Callable[[StatusRequest], StatusAnswer]
+
+
+class StatusRoutes:
+    """For the thread of the status server."""
+
+    def __init__(self, settings: Settings, token: AdminToken, snapshot: Callable[[], Snapshot | None]) -> None:
+        self.access = Access(token.value, settings.status_hosts.split(","))
+        self._settings = settings
+        self._latest = snapshot
+        self._page = PageFiles()
+        self._looks: dict[str, Route] = {
+            "/status": self._status,
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/requests": self._requests,
+        }
+
+    def answer(self, request: StatusRequest) -> StatusAnswer:
+        """The answer to a request that `access` has let through."""
+        try:
+            return self._route(request)
+        except StatusRefusal as refusal:
+            return error_answer(refusal)
+
+    def _route(self, request: StatusRequest) -> StatusAnswer:
+        look = self._looks.get(request.path)
+        file = self._page.get(request.path)
+        if look is None and file is None:
+            raise StatusRefusal(404, "NOT_FOUND", "nothing is here")
+        if not request.only_looks:
+            raise StatusRefusal(405, "METHOD_NOT_ALLOWED", "this can only be looked at", Allow="GET, HEAD")
+        if look is not None:
+            return look(request)
+        assert file is not None
+        return file
+
+    def _snapshot(self) -> Snapshot:
+        """Raises StatusRefusal."""
+        snapshot = self._latest()
+        if snapshot is None:
+            raise StatusRefusal(503, "STARTING", "the supervisor starts")
+        return snapshot
+
+    def _status(self, request: StatusRequest) -> StatusAnswer:
+        return json_answer(document_of(self._snapshot(), whole=self.access.has_token(request)))
+
+    def _metrics(self, request: StatusRequest) -> StatusAnswer:
+        snapshot = self._snapshot()
+        text = exposition(snapshot.counted, self._settings, snapshot.totals())
+        return StatusAnswer(200, text, CONTENT_TYPE)
+
+    def _healthz(self, request: StatusRequest) -> StatusAnswer:
+        """Whether the supervisor's loop goes round; that of what it serves is said by /status."""
+        snapshot = self._snapshot()
+        figures: dict[str, Any] = {"age_s": round(snapshot.age_s, 3)}
+        if snapshot.is_stalled:
+            return json_answer({"status": "stalled", **figures}, 503, Retry_After="1")
+        states = {each["deployment"]: each["state"] for each in snapshot.state["deployments"]}
+        return json_answer({"status": "ok", **figures, "deployments": states})
+
+    def _requests(self, request: StatusRequest) -> StatusAnswer:
+        self.access.demand_token(request)
+        return json_answer({"last": [], "slowest": [], "errors": []})

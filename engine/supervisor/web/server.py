@@ -1,0 +1,126 @@
+"""The status server: one thread with a loop of its own, which touches nothing of the supervisor's.
+
+It is given snapshots, reads counters in shared memory, and hands orders over; so it answers while the supervisor's loop
+is stuck, and says so. Connections cost a descriptor each, never a thread: those that keep silent make room for others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import socket
+
+from engine.clock import now_ns
+from engine.config import Settings
+from engine.supervisor.guard import caught
+from engine.supervisor.loop import Handler, Loop
+from engine.supervisor.web.admin_token import AdminToken
+from engine.supervisor.web.answer import StatusAnswer, json_answer
+from engine.supervisor.web.connection import Doing, StatusConnection
+from engine.supervisor.web.door import PortDoor, SocketDoor
+from engine.supervisor.web.request import StatusRequest
+from engine.supervisor.web.routes import StatusRoutes
+from engine.supervisor.web.snapshot import Snapshot
+
+MOST_CONNECTIONS = 256
+_LOOK_EVERY_S = 1.0
+_LEAVE_WITHIN_S = 1.0
+_PORT_EVERY = 5  # looks at a port that is taken
+
+_log = logging.getLogger(__name__)
+
+
+class StatusServer:
+    """`publish` and `close` are for the supervisor's loop, everything else for the thread."""
+
+    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
+        """Returns at once; files and sockets are made in the thread."""
+        self._settings = settings
+        self._runtime_dir = runtime_dir
+        self._loop = Loop()
+        self._connections: dict[StatusConnection, None] = {}  # the least lately accepted first
+        self._looks = 0
+        self._snapshot: Snapshot | None = None  # stored by the supervisor's loop, whole
+        # A daemon: a disk that never answers must not keep the process.
+        self._thread = threading.Thread(target=self._run, name="status-server", daemon=True)
+        self._thread.start()
+
+    # --- for the supervisor's loop ----------------------------------------------------------------------------------
+
+    def publish(self, snapshot: Snapshot, over: Iterable[Handler]) -> None:
+        """What is said from here on. `over`: what closes that nobody reads in any more."""
+        self._snapshot = snapshot
+        for closing in over:
+            self._loop.call_soon_threadsafe(closing)
+
+    def close(self) -> bool:
+        """Whether the thread has ended: then nobody reads in what was published. Idempotent."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_LEAVE_WITHIN_S)
+        return not self._thread.is_alive()
+
+    # --- in the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._token = AdminToken(self._runtime_dir)
+        self._routes = StatusRoutes(self._settings, self._token, lambda: self._snapshot)
+        self._port = PortDoor(self._loop, self._accept, self._settings.status_host, self._settings.status_port)
+        self._socket = SocketDoor(self._loop, self._accept, self._runtime_dir)
+        self._loop.call_after(0.0, self._look)
+        self._loop.run()
+        for step in (self._port.close, self._socket.close, self._token.remove, self._close_connections):
+            self._loop.attempt(step)
+        self._loop.close()
+
+    def _look(self) -> None:
+        """Now, and every second: what was removed from the folder comes back, who takes too long goes."""
+        self._loop.call_after(_LOOK_EVERY_S, self._look)
+        for key, keep in (("token", self._token.keep), ("socket", self._socket.keep)):
+            self._loop.guard.run(key, keep)  # not repeated by the loop: the next look comes soon enough
+        if self._looks % _PORT_EVERY == 0:
+            self._port.keep()
+        self._looks += 1
+        now = now_ns()
+        for connection in [each for each in self._connections if each.give_up_at_ns <= now]:
+            if connection.doing is not Doing.ANSWERING:
+                connection.close()
+
+    def _accept(self, connected: socket.socket) -> None:
+        if len(self._connections) >= MOST_CONNECTIONS and not self._makes_room():
+            connected.close()
+            return
+        self._connections[StatusConnection(self._loop, connected, self)] = None
+
+    def _makes_room(self) -> bool:
+        """Whoever has been silent for longest goes; False if nobody is."""
+        silent = (each for each in self._connections if each.doing in (Doing.IDLE, Doing.READING))
+        oldest = min(silent, key=lambda each: each.give_up_at_ns, default=None)
+        if oldest is not None:
+            oldest.close()
+        return oldest is not None
+
+    def _close_connections(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+
+    # --- for connections --------------------------------------------------------------------------------------------
+
+    def check(self, request: StatusRequest, connection: StatusConnection) -> None:
+        """Raises StatusRefusal."""
+        self._routes.access.check(request, connection.reached)
+
+    def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None:
+        """An error of ours is told as one, and costs nobody else anything."""
+        found: list[StatusAnswer] = []
+        error = caught(lambda: found.append(self._routes.answer(request)))
+        if error is None:
+            return found[0]
+        _log.error("%s %s failed", request.method, request.path, exc_info=error)
+        return json_answer({"error": "internal error; the log has it", "code": "INTERNAL"}, 500)
+
+    def closed(self, connection: StatusConnection) -> None:
+        """It is gone."""
+        self._connections.pop(connection, None)
