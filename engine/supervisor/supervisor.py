@@ -78,13 +78,7 @@ class Supervisor:
             self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
         )
         self._front = StatusFront(
-            loop,
-            options,
-            state=self._status,
-            deployments=self._deployments,
-            totals=self._totals,
-            machine=self._machine,
-            tuning=self._tuner.describe,
+            self._context, self._deployments, self._machine, state=self._status, tuning=self._tuner.describe
         )
         self._listener: Listener | None = None
         self._leaving = False

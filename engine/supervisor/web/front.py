@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
-from engine.supervisor.loop import Loop
 from engine.supervisor.machine import MachineKeeper
-from engine.supervisor.options import SupervisorOptions
-from engine.supervisor.totals import Totals
 from engine.supervisor.web.mappings import Mappings
 from engine.supervisor.web.publisher import Publisher
 from engine.supervisor.web.server import StatusServer
@@ -21,25 +19,23 @@ class StatusFront:
 
     def __init__(
         self,
-        loop: Loop,
-        options: SupervisorOptions,
+        context: Context,
+        deployments: Iterable[Deployment],
+        machine: MachineKeeper,
         *,
         state: Callable[[], dict[str, Any]],
-        deployments: Iterable[Deployment],
-        totals: Totals,
-        machine: MachineKeeper,
         tuning: Callable[[str], dict[str, Any]],
     ) -> None:
         """`state`: as `status` has it. `tuning`: what is to be said of that of a deployment."""
-        self._options = options
-        self._state = state
+        self._options = context.options
+        self._totals = context.totals
         self._deployments = deployments
-        self._totals = totals
         self._machine = machine
+        self._state = state
         self._tuning = tuning
         self._mappings = Mappings()
         self._server: StatusServer | None = None
-        self._publisher = Publisher(loop, self._publish)
+        self._publisher = Publisher(context.loop, self._publish)
 
     def start(self) -> None:
         """Returns at once. Idempotent."""
