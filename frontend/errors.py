@@ -88,12 +88,13 @@ TABLE: dict[type[BaseException], Row] = {
 }
 
 
-def row_of(error: BaseException) -> Row:
+def row_of(error: BaseException | type[BaseException]) -> Row:
     """The row of the nearest class in the table; what the transport refuses knows its own status."""
-    if isinstance(error, TransportRefusal):
-        return Row(error.status, None, error.status, None, retry_after=error.retry_after_s is not None)
-    for kind in type(error).__mro__:
-        if (row := TABLE.get(kind)) is not None:
+    kind = error if isinstance(error, type) else type(error)
+    if issubclass(kind, TransportRefusal):
+        return Row(kind.status, None, kind.status, None, retry_after=kind.come_again_s is not None)
+    for base in kind.__mro__:
+        if (row := TABLE.get(base)) is not None:
             return row
     return _INTERNAL
 

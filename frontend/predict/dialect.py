@@ -12,6 +12,7 @@ from engine.spec import ModelDescription
 from engine.stores.cache_value import Computed, Heard, Place
 from frontend.audio.segment import SHORT_PCM_BYTES
 from frontend.predict.content_coding import coding_of, unpacked
+from frontend.predict.operation import Operation
 from frontend.predict.parameters import Parameters
 from frontend.predict.upload import parse_quickly, parse_upload
 from frontend.server.message import MULTIPART_SLACK_BYTES, HttpRequest, HttpResponse, Upload, body_limit_bytes
@@ -55,6 +56,9 @@ class Dialect(Protocol):
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:
         """Any other status."""
+
+    def describe(self) -> Operation:
+        """For the OpenAPI document."""
 
 
 def upload_of(request: HttpRequest, settings: Settings, *, quick: bool = False) -> Upload | None:

@@ -9,7 +9,7 @@ is taken before the upload is complete and decoded, so a slow or broken sender h
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.client import EngineClient, Item
 from engine.clock import Deadline, now_ns
@@ -23,6 +23,7 @@ from frontend.predict.answering import Answering
 from frontend.predict.context import RouteContext
 from frontend.predict.cutter import Cutter, RoomNeeded
 from frontend.predict.dialect import Dialect, upload_of
+from frontend.predict.operation import Operation
 from frontend.predict.parameters import Parameters, caller_hash_of, deadline_of, request_id_of
 from frontend.predict.pending import Pending, PendingOriginal, PendingPrediction
 from frontend.predict.pending_lookup import PendingLookup
@@ -123,6 +124,10 @@ class PredictionRoute:
             lookup.find(self._cutter.scope_digest(parameters, description), description.classes)
             request.cache_ns += now_ns() - began_ns
         return lookup
+
+    def describe(self) -> Operation:
+        """For the OpenAPI document."""
+        return replace(self._dialect.describe(), is_handed_on=self._context.original is not None)
 
     @property
     def limit_bytes(self) -> int:

@@ -14,7 +14,11 @@ from engine.stores.cache_value import Computed
 from frontend.errors import FileNameMissing, InvalidContentType, LegacyLimits, WavRequired, legacy_error
 from frontend.predict.answers import labelled, rank
 from frontend.predict.dialect import Prediction
-from frontend.predict.parameters import Parameters
+from frontend.predict.operation import Operation, OperationAnswer
+from frontend.predict.parameters import TIMEOUT_HEADER, TIMEOUT_MS, Parameters
+from frontend.routes.answer_schemas import ORIGINAL_PREDICTION
+from frontend.routes.error_answers import original_errors
+from frontend.routes.request_bodies import form_of, raw
 from frontend.server.message import JSON_TYPE, HttpRequest, HttpResponse, Upload, encode_json
 
 TOP = 3
@@ -73,3 +77,12 @@ class LegacyDialect:
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:
         return legacy_error(error, self._limits)
+
+    def describe(self) -> Operation:
+        return Operation(
+            "The original API: the likeliest classes of each segment",
+            "original",
+            {200: OperationAnswer("An object for each segment", ORIGINAL_PREDICTION), **original_errors()},
+            headers={TIMEOUT_HEADER: TIMEOUT_MS},
+            body={**form_of({}), **raw(*sorted(_RAW_TYPES))},
+        )

@@ -14,7 +14,11 @@ from frontend.audio.channels import MEAN
 from frontend.errors import optimized_error
 from frontend.predict.answers import MAX_ANSWER_CHARACTERS, MAX_LISTED, Wording, combine, rank
 from frontend.predict.dialect import Prediction
-from frontend.predict.parameters import Parameters, read_parameters
+from frontend.predict.operation import Operation, OperationAnswer
+from frontend.predict.parameters import FIELDS, TIMEOUT_HEADER, TIMEOUT_MS, Parameters, read_parameters
+from frontend.routes.answer_schemas import PREDICTION
+from frontend.routes.error_answers import optimized_errors
+from frontend.routes.request_bodies import form_of, raw
 from frontend.server.message import JSON_TYPE, HttpRequest, HttpResponse, Upload
 
 
@@ -98,6 +102,17 @@ class OptimizedDialect:
 
     def failure(self, error: BaseException, request_id: str) -> HttpResponse:
         return optimized_error(error, request_id)
+
+    def describe(self) -> Operation:
+        timing = {"Server-Timing": "where the time went, in milliseconds"}
+        return Operation(
+            "Every figure about a recording",
+            "prediction",
+            {200: OperationAnswer("The prediction", PREDICTION, headers=timing), **optimized_errors()},
+            query=FIELDS,
+            headers={TIMEOUT_HEADER: TIMEOUT_MS},
+            body={**form_of(FIELDS), **raw("application/octet-stream", "audio/wav", "audio/flac")},
+        )
 
 
 def _bounded(segments: Iterable[str]) -> Iterator[str]:

@@ -24,7 +24,9 @@ from engine.observe.store_stats import Totals, cache
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from frontend.attach import current_stores
 from frontend.predict.context import RouteContext
+from frontend.predict.operation import JSON, JsonSchema, Operation, OperationAnswer
 from frontend.predict.parameters import request_id_of
+from frontend.routes.answer_schemas import ENGINE_HEALTH, ENGINE_NOT_READY, HEALTH, READINESS, STATISTICS
 from frontend.server.message import HttpRequest, HttpResponse, json_response
 
 DISTRIBUTION = "nightscan-engine"
@@ -33,9 +35,13 @@ _MIN_FREE_MEMORY_BYTES = 100 * 1024 * 1024
 
 
 class _Probe:
-    """A GET without input. Subclasses give `_answer`."""
+    """A GET without input. Subclasses give `_answer`, and what is written in the OpenAPI document."""
 
     is_quick = False  # whether an event loop may wait for the answer
+    summary = ""
+    success: JsonSchema = {}
+    not_ready: JsonSchema | None = None  # the 503 of this route, if it has one of its own
+    content_type = JSON
 
     def __init__(self, context: RouteContext) -> None:
         self._context = context
@@ -46,12 +52,18 @@ class _Probe:
         """Never raises. None: not quick."""
         if quick and not self.is_quick:
             return None
+        request_id = request_id_of(request.headers)
         try:
             response = self._answer(client)
         except EngineError as error:
-            response = json_response(503, {"error": str(error), "code": error.code})
-        request_id = request_id_of(request.headers)
+            response = json_response(503, {"error": str(error), "code": error.code, "request_id": request_id})
         return self._context.complete(response, request, request_id, client, endpoint="other")
+
+    def describe(self) -> Operation:
+        broken: JsonSchema = {"$ref": "#/components/schemas/Error"}
+        schema = broken if self.not_ready is None else {"anyOf": [self.not_ready, broken]}
+        answers = {200: OperationAnswer(self.summary, self.success, self.content_type)}
+        return Operation(self.summary, "operation", {**answers, 503: OperationAnswer("Not now", schema)})
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         raise NotImplementedError
@@ -65,6 +77,8 @@ class HealthProbe(_Probe):
     """`GET /health`: this process is up."""
 
     is_quick = True
+    summary = "This process lives"
+    success = HEALTH
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         value = {"status": "healthy", "service": "prediction-api", "timestamp": iso_now(), "version": _VERSION}
@@ -73,6 +87,10 @@ class HealthProbe(_Probe):
 
 class ReadyProbe(_Probe):
     """`GET /ready`: a prediction would be answered now."""
+
+    summary = "A prediction would be answered"
+    success = READINESS
+    not_ready = READINESS
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         loaded = serves(client)
@@ -101,6 +119,9 @@ class OptimizedHealth(_Probe):
     """`GET /api/optimized/health`: the engine as its users see it."""
 
     is_quick = True
+    summary = "The engine as its users see it"
+    success = ENGINE_HEALTH
+    not_ready = ENGINE_NOT_READY
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         now_s = wall_clock_s()
@@ -126,12 +147,19 @@ class OptimizedHealth(_Probe):
 class Stats(_Probe):
     """`GET /api/optimized/stats`: the published statistics."""
 
+    summary = "Statistics, the same whichever process answers"
+    success = STATISTICS
+
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         return json_response(200, optimization_stats(client, self._context.settings, self._totals()))
 
 
 class Metrics(_Probe):
     """`GET /metrics`: Prometheus text."""
+
+    summary = "Prometheus text"
+    success: JsonSchema = {"type": "string"}
+    content_type = CONTENT_TYPE
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
         text = exposition(client, self._context.settings, self._totals())

@@ -12,9 +12,11 @@ from typing import Protocol
 
 from engine.client import EngineClient
 from frontend.predict.context import RouteContext
+from frontend.predict.operation import Operation
 from frontend.predict.pending import Pending
 from frontend.predict.prediction import AwaitingRoom, PredictionRoute
 from frontend.routes.legacy import LegacyDialect
+from frontend.routes.openapi import OPENAPI_PATH, OpenApi
 from frontend.routes.optimized import OptimizedDialect
 from frontend.routes.probes import HealthProbe, Metrics, OptimizedHealth, ReadyProbe, Stats
 from frontend.server.message import HttpRequest, HttpResponse
@@ -31,6 +33,9 @@ class Handler(Protocol):
         self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False
     ) -> Pending | HttpResponse | AwaitingRoom | None:
         """Never raises. None, and nothing is begun, only where `quick` is set and it would hold up an event loop."""
+
+    def describe(self) -> Operation:
+        """For the OpenAPI document."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def all_routes(context: RouteContext) -> RouteTable:
         "/health": HealthProbe(context),
         "/ready": ReadyProbe(context),
         "/metrics": Metrics(context),
+        OPENAPI_PATH: OpenApi(context, lambda: routes),
     }
     for path, probe in probes.items():
         routes[("GET", path)] = probe

@@ -23,12 +23,19 @@ from frontend.server.exchange import AnsweringApplication, Exchange
 from frontend.server.head import RequestHead, path_of
 from frontend.server.peer import HttpPeer
 from frontend.server.reader import RequestReader
-from frontend.server.refusals import BodyTooSlow, HeadersTooSlow, Leaving, TransportRefusal, last_answer
+from frontend.server.refusals import (
+    BodyTooSlow,
+    HeadersTooSlow,
+    Leaving,
+    PlainWording,
+    TooManyConnections,
+    TransportRefusal,
+    last_answer,
+)
 from frontend.server.server_log import ACCESS_LOG
 from frontend.server.transport_state import TransportState
-from frontend.server.wire import refusal
 
-_TOO_MANY_CONNECTIONS = refusal(503, "Too many connections", "TOO_MANY_CONNECTIONS", retry_after_s=1)
+_TOO_MANY_CONNECTIONS = last_answer(PlainWording().words_for(TooManyConnections(), "", "", ()))
 
 
 class NightScanProtocol(asyncio.Protocol):

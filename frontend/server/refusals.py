@@ -57,6 +57,15 @@ class TooManyUploads(TransportRefusal):
     retryable = True
 
 
+class TooManyConnections(TransportRefusal):
+    """Too many connections"""
+
+    code = "TOO_MANY_CONNECTIONS"
+    status = 503
+    come_again_s = 1.0
+    retryable = True
+
+
 class Leaving(TransportRefusal):
     """The server is shutting down"""
 
