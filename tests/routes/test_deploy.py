@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import configparser
+import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from engine.config import Settings
+from engine.errors import BodyTooLarge
+from frontend.errors import RateLimited, legacy_error, optimized_error, row_of
+from frontend.server.message import body_limit_bytes
 
 DEPLOY = Path(__file__).resolve().parents[2] / "frontend" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
@@ -70,5 +75,15 @@ def test_the_socket_unit_listens_where_nginx_sends_and_frontends_would(tmp_path:
 
 def test_nginx_lets_through_what_the_api_takes() -> None:
     main = (DEPLOY / "nginx.conf").read_text()
-    assert "client_max_body_size 100m;" in main and Settings().max_upload_bytes == 100 * 1024 * 1024
+    limit_mb = re.search(r"client_max_body_size (\d+)m;", main)
+    assert limit_mb and int(limit_mb[1]) << 20 > body_limit_bytes(Settings().max_upload_bytes)
     assert "keepalive 32;" in main and "keepalive_timeout 60s;" in main and Settings().keepalive_s > 60
+
+
+def test_nginx_words_its_refusals_as_the_api_does() -> None:
+    answers = (DEPLOY / "nginx-answers.conf").read_text()
+    for error in (BodyTooLarge(), RateLimited()):
+        ours = json.loads(optimized_error(error, "$request_id").body)
+        assert f"return {row_of(error).status} '{json.dumps(ours, separators=(',', ':'))}';" in answers
+    original = legacy_error(BodyTooLarge())
+    assert f"return {original.status} '{original.body.decode()}';" in answers
