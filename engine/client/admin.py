@@ -12,7 +12,7 @@ from engine.errors import error_of
 
 
 def ask(runtime_dir: str, op: str, *, timeout_s: float, **fields: Any) -> dict[str, Any]:
-    """The supervisor's answer to `op` (status, deploy, undeploy, scale, shutdown), its fields beside `ok`.
+    """The supervisor's answer to `op` (status, deploy, undeploy, scale, drain, shutdown), its fields beside `ok`.
 
     Raises NotReady when no supervisor listens, DeadlineExceeded, PeerGone, or the error that the answer names.
     """

@@ -95,6 +95,8 @@ class Versions:
             return DeploymentFailed(f"deployment {name} could not be started: {self.reason}")
         if self.state == "gone":
             return UnknownDeployment(f"no deployment {name}")
+        if self.state == "drained":
+            return NotReady(f"deployment {name} is drained: it takes nothing new until somebody lets it")
         if self.state == "closing":
             return EngineClosed(f"deployment {name} is being taken out of service")
         return NotReady(f"deployment {name} is {self.state}")

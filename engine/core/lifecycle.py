@@ -149,9 +149,18 @@ class DeploymentState(str, Enum):
 
     STARTING = "starting"
     READY = "ready"
+    DRAINED = "drained"  # somebody wants it to take nothing new for now; it could serve, or soon could
     FAILED = "failed"
     CLOSING = "closing"
     GONE = "gone"
+
+
+def as_seen(state: DeploymentState, *, drained: bool) -> DeploymentState:
+    """What becomes of a state by an order to take nothing new: of those in which requests are let in."""
+    return DeploymentState.DRAINED if drained and state in _ADMITTING else state
+
+
+_ADMITTING = (DeploymentState.STARTING, DeploymentState.READY)
 
 
 def deployment_state(versions: Iterable[VersionState], *, failed: bool) -> DeploymentState:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from engine.errors import UnknownDeployment
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
+from engine.supervisor.drainage import Drainage
 from engine.supervisor.version import Version
 
 
@@ -19,6 +20,7 @@ class Deployments:
         self._context = context
         self._on_gone = on_gone
         self._all: dict[str, Deployment] = {}
+        self.drainage = Drainage(context)
 
     def __iter__(self) -> Iterator[Deployment]:
         """Those there are at this moment, the first made first."""

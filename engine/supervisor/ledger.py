@@ -38,6 +38,7 @@ class DeploymentRecord:
     serving: Plan | None
     starting: Plan | None
     description: ModelDescription | None
+    drained: bool = False  # takes nothing new
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ def _record_json(record: DeploymentRecord) -> dict[str, Any]:
         "serving": _plan_json(record.serving) if record.serving else None,
         "starting": _plan_json(record.starting) if record.starting else None,
         "description": record.description.to_bytes().decode() if record.description else None,
+        "drained": record.drained,
     }
 
 
@@ -240,6 +242,7 @@ def _record(value: dict[str, Any]) -> DeploymentRecord:
         serving=_plan(name, value["serving"]) if value["serving"] else None,
         starting=_plan(name, value["starting"]) if value["starting"] else None,
         description=ModelDescription.from_bytes(description.encode()) if description else None,
+        drained=value.get("drained") is True,
     )
 
 

@@ -97,6 +97,7 @@ class Requests:
             "deploy": self._deploy,
             "undeploy": self._undeploy,
             "scale": self._scale,
+            "drain": self._drain,
             "status": lambda _, answer: answer.done(**self._status()),
             "shutdown": self._shutdown,
         }
@@ -122,7 +123,8 @@ class Requests:
             number = deployment.versions.newest + 1
             path = factory.path if factory is not None else None
             plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
-            deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+            with self._deployments.drainage.ended(deployment):  # whoever deploys wants to be served
+                deployment.deploy(plan, answer.waiter(deployment=name, version=number))
 
         self._order("deploy", answer, deploy, factory)
 
@@ -136,6 +138,15 @@ class Requests:
         options = self._options.pool_options({"pool_size": size})
         waiter = answer.waiter(deployment=name, pool_size=size)
         self._order("scale", answer, lambda: self._deployments.find(name).scale(options.pool_size, waiter))
+
+    def _drain(self, parcel: Parcel, answer: Answer) -> None:
+        """With `resume` the deployment takes requests again."""
+        name, resume = parcel.text("deployment"), parcel.fields.get("resume", False)
+        if not isinstance(resume, bool):
+            raise InvalidField(f"resume={resume!r}: true or false", field="resume")
+        waiter, drainage = answer.waiter(deployment=name, drained=not resume), self._deployments.drainage
+        act = drainage.resume if resume else drainage.drain
+        self._order("drain", answer, lambda: act(self._deployments.find(name), waiter))
 
     def _order(
         self, op: str, answer: Answer, act: Callable[[], None], factory: StoredFactory | None = None

@@ -27,6 +27,7 @@ class Restoration:
             if plan is not None:
                 self._context.keep_factory(plan)
         deployment = self._deployments.of(record.deployment)
+        deployment.versions.drained = record.drained
         deployment.versions.newest = max(deployment.versions.newest, record.newest)
         if record.serving is not None:
             deployment.versions.awaited = record

@@ -13,6 +13,7 @@ from engine.supervisor.deployment import Deployment
 from engine.supervisor.loop import Loop
 
 _EVERY_S = 0.5  # how late a change may show; a look costs microseconds
+_SERVING = (DeploymentState.READY, DeploymentState.DRAINED)  # what somebody had drained is no start that failed
 _SIGNS_PER_LIMIT = 3  # of life: one or two may be late
 
 
@@ -44,7 +45,7 @@ class ServiceReport:
             return
         self._loop.call_after(self._every_s, self.beat)
         deployments = list(self._deployments())
-        ready = self._was_ready or any(each.versions.state is DeploymentState.READY for each in deployments)
+        ready = self._was_ready or any(each.versions.state in _SERVING for each in deployments)
         status = in_one_line(deployments)
         news = status if status != self._told else ""
         if self._manager.tell(ready=ready and not self._was_ready, alive=self._manager.watchdog_s > 0, status=news):

@@ -56,6 +56,7 @@ def describe_deployment(deployment: Deployment) -> dict[str, Any]:
         "version": deployment.versions.number_serving,
         "reason": deployment.versions.reason[-LONGEST_REASON:],
         "configured": deployment.versions.configured,
+        "drained": deployment.versions.drained,
         "versions": [_version(each) for each in versions],
     }
 

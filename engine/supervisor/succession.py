@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.core.lifecycle import DeploymentState, deployment_state
+from engine.core.lifecycle import DeploymentState, as_seen, deployment_state
 from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.frontend import Frontend
 from engine.supervisor.ledger import DeploymentRecord
@@ -27,6 +27,7 @@ class Succession:
         self.heir = 0  # number of the version that goes on because nobody can load what serves any more
         self.failure = ""  # why there is none that serves
         self.undeployed = False  # all of it shall end
+        self.drained = False  # it shall take nothing new, until somebody says otherwise
 
     def __iter__(self) -> Iterator[Version]:
         """Everything that has processes or a segment, what is on its way out first."""
@@ -73,6 +74,11 @@ class Succession:
     @property
     def state(self) -> DeploymentState:
         """As its users see it."""
+        return as_seen(self._state, drained=self.drained)
+
+    @property
+    def _state(self) -> DeploymentState:
+        """As it would be if nobody had it drained."""
         if self.undeployed:
             return DeploymentState.CLOSING if any(self) else DeploymentState.GONE
         if self.awaited is not None:
@@ -123,4 +129,4 @@ class Succession:
         if self.serving is not None and self.serving.plane is not None:
             serving, description = self.serving.plan, self.serving.plane.description
         starting = self.starting.plan if self.starting is not None else None
-        return DeploymentRecord(deployment_id, self.newest, serving, starting, description)
+        return DeploymentRecord(deployment_id, self.newest, serving, starting, description, self.drained)

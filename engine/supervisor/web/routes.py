@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.config import Settings
 from engine.observe.exposition import CONTENT_TYPE, exposition
+from engine.observe.recent_requests import recent_requests
 from engine.supervisor.web.access import Access
 from engine.supervisor.web.admin_token import AdminToken
 from engine.supervisor.web.answer import StatusAnswer, error_answer, json_answer
@@ -79,4 +80,5 @@ class StatusRoutes:
 
     def _requests(self, request: StatusRequest) -> StatusAnswer:
         self.access.demand_token(request)
-        return json_answer({"last": [], "slowest": [], "errors": []})
+        machine = self._snapshot().machine
+        return json_answer(recent_requests([] if machine is None else machine.answered()))
