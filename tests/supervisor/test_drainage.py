@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.client import EngineClient
@@ -23,7 +25,7 @@ from tests.supervisor.engine_process import (
 from tests.support.wait import wait_for
 
 
-def drain(client: EngineClient, **fields: object) -> dict[str, object]:
+def drain(client: EngineClient, **fields: Any) -> dict[str, object]:
     return client.request("drain", timeout_s=ANSWER_S, deployment=DEFAULT_DEPLOYMENT_ID, **fields)
 
 
