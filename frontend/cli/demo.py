@@ -22,7 +22,7 @@ from engine.clock import NS_PER_MS, NS_PER_S, Deadline, now_ns
 from engine.config import load_settings
 from engine.errors import EngineError, NotReady
 from frontend.cli.http_client import post_audio
-from frontend.cli.serve import serve_command
+from frontend.cli.serve_command import serve_command
 from frontend.cli.view import prediction_view
 
 _START_S = 120.0

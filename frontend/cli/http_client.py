@@ -8,9 +8,16 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from engine.errors import BrokenError, NotReady
+from engine.config import Settings
+from engine.errors import BrokenError, ConfigError, NotReady
 
 TIMEOUT_S = 300.0
+
+
+def own_url(settings: Settings) -> str:
+    """Where the server of these settings listens, seen from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def post_file(base_url: str, path: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
@@ -20,7 +27,10 @@ def post_file(base_url: str, path: str, *, timeout_s: float = TIMEOUT_S) -> dict
 
 def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """As `post_file`, for the bytes of a recording."""
-    request = Request(f"{base_url.rstrip('/')}/api/optimized/predict", data=audio, method="POST")
+    try:
+        request = Request(f"{base_url.rstrip('/')}/api/optimized/predict", data=audio, method="POST")
+    except ValueError as error:
+        raise ConfigError(f"{base_url}: no address; one is http://127.0.0.1:8001") from error
     request.add_header("Content-Type", "application/octet-stream")
     try:
         with urlopen(request, timeout=timeout_s) as response:
@@ -30,7 +40,11 @@ def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> 
         with error:
             raise BrokenError(f"the server answered {error.code}: {_told(error.read())}") from error
     except (URLError, OSError) as error:
-        raise NotReady(f"no answer from {base_url}: {error}") from error
+        raise NotReady(f"no answer from {base_url}: {_why(error)}; start a server: nightscan serve") from error
+
+
+def _why(error: OSError) -> str:
+    return str(error.reason if isinstance(error, URLError) else error)
 
 
 def _told(body: bytes) -> str:

@@ -19,7 +19,6 @@ from engine.stores.journal_access import archive_of, become_owner, delete_older,
 from engine.stores.journal_database import RemoteJournal, database_of, migration_script
 from engine.stores.journal_export import FORMATS, exported, time_text
 from engine.stores.journal_record import JournalRow
-from frontend.cli.telling import telling
 
 _S_PER = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVER = (0.0, 253_402_300_800.0)  # until the year 10000
@@ -33,7 +32,6 @@ def journal() -> None:
 
 
 @journal.command()
-@telling
 def status() -> None:
     """Where the journal lies, what is in it, and what waits."""
     state_dir = Path(_settings().state_dir)
@@ -52,7 +50,6 @@ def status() -> None:
 
 @journal.command()
 @click.option("-n", "--rows", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
-@telling
 def tail(rows: int) -> None:
     """Print the last answers, the newest last."""
     with archive_of(Path(_settings().state_dir)) as archive:
@@ -65,7 +62,6 @@ def tail(rows: int) -> None:
 @click.option("--until", default="", help="Up to before this moment.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option("--postgres", is_flag=True, help="What Postgres has, of all machines, in place of what this one has.")
-@telling
 def export(since: str, until: str, form: str, postgres: bool) -> None:
     """Write answers to standard output, for other programs."""
     settings = _settings()
@@ -76,7 +72,6 @@ def export(since: str, until: str, form: str, postgres: bool) -> None:
 
 @journal.command()
 @click.option("--print", "as_text", is_flag=True, help="Print the SQL and change nothing.")
-@telling
 def migrate(as_text: bool) -> None:
     """Make the tables in Postgres, or bring them to this version. The engine does so by itself if it may."""
     if as_text:
@@ -88,7 +83,6 @@ def migrate(as_text: bool) -> None:
 
 @journal.command()
 @click.option("--older-than", default="", help="An age such as 90d; default: journal_retention_days.")
-@telling
 def prune(older_than: str) -> None:
     """Delete what is too old, here and in Postgres."""
     settings = _settings()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from engine.config import EffectiveSetting
 from frontend.attach_wait import lacking_lanes
 from frontend.cli.store_view import store_rows
+from frontend.cli.tables import table
 from frontend.cli.tuning_view import HEADS, tuning_rows
 
 _PIPE_WIDTH = 160
@@ -68,10 +65,4 @@ def _ranking(predictions: Sequence[dict[str, Any]]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    table = Table(*heads, box=None, pad_edge=False, show_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(file=io.StringIO(), width=_PIPE_WIDTH, markup=False)  # [openvino] is a name, not a style
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return "".join(f"{line}\n" for line in table(heads, rows, width=_PIPE_WIDTH, fold=True))

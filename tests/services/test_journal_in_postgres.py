@@ -104,7 +104,7 @@ def test_without_a_postgres_the_commands_say_so(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setenv("NIGHTSCAN_OPTIMIZED_SERVING__DATABASE_URL", "")
     for command in (["migrate"], ["export", "--postgres"]):
         result = run(*command)
-        assert result.exit_code == 1 and "database_url" in result.output
+        assert result.exit_code == 2 and "database_url" in result.output
 
 
 @pytest.mark.parametrize("point", ["send.read", "send.sent", "send.marked"])

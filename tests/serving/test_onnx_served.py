@@ -105,7 +105,7 @@ def test_the_command_line_swaps_in_another_file(process: ServerProcess, model_pa
     deployment = status_of(process)["deployments"][0]["deployment"]
     order = ("deploy", deployment, "--model-path", str(path), "--sample-rate-hz", str(RATE_HZ))
     refused = nightscan(process, *order)
-    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+    assert refused.returncode == 4 and len(refused.stderr.splitlines()) == 1
     assert f"set onnx_output to its name; they are {name} float[1, 6], embedding float[1, 12]" in refused.stderr
     was = version_of(process)["model"]["model_version"]
     done = nightscan(process, *order, "--onnx-output", name)

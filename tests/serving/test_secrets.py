@@ -68,7 +68,8 @@ def test_what_the_command_line_shows_holds_no_secret(told: ServerProcess) -> Non
     environment = {**told.environment, "PYTHONPATH": str(ROOT)}
     for arguments in (["config"], ["status"], ["status", "--json"]):
         command = [sys.executable, "-m", "frontend.cli.main", *arguments]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == (0 if "config" in arguments else 1), ended.stderr  # degraded: all stores are away
         assert SECRET not in ended.stdout + ended.stderr
         assert "127.0.0.1" in ended.stdout or "config" not in arguments
 

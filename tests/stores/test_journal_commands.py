@@ -49,7 +49,7 @@ def record(state_dir: Path, *moments: float) -> None:
 
 def test_without_a_journal_it_says_so(run: Run, state_dir: Path) -> None:
     result = run("status")
-    assert result.exit_code == 1 and result.output == f"nightscan: there is no journal in {state_dir}\n"
+    assert result.exit_code == 3 and result.output == f"nightscan: there is no journal in {state_dir}\n"
 
 
 def test_what_lies_in_spools_is_moved_where_no_engine_does(run: Run, state_dir: Path) -> None:
@@ -153,7 +153,7 @@ def test_since_is_counted_in_and_until_is_not(
 
 def test_a_moment_that_is_none_is_refused_by_name(run: Run, state_dir: Path) -> None:
     result = run("export", "--since", "yesterday")
-    assert result.exit_code == 1 and "--since yesterday" in result.output
+    assert result.exit_code == 2 and "--since yesterday" in result.output
 
 
 def test_prune_deletes_by_age(run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,4 +168,4 @@ def test_prune_deletes_by_age(run: Run, state_dir: Path, monkeypatch: pytest.Mon
 def test_prune_asks_how_old_where_rows_are_kept_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSCAN_OPTIMIZED_SERVING__JOURNAL_RETENTION_DAYS", "0")
     result = run("prune")
-    assert result.exit_code == 1 and "--older-than" in result.output
+    assert result.exit_code == 2 and "--older-than" in result.output

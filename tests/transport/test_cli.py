@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import Settings
-from frontend.cli.serve import serve_command
+from frontend.cli.serve_command import serve_command
 from tests.support.server import ROOT
 
 
@@ -31,20 +31,20 @@ def test_config_tells_where_each_value_is_from() -> None:
 @pytest.mark.parametrize("command", ["config", "serve", "status"])
 def test_a_wrong_setting_is_one_line(command: str) -> None:
     told = nightscan(command, NIGHTSCAN_OPTIMIZED_SERVING__WORKERS="many")
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert "many" in told.stderr and told.stderr.count("\n") == 1
 
 
 def test_without_an_engine_the_commands_say_so(runtime_dir: Path) -> None:
-    for arguments in (["status"], ["scale", "x", "2"], ["undeploy", "x"], ["deploy"]):
+    for arguments in (["scale", "x", "2"], ["undeploy", "x"], ["deploy", "--demo"]):
         told = nightscan("--runtime-dir", str(runtime_dir), *arguments)
-        assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+        assert (told.returncode, told.stderr.count("\n")) == (3, 1)
         assert "no supervisor listens" in told.stderr
 
 
 def test_an_app_that_cannot_be_imported_is_one_line() -> None:
     told = nightscan("serve", "no_such_module:app")
-    assert told.returncode == 1 and "no_such_module" in told.stderr and "Traceback" not in told.stderr
+    assert told.returncode == 2 and "no_such_module" in told.stderr and "Traceback" not in told.stderr
 
 
 def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_starts(

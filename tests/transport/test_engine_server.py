@@ -90,7 +90,7 @@ def test_the_command_line_looks_and_asks(server: ServerProcess, tmp_path: Path) 
     (tmp_path / "night.wav").write_bytes(recording())
     assert "second 0.5" in nightscan(server, "predict", str(tmp_path / "night.wav")).stdout
     unknown = nightscan(server, "undeploy", "nobody")
-    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (4, 1)
 
 
 def test_reload_under_load_fails_no_request(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ class Instance:
     def _passes(self, stage: str) -> bool:
         if self.behaviour == f"die_{stage}":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == f"hang_{stage}":
+            signal.pause()
         if self.behaviour in (f"fail_{stage}", f"fail_{stage}_of_{self.weights}"):
             self.link.send({"type": "failed", "stage": stage, "error": f"Traceback: no luck in {stage}"})
             return False

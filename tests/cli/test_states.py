@@ -1,0 +1,145 @@
+"""`nightscan status` of an engine in each state: which it is, why, what to do, on one screen, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frontend.cli.command_end import CommandEnd
+from tests.cli.nightscan import COMMAND, ROOT, Told, clean_environment, nightscan
+from tests.supervisor.engine_process import EngineProcess, deploy, refused, spec, wait_serving
+from tests.support.wait import wait_for
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    """One that serves; every test leaves it so."""
+    with tempfile.TemporaryDirectory(prefix="ns-", dir="/tmp") as folder:
+        with EngineProcess(Path(folder) / "run") as running:
+            with running.client() as client:
+                wait_serving(client)
+            yield running
+
+
+def status_of(engine: EngineProcess, *arguments: str) -> Told:
+    return nightscan("status", *arguments, runtime_dir=engine.runtime_dir)
+
+
+def wait_for_state(engine: EngineProcess, state: str) -> Told:
+    def seen() -> Told | None:
+        told = status_of(engine)
+        return told if told.out.startswith(f"{state}: ") else None
+
+    found = wait_for(seen, f"status to say {state}")
+    assert found is not None
+    found.assert_fits()
+    return found
+
+
+def test_stopped(runtime_dir: Path) -> None:
+    told = nightscan("status", runtime_dir=runtime_dir)
+    told.assert_fits()
+    assert told.code == CommandEnd.NOTHING_RUNS and told.out.startswith("stopped: ")
+    assert "nobody listens" in told.out and "nightscan serve" in told.out and str(runtime_dir) in told.out
+
+
+def test_stopped_by_a_kill(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, behaviour="echo") as engine:
+        with engine.client() as client:
+            wait_serving(client)
+        engine.kill_supervisor()
+        told = wait_for_state(engine, "stopped")
+        assert told.code == CommandEnd.NOTHING_RUNS and "killed" in told.out
+        engine.start()  # adopts the instances, so that they end in order
+        assert wait_for_state(engine, "healthy").code == CommandEnd.DONE
+
+
+def test_healthy(engine: EngineProcess) -> None:
+    told = wait_for_state(engine, "healthy")
+    assert told.code == CommandEnd.DONE
+    assert "2 of 2" in told.out and "Redis pool not configured" in told.out and " do " not in told.out
+
+
+def test_starting(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, behaviour="hang_load") as engine:
+        told = wait_for_state(engine, "starting")
+        assert told.code == CommandEnd.PARTLY and "loaded" in told.out and "--watch" in told.out
+
+
+def test_failed(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, behaviour="fail_load", tracebacks=True) as engine:
+        told = wait_for_state(engine, "failed")
+        assert told.code == CommandEnd.PARTLY and "no luck in load" in told.out
+        assert "nightscan deploy wildlife" in " ".join(told.out.split()) and "nightscan doctor" in told.out
+
+
+def test_degraded_by_a_version_that_failed(engine: EngineProcess) -> None:
+    with engine.client() as client:
+        refused(client, "deploy", deployment="wildlife_detector_optimized", spec=spec("fail_load"), options={})
+        told = wait_for_state(engine, "degraded")
+        assert told.code == CommandEnd.PARTLY and "no luck in load" in told.out
+        deploy(client, "echo")
+    assert wait_for_state(engine, "healthy").code == CommandEnd.DONE
+
+
+def test_stalled(engine: EngineProcess) -> None:
+    assert engine.process is not None
+    engine.process.send_signal(signal.SIGSTOP)
+    try:
+        told = nightscan("status", runtime_dir=engine.runtime_dir, timeout_s=30)
+        order = nightscan("scale", "wildlife_detector_optimized", "2", runtime_dir=engine.runtime_dir, timeout_s=30)
+    finally:
+        engine.process.send_signal(signal.SIGCONT)
+    told.assert_fits()
+    assert told.code == CommandEnd.PARTLY and told.out.startswith("stalled: ")
+    assert f"kill -CONT {engine.process.pid}" in told.out
+    assert order.code == CommandEnd.NOTHING_RUNS and "nightscan status" in order.err
+
+
+def test_empty(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, enabled="false") as engine:
+        told = wait_for_state(engine, "empty")
+        assert told.code == CommandEnd.PARTLY and "nightscan deploy" in told.out
+
+
+def test_json_has_the_verdict_beside_the_engines_own_document(engine: EngineProcess) -> None:
+    told = status_of(engine, "--json")
+    document = json.loads(told.out)
+    assert document["verdict"]["state"] == "healthy" and document["verdict"]["exit_code"] == told.code == 0
+    assert document["deployments"][0]["deployment"] == "wildlife_detector_optimized"
+
+
+def test_all_has_every_instance(engine: EngineProcess) -> None:
+    told = status_of(engine, "--all")
+    assert told.out.count("(pid ") == 2 and "cached together" in told.out
+
+
+def test_watch_goes_on_until_it_is_interrupted(engine: EngineProcess) -> None:
+    command = [*COMMAND, "status", "--watch", "--every-s", "0.1", "--json"]
+    environment = clean_environment(engine.runtime_dir)
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None and watching.stderr is not None
+        states = [json.loads(watching.stdout.readline())["verdict"]["state"] for _ in range(3)]
+        watching.send_signal(signal.SIGINT)
+        rest = watching.stdout.read() + watching.stderr.read()
+    assert states == ["healthy"] * 3 and watching.returncode == CommandEnd.INTERRUPTED and "Traceback" not in rest
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_engine_of_somebody_else_is_told_apart_from_none(engine: EngineProcess) -> None:
+    done = subprocess.run(
+        [*COMMAND, "status"], env={**clean_environment(engine.runtime_dir), "HOME": "/"}, cwd="/", user=65_534,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    told = Told(done.returncode, done.stdout, done.stderr)
+    told.assert_fits()
+    assert told.code == CommandEnd.REFUSED and told.out.startswith("foreign: ") and "sudo -u root" in told.out
