@@ -36,7 +36,7 @@ _END_S = 10.0
 @click.option("--requests", type=click.IntRange(1), default=100, show_default=True, help="Of the benchmark.")
 @click.option("--concurrency", type=click.IntRange(1), default=8, show_default=True, help="Of the benchmark.")
 def demo(mode: str, requests: int, concurrency: int) -> None:
-    """Show the engine at work: one prediction, a small benchmark, or a server to try by hand."""
+    """See the engine at work: one prediction, a small benchmark, or a server to try by hand."""
     if mode == "server":
         _, command = serve_command(load_settings(), None, ())
         os.execvp(command[0], command)

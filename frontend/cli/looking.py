@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.client.admin import ask
@@ -77,11 +78,25 @@ def _living(pid: int, runtime_dir: str) -> Verdict:
 
 
 def _other_owner(runtime_dir: str) -> str:
-    """The user that the folder belongs to, if we may not look into it."""
-    if not os.path.isdir(runtime_dir) or os.access(runtime_dir, os.R_OK | os.X_OK):
+    """The user that the folder belongs to, or one above it that is closed, if we may not look into it."""
+    path = Path(runtime_dir)
+    while _is_hidden(path):
+        path = path.parent
+    if not path.is_dir() or os.access(path, os.R_OK | os.X_OK, effective_ids=True):
         return ""
-    uid = os.stat(runtime_dir).st_uid
+    uid = path.stat().st_uid
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a folder above it is closed to us."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

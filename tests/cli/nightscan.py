@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +33,22 @@ class Told:
         assert "Traceback (most recent" not in self.out + self.err, self.out + self.err
 
 
-def clean_environment(runtime_dir: Path | None = None, **variables: str) -> dict[str, str]:
+def clean_environment(runtime_dir: Path | None = None, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """No NIGHTSCAN variable of whoever runs the tests; `variables` over it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCAN")}
     at = {} if runtime_dir is None else {f"{SETTING}RUNTIME_DIR": str(runtime_dir)}
-    return {**own, "PYTHONPATH": str(ROOT), **at, **variables}
+    return {**own, "PYTHONPATH": str(ROOT), **at, **(variables or {})}
 
 
-def nightscan(*arguments: str, runtime_dir: Path | None = None, timeout_s: float = 60, **variables: str) -> Told:
+def nightscan(
+    *arguments: str,
+    runtime_dir: Path | None = None,
+    timeout_s: float = 60,
+    variables: Mapping[str, str] | None = None,
+) -> Told:
     """Runs it to its end."""
     done = subprocess.run(
-        [*COMMAND, *arguments], env=clean_environment(runtime_dir, **variables), cwd=ROOT, stdin=subprocess.DEVNULL,
+        [*COMMAND, *arguments], env=clean_environment(runtime_dir, variables), cwd=ROOT, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=timeout_s,
     )  # fmt: skip
     told = Told(done.returncode, done.stdout, done.stderr)

@@ -18,7 +18,7 @@ from engine.errors import BrokenError, ConfigError, DeploymentFailed, NotReady, 
 from frontend.cli.command_end import CommandEnd, end_of
 from frontend.cli.main import main
 from frontend.cli.verbs import VERBS
-from tests.cli.nightscan import COMMAND, ROOT, SETTING, clean_environment, nightscan
+from tests.cli.nightscan import COMMAND, ROOT, SETTING, Told, clean_environment, nightscan
 
 MANUAL = (ROOT / "frontend/README.md").read_text()
 HEAVY = ("torch", "flask", "gunicorn", "onnxruntime", "psycopg", "redis")
@@ -81,7 +81,7 @@ def test_help_and_completion_come_at_once(arguments: list[str], variables: dict[
     took_s = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        told = nightscan(*arguments, **variables)
+        told = nightscan(*arguments, variables=variables)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert told.code == 0 and told.out
         took_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -97,10 +97,15 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+def completed(words: str, at: int) -> Told:
+    variables = {"_NIGHTSCAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    return nightscan(variables=variables)
+
+
 def test_completion_knows_verbs_and_options() -> None:
-    told = nightscan(_NIGHTSCAN_COMPLETE="bash_complete", COMP_WORDS="nightscan d", COMP_CWORD="1")
+    told = completed("nightscan d", 1)
     assert {line.split(",")[1] for line in told.out.splitlines()} == {name for name in VERBS if name.startswith("d")}
-    told = nightscan(_NIGHTSCAN_COMPLETE="bash_complete", COMP_WORDS="nightscan status --", COMP_CWORD="2")
+    told = completed("nightscan status --", 2)
     assert "plain,--watch" in told.out and "plain,--runtime-dir" in told.out
 
 
@@ -138,7 +143,7 @@ def test_a_wrong_command_line_is_refused_with_what_is_allowed(arguments: list[st
 def test_the_runtime_directory_stands_before_the_verb_or_behind_it(runtime_dir: Path) -> None:
     for arguments in (["--runtime-dir", str(runtime_dir), "status"], ["status", "--runtime-dir", str(runtime_dir)],
                       ["journal", "status", "--runtime-dir", str(runtime_dir)]):  # fmt: skip
-        told = nightscan(*arguments, **{f"{SETTING}STATE_DIR": str(runtime_dir / "none")})
+        told = nightscan(*arguments, variables={f"{SETTING}STATE_DIR": str(runtime_dir / "none")})
         assert told.code == CommandEnd.NOTHING_RUNS
         assert str(runtime_dir) in told.out + told.err
 
@@ -150,7 +155,7 @@ def test_a_settings_file_that_cannot_be_used_is_one_line(content: str | None, tm
         path.mkdir()  # as root reads everything, a folder is what cannot be read
     else:
         path.write_text(content)
-    told = nightscan("status", NIGHTSCAN_CONFIG=str(path))
+    told = nightscan("status", variables={"NIGHTSCAN_CONFIG": str(path)})
     assert told.code == CommandEnd.MISUSED and told.err.count("\n") == 1 and str(path) in told.err
 
 
@@ -172,7 +177,8 @@ def test_a_full_disk_under_the_output_is_one_line() -> None:
 
 
 def test_letters_that_the_terminal_does_not_have_are_no_reason_to_end(tmp_path: Path) -> None:
-    told = nightscan("config", PYTHONIOENCODING="ascii", **{f"{SETTING}MODEL_PATH": "/models/grünfink.pth"})
+    variables = {"PYTHONIOENCODING": "ascii", f"{SETTING}MODEL_PATH": "/models/grünfink.pth"}
+    told = nightscan("config", variables=variables)
     assert told.code == 0 and "gr" in told.out
 
 
@@ -180,14 +186,15 @@ def test_a_fault_of_ours_is_a_line_and_with_a_variable_all_of_it(tmp_path: Path)
     """A faulty verb, put beside ours."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys, types, click\nfrom frontend.cli.command_line import CommandLine\nfrom frontend.cli.verbs import Verb\n"
+        "import sys, types, click\nfrom frontend.cli.command_line import CommandLine\n"
+        "from frontend.cli.verbs import Verb\n"
         "@click.command()\ndef broken(): raise ZeroDivisionError('no')\n"
         "module = types.ModuleType('frontend.cli.broken'); module.broken = broken\n"
         "sys.modules['frontend.cli.broken'] = module\nCommandLine({'broken': Verb('')})()\n"
     )
     for variables, traceback in ({}, False), ({"NIGHTSCAN_TRACEBACK": "1"}, True):
         done = subprocess.run(
-            [sys.executable, str(program), "broken"], env=clean_environment(**variables), capture_output=True, text=True
+            [sys.executable, str(program), "broken"], env=clean_environment(None, variables), capture_output=True, text=True
         )
         assert done.returncode == CommandEnd.REFUSED and "ZeroDivisionError: no" in done.stderr
         assert ("Traceback" in done.stderr) is traceback
@@ -198,9 +205,9 @@ def test_ctrl_c_while_an_order_is_awaited(runtime_dir: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(runtime_dir / "control.sock"))
         listener.listen()
-        with subprocess.Popen(
-            [*COMMAND, "scale", "x", "2"], env=clean_environment(runtime_dir), cwd=ROOT, stderr=subprocess.PIPE, text=True
-        ) as waiting:
+        environment = clean_environment(runtime_dir)
+        command = [*COMMAND, "scale", "x", "2"]
+        with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as waiting:
             connection, _ = listener.accept()
             waiting.send_signal(signal.SIGINT)
             assert waiting.stderr is not None

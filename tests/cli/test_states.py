@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from frontend.cli.command_end import CommandEnd
+from frontend.cli.looking import look
+from frontend.cli.summary import summary
+from frontend.cli.verdict import EngineState
 from tests.cli.nightscan import COMMAND, ROOT, Told, clean_environment, nightscan
-from tests.supervisor.engine_process import EngineProcess, deploy, refused, spec, wait_serving
+from tests.supervisor.engine_process import EngineProcess, deploy, ready_pids, wait_serving
 from tests.support.wait import wait_for
 
 
@@ -80,13 +83,18 @@ def test_failed(runtime_dir: Path) -> None:
         assert "nightscan deploy wildlife" in " ".join(told.out.split()) and "nightscan doctor" in told.out
 
 
-def test_degraded_by_a_version_that_failed(engine: EngineProcess) -> None:
-    with engine.client() as client:
-        refused(client, "deploy", deployment="wildlife_detector_optimized", spec=spec("fail_load"), options={})
+def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with EngineProcess(runtime_dir, tracebacks=True) as engine:
+        with engine.client() as client:
+            deploy(client, f"while:{broken}:fail_load")
+            pids = ready_pids(client, 2)
+        broken.touch()
+        os.kill(pids[0], signal.SIGKILL)
+        wait_for(lambda: "no luck in load" in status_of(engine).out, "status to say why")
         told = wait_for_state(engine, "degraded")
-        assert told.code == CommandEnd.PARTLY and "no luck in load" in told.out
-        deploy(client, "echo")
-    assert wait_for_state(engine, "healthy").code == CommandEnd.DONE
+        assert told.code == CommandEnd.PARTLY and "1 of 2 instances work: Traceback: no luck in load" in told.out
+        assert "nightscan doctor" in told.out
 
 
 def test_stalled(engine: EngineProcess) -> None:
@@ -134,12 +142,12 @@ def test_watch_goes_on_until_it_is_interrupted(engine: EngineProcess) -> None:
     assert states == ["healthy"] * 3 and watching.returncode == CommandEnd.INTERRUPTED and "Traceback" not in rest
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_engine_of_somebody_else_is_told_apart_from_none(engine: EngineProcess) -> None:
-    done = subprocess.run(
-        [*COMMAND, "status"], env={**clean_environment(engine.runtime_dir), "HOME": "/"}, cwd="/", user=65_534,
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    told = Told(done.returncode, done.stdout, done.stderr)
-    told.assert_fits()
-    assert told.code == CommandEnd.REFUSED and told.out.startswith("foreign: ") and "sudo -u root" in told.out
+    os.seteuid(65_534)
+    try:
+        sight = look(str(engine.runtime_dir))
+    finally:
+        os.seteuid(0)
+    assert sight.verdict.state is EngineState.FOREIGN and sight.verdict.state.end == CommandEnd.REFUSED
+    assert "sudo -u root nightscan status" in summary(sight)
