@@ -109,24 +109,27 @@ def _advice(status: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _of_deployment(deployment: dict[str, Any]) -> Iterator[Advice]:
     name, reason = str(deployment["deployment"]), last_line(deployment["reason"])
-    if reason:
+    of_instances = [
+        advice
+        for version in deployment["versions"]
+        if version["state"] == "serving"
+        for advice in _of_version(name, version, reason)
+    ]
+    yield from of_instances
+    if reason and not of_instances:
         again = f"nightscan deploy {name} --model-path FILE"
         yield Advice(f"{name}: {reason}", f"correct that, then: {again}; try a model: nightscan doctor")
-    for version in deployment["versions"]:
-        if version["state"] in ("serving", "starting") and not reason:
-            yield from _of_version(name, version)
     for text in lacking_lanes(deployment):
         why, _, do = text.partition(": ")
         yield Advice(why, do)
 
 
-def _of_version(name: str, version: dict[str, Any]) -> Iterator[Advice]:
+def _of_version(name: str, version: dict[str, Any], reason: str) -> Iterator[Advice]:
+    """Of the one that serves, where not all of its instances do."""
     ready, size = version["ready"], version["pool_size"]
-    errors = [last_line(each["error"]) for each in version["instances"] if each["error"]]
-    if errors or (version["last_death"] and ready < size):
-        why = errors[-1] if errors else last_line(version["last_death"])
-        yield Advice(f"{name}: {ready} of {size} instances work: {why}", "they are started again; nightscan doctor")
-    elif version["state"] == "serving" and ready < size:
+    if ready < size and reason:
+        yield Advice(f"{name}: {ready} of {size} instances work: {reason}", "they are started again; nightscan doctor")
+    elif ready < size:
         states = ", ".join(sorted({each["state"] for each in version["instances"] if each["state"] != "ready"}))
         why = f"{name}: {ready} of {size} instances work ({states or 'not started'})"
         yield Advice(why, "nightscan status --watch")

@@ -194,8 +194,9 @@ def test_a_fault_of_ours_is_a_line_and_with_a_variable_all_of_it(tmp_path: Path)
     )
     for variables, traceback in ({}, False), ({"NIGHTSCAN_TRACEBACK": "1"}, True):
         done = subprocess.run(
-            [sys.executable, str(program), "broken"], env=clean_environment(None, variables), capture_output=True, text=True
-        )
+            [sys.executable, str(program), "broken"], env=clean_environment(None, variables), capture_output=True,
+            text=True, timeout=60,
+        )  # fmt: skip
         assert done.returncode == CommandEnd.REFUSED and "ZeroDivisionError: no" in done.stderr
         assert ("Traceback" in done.stderr) is traceback
 
