@@ -23,6 +23,11 @@ class Told:
     out: str
     err: str
 
+    @property
+    def words(self) -> str:
+        """What it printed, however the lines were broken."""
+        return " ".join(self.out.split())
+
     def assert_fits(self) -> None:
         """One screen, and no traceback."""
         lines = self.out.splitlines()

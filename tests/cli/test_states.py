@@ -79,8 +79,8 @@ def test_starting(runtime_dir: Path) -> None:
 def test_failed(runtime_dir: Path) -> None:
     with EngineProcess(runtime_dir, behaviour="fail_load", tracebacks=True) as engine:
         told = wait_for_state(engine, "failed")
-        assert told.code == CommandEnd.PARTLY and "no luck in load" in told.out
-        assert "nightscan deploy wildlife" in " ".join(told.out.split()) and "nightscan doctor" in told.out
+        assert told.code == CommandEnd.PARTLY and "no luck in load" in told.words
+        assert "nightscan deploy wildlife" in told.words and "nightscan doctor" in told.out
 
 
 def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_
             pids = ready_pids(client, 2)
         broken.touch()
         os.kill(pids[0], signal.SIGKILL)
-        wait_for(lambda: "no luck in load" in status_of(engine).out, "status to say why")
+        wait_for(lambda: "no luck in load" in status_of(engine).words, "status to say why")
         told = wait_for_state(engine, "degraded")
-        assert told.code == CommandEnd.PARTLY and "1 of 2 instances work: Traceback: no luck in load" in told.out
+        assert told.code == CommandEnd.PARTLY and "1 of 2 instances work: Traceback: no luck in load" in told.words
         assert "nightscan doctor" in told.out
 
 
