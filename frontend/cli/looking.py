@@ -12,7 +12,7 @@ from engine.client.admin import ask
 from engine.errors import DeadlineExceeded, EngineError, NotReady, PeerGone, ProtocolError
 from engine.launch import has_socket, is_paused, keeper_pid, master_pids, supervisor_pid, was_killed
 from frontend.cli.asking import STATUS_S
-from frontend.cli.verdict import Advice, EngineState, Verdict, verdict_of
+from frontend.cli.verdict import Advice, EngineState, EngineVerdict, verdict_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Sight:
     """What was seen: the engine's own status document where it answered."""
 
     runtime_dir: str
-    verdict: Verdict
+    verdict: EngineVerdict
     document: dict[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
@@ -37,15 +37,15 @@ def look(runtime_dir: str) -> Sight:
         return Sight(runtime_dir, _silent(runtime_dir, error), None)
     except ProtocolError as error:  # another user, or another version
         advice = Advice(str(error), "use the nightscan of that engine, as the user that it runs as")
-        return Sight(runtime_dir, Verdict(EngineState.FOREIGN, "an engine runs that is not ours", (advice,)), None)
+        return Sight(runtime_dir, EngineVerdict(EngineState.FOREIGN, "an engine runs that is not ours", (advice,)), None)
     return Sight(runtime_dir, verdict_of(document), document)
 
 
-def _silent(runtime_dir: str, error: EngineError) -> Verdict:
+def _silent(runtime_dir: str, error: EngineError) -> EngineVerdict:
     owner = _other_owner(runtime_dir)
     if owner:
         advice = Advice(f"{runtime_dir} belongs to {owner}", f"sudo -u {owner} nightscan status")
-        return Verdict(EngineState.FOREIGN, "the folder cannot be looked into", (advice,))
+        return EngineVerdict(EngineState.FOREIGN, "the folder cannot be looked into", (advice,))
     pid = supervisor_pid(runtime_dir)
     if pid:
         return _living(pid, runtime_dir)
@@ -53,28 +53,28 @@ def _silent(runtime_dir: str, error: EngineError) -> Verdict:
     if keeper or masters:
         who = f"its keeper (pid {keeper})" if keeper else f"gunicorn (pid {masters[0]})"
         advice = Advice(f"no supervisor lives, and {who} starts one", "nightscan status --watch")
-        return Verdict(EngineState.STARTING, "its supervisor is being started", (advice,))
+        return EngineVerdict(EngineState.STARTING, "its supervisor is being started", (advice,))
     if was_killed(runtime_dir):
-        return Verdict(EngineState.STOPPED, "no engine runs here", (_start_it("its supervisor was killed"),))
+        return EngineVerdict(EngineState.STOPPED, "no engine runs here", (_start_it("its supervisor was killed"),))
     why = "there is no such folder" if not os.path.isdir(runtime_dir) else f"nobody listens: {error}"
-    return Verdict(EngineState.STOPPED, "no engine runs here", (_start_it(why),))
+    return EngineVerdict(EngineState.STOPPED, "no engine runs here", (_start_it(why),))
 
 
 def _start_it(why: str) -> Advice:
     return Advice(why, "nightscan serve; or name the folder of another engine: --runtime-dir FOLDER")
 
 
-def _living(pid: int, runtime_dir: str) -> Verdict:
+def _living(pid: int, runtime_dir: str) -> EngineVerdict:
     on = "answers go on without it; deploying, scaling and healing do not"
     if is_paused(pid):
         advice = Advice(f"a signal has stopped the supervisor (pid {pid}); {on}", f"let it go on: kill -CONT {pid}")
     elif not has_socket(runtime_dir):
         advice = Advice(f"the supervisor (pid {pid}) does not listen yet", "nightscan status --watch")
-        return Verdict(EngineState.STARTING, "its supervisor has just been started", (advice,))
+        return EngineVerdict(EngineState.STARTING, "its supervisor has just been started", (advice,))
     else:
         again = f"if that lasts: kill -KILL {pid}; whoever keeps it starts another, which takes over"
         advice = Advice(f"the supervisor (pid {pid}) has not answered within {STATUS_S:.0f} s; {on}", again)
-    return Verdict(EngineState.STALLED, "its supervisor does not answer", (advice,))
+    return EngineVerdict(EngineState.STALLED, "its supervisor does not answer", (advice,))
 
 
 def _other_owner(runtime_dir: str) -> str:

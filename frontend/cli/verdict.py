@@ -48,7 +48,7 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EngineVerdict:
     """How the engine is."""
 
     state: EngineState
@@ -61,13 +61,13 @@ class Verdict:
         return {"state": self.state.value, "exit_code": int(self.state.end), "text": self.text, "advice": advice}
 
 
-def verdict_of(status: Mapping[str, Any]) -> Verdict:
+def verdict_of(status: Mapping[str, Any]) -> EngineVerdict:
     """Of an engine that has answered."""
     deployments = status.get("deployments", [])
     serving = sum(each["state"] == "ready" for each in deployments)
     advice = tuple(_advice(status))
     state = _state(deployments, serving, troubled=bool(advice))
-    return Verdict(state, _text(state, len(deployments), serving), advice or _usual_advice(state))
+    return EngineVerdict(state, _text(state, len(deployments), serving), advice or _usual_advice(state))
 
 
 def _state(deployments: list[dict[str, Any]], serving: int, *, troubled: bool) -> EngineState:
