@@ -37,7 +37,8 @@ def look(runtime_dir: str) -> Sight:
         return Sight(runtime_dir, _silent(runtime_dir, error), None)
     except ProtocolError as error:  # another user, or another version
         advice = Advice(str(error), "use the nightscan of that engine, as the user that it runs as")
-        return Sight(runtime_dir, EngineVerdict(EngineState.FOREIGN, "an engine runs that is not ours", (advice,)), None)
+        verdict = EngineVerdict(EngineState.FOREIGN, "an engine runs that is not ours", (advice,))
+        return Sight(runtime_dir, verdict, None)
     return Sight(runtime_dir, verdict_of(document), document)
 
 
