@@ -19,6 +19,7 @@ from engine.config.serving import EngineSettings, ModelSettings
 from engine.config.status import StatusSettings
 from engine.config.stores import StoreSettings
 from engine.config.tuning import TuningSettings
+from engine.config.watching import WatchSettings
 from engine.config.values import checked, shown
 from engine.errors import ConfigError
 
@@ -28,6 +29,7 @@ _ORDERED = (("db_min_connections", "db_max_connections"), ("redis_min_connection
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings(  # dataclasses list the last base first: read the bases from the bottom up
+    WatchSettings,
     TuningSettings,
     StatusSettings,
     StoreSettings,

@@ -64,6 +64,12 @@ FALLBACK_OUTCOMES = (
     "failed",  # no complete answer in time
     "refused",  # not asked: the breaker is open, no connection is free, or the call came from a fallback itself
 )
+TRACE_OUTCOMES = (
+    "sent",  # the collector has taken it
+    "refused",  # the collector has not
+    "left_out",  # more than may be traced
+    "lost",  # the ring was written over before it was read
+)
 JOURNAL_STAGES = (
     "recorded",  # appended to a spool
     "stored",  # in SQLite
@@ -101,6 +107,7 @@ PROCESS_COUNTERS: tuple[str, ...] = (
     *(f"single_flight.{role}" for role in SINGLE_FLIGHT_ROLES),
     *(f"journal.{stage}" for stage in JOURNAL_STAGES),
     *(f"fallback.{outcome}" for outcome in FALLBACK_OUTCOMES),
+    *(f"traces.{outcome}" for outcome in TRACE_OUTCOMES),  # of the supervisor, for all
     # Answers over HTTP while this process has no lane to count them in. The rest of them is in LANE_COUNTERS.
     *(f"http.{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")),
 )
@@ -188,4 +195,5 @@ EXPORTED: tuple[Metric, ...] = (
     Metric("nightscan_engine_journal_backlog", "gauge", "", (), "records that are not yet where they are to be"),
     Metric("nightscan_engine_journal_oldest_seconds", "gauge", "s", (), "age of the oldest of these"),
     Metric("nightscan_engine_fallbacks_total", "counter", "", ("outcome",), "requests given to the original API"),
+    Metric("nightscan_engine_traces_total", "counter", "", ("outcome",), "requests of which a trace was wanted"),
 )

@@ -1,4 +1,4 @@
-"""Pools, cache, journal and fallback as Prometheus families: figures of all processes of the machine.
+"""Pools, cache, journal, fallback and traces as Prometheus families: figures of all processes of the machine.
 
 A pool without a server and a cache level that is not configured have no series: a zero would read as one that nobody
 has used yet.
@@ -13,7 +13,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from engine.clock import NS_PER_S
 from engine.config import Settings
 from engine.core.breaker import BreakerState
-from engine.observe.metrics import EXPORTED, FALLBACK_OUTCOMES, JOURNAL_STAGES, POOLS, SINGLE_FLIGHT_ROLES
+from engine.observe.metrics import (
+    EXPORTED,
+    FALLBACK_OUTCOMES,
+    JOURNAL_STAGES,
+    POOLS,
+    SINGLE_FLIGHT_ROLES,
+    TRACE_OUTCOMES,
+)
 from engine.observe.store_stats import Totals, configured_pools, journal_backend, oldest_s
 
 _TEXT = {metric.name: metric.text for metric in EXPORTED}
@@ -31,6 +38,10 @@ def store_families(totals: Totals | None, settings: Settings) -> Iterator[Metric
     for outcome in FALLBACK_OUTCOMES:
         _add(fallbacks, found, f"fallback.{outcome}", outcome)
     yield fallbacks
+    traces = _counter("traces_total", "outcome")
+    for outcome in TRACE_OUTCOMES if settings.otel_endpoint else ():
+        _add(traces, found, f"traces.{outcome}", outcome)
+    yield traces
 
 
 def _pools(found: Totals, pools: list[str]) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from engine.observe.answered import AnsweredRequest, TraceParent
 # trace, span, cache, endpoint, code, request id, deployment, model version, file.
 _RECORD = struct.Struct("<Qq6qHHBB2x16s8s8s16s32s128s64s64s96s")
 PAYLOAD_BYTES = _RECORD.size
+_TRACE_AT = struct.calcsize("<Qq6qHH")
 _NO_TRACE = (False, False, b"", b"")
 _MOST = 0xFFFF
 _FILE_CHARACTERS = 96  # more of it need not be encoded to be cut
@@ -41,3 +42,9 @@ def unpack_request(payload: bytes) -> AnsweredRequest:
         at_ns, total_ns, tuple(rest[:6]), status, batch_size, endpoint, code, cache, request_id, deployment,
         model_version, file, TraceParent(trace_id, span_id, bool(is_sampled)) if has_trace else None,
     )  # fmt: skip
+
+
+def is_sampled(payload: bytes) -> bool | None:
+    """Whether the caller of this request traces it; None if it says nothing of traces."""
+    has_trace, sampled = payload[_TRACE_AT], payload[_TRACE_AT + 1]
+    return bool(sampled) if has_trace else None

@@ -3,7 +3,8 @@
 One writer, whoever has the lock of the row; anybody reads. A place is a word and a record of fixed length. The word is
 odd while the record is written, and 2 * (number + 1) once the record of that number is whole, so a reader that finds
 the same even word before and after it has copied has one whole record. A number is taken, in the row, before its record
-is written: of two owners of a row, one of them killed, none writes a number twice. Partner of both: `records_in`.
+is written: of two owners of a row, one of them killed, none writes a number twice. Partner of both: `records_in` and
+`payload_at`.
 
 The first LAST_PLACES places go round by the number. In the next ERROR_PLACES the same is done with those that failed,
 and the rest are the slowest of a minute: at a thousand requests a second a failure would not be seen otherwise.
@@ -11,6 +12,7 @@ and the rest are the slowest of a minute: at a thousand requests a second a fail
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Iterator
 
@@ -31,6 +33,12 @@ from engine.shm.machine_layout import (
 from engine.shm.request_record import pack_request, unpack_request
 from engine.shm.words import WORD_BYTES
 
+
+class _Unfinished(enum.Enum):
+    UNFINISHED = enum.auto()
+
+
+UNFINISHED = _Unfinished.UNFINISHED  # in place of a record that its writer has begun, or is about to
 _PLACE_WORDS = PLACE_BYTES // WORD_BYTES
 _KEEP_SLOW_NS = 60 * NS_PER_S
 _ERRORS_AT, _SLOW_AT = LAST_PLACES, LAST_PLACES + ERROR_PLACES
@@ -128,10 +136,25 @@ def records_in(ring: memoryview) -> Iterator[tuple[int, AnsweredRequest]]:
                 yield found
 
 
+def payload_at(ring: memoryview, number: int) -> bytes | _Unfinished | None:
+    """What `pack_request` has made of the record of this number; None if another one lies in its place by now."""
+    place = number % LAST_PLACES
+    with ring.cast("Q") as words:
+        word = words[place * _PLACE_WORDS]
+        if word < 2 * number + 2:
+            return UNFINISHED
+        copy = _copy(ring, place)
+        return copy if word == words[place * _PLACE_WORDS] == 2 * number + 2 else None
+
+
 def _whole_at(ring: memoryview, words: memoryview, place: int) -> tuple[int, AnsweredRequest] | None:
     word = words[place * _PLACE_WORDS]
     if word == 0 or word % 2:
         return None
-    copy = bytes(ring[place * PLACE_BYTES + WORD_BYTES : (place + 1) * PLACE_BYTES])
+    copy = _copy(ring, place)
     # Another word by now: the copy may be of two records.
     return (word // 2 - 1, unpack_request(copy)) if words[place * _PLACE_WORDS] == word else None
+
+
+def _copy(ring: memoryview, place: int) -> bytes:
+    return bytes(ring[place * PLACE_BYTES + WORD_BYTES : (place + 1) * PLACE_BYTES])

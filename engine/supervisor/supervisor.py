@@ -41,6 +41,7 @@ from engine.supervisor.slow_work import SlowWork
 from engine.supervisor.status import describe
 from engine.supervisor.store_thread import StoreThread
 from engine.supervisor.totals import Totals
+from engine.supervisor.trace_export import TraceExport
 from engine.supervisor.tuner import Tuner
 from engine.supervisor.web.front import StatusFront
 
@@ -67,6 +68,7 @@ class Supervisor:
         self.slow_work = SlowWork(loop)
         self._tuning_work = SlowWork(loop, "tuning-work")  # state_dir and sounds may lie on another disk, which hangs
         self._stores = StoreThread.of(loop, options.stores, self._machine.row) if options.stores is not None else None
+        self._traces = TraceExport.of(options.settings, self._machine.row)
         self._recorder = Recorder(loop, self._ledger, self.slow_work, self._state)
         self._frontends = Frontends(loop, lambda frontend: self._reception.frontend_died(frontend))
         self._context = self._shared()
@@ -207,8 +209,7 @@ class Supervisor:
         steps += [self._tuner.close, functools.partial(self._wait_dead, killed)]
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
         steps += [self._reception.close_all, self._front.close]
-        if self._stores is not None:
-            steps.append(self._stores.close)
+        steps += [part.close for part in (self._stores, self._traces) if part is not None]
         steps += [self.end_work, self._ledger.close, self._machine.close]
         steps.append(self._process_holds.close)
         for step in steps:
@@ -259,6 +260,8 @@ class Supervisor:
         """Where there is too little memory for it, everybody serves on without, and is told once there is enough."""
         if self._machine.begin():
             self._loop.attempt(self._reception.welcome_again)  # a step of its own: repeated, `begin` has nothing new
+            if self._traces is not None and self._machine.machine is not None:
+                self._loop.attempt(functools.partial(self._traces.meet, self._machine.machine))
 
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""

@@ -6,7 +6,9 @@ from engine.config import Settings
 from engine.observe.metrics import POOLS, PROCESS_COUNTERS, PROCESS_GAUGES
 
 REDIS, POSTGRES = "redis://:hunter2@cache/1", "postgresql://app:hunter2@db/app"
-EVERYTHING = Settings(redis_url=REDIS, database_url=POSTGRES, original_api_url="http://original")
+EVERYTHING = Settings(
+    redis_url=REDIS, database_url=POSTGRES, original_api_url="http://original", otel_endpoint="http://collector:4318"
+)
 NOTHING = Settings(cache_l1_mb=0, journal="off")
 
 

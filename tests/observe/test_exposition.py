@@ -19,7 +19,7 @@ COUNTED = totals(
     database__in_use=1, database__idle=2, database__opened=3, database__lost=4, database__wait_ns=5 * 10**8,
     redis__breaker=BreakerState.HALF_OPEN, l1__hits=6, l1__misses=7, l2__bypassed=8, l1__bytes=9,
     single_flight__leader=10, journal__recorded=11, journal__sent=12, journal__moving=1, journal__backlog=13,
-    fallback__answered=14,
+    fallback__answered=14, traces__lost=15,
 )  # fmt: skip
 
 
@@ -55,11 +55,13 @@ def test_every_figure_has_its_series() -> None:
     assert value(found, "journal_records_total", stage="sent") == 12
     assert (value(found, "journal_backlog"), value(found, "journal_oldest_seconds")) == (13, 0)
     assert value(found, "fallbacks_total", outcome="answered") == 14
+    assert value(found, "traces_total", outcome="lost") == 15
 
 
 def test_what_is_not_configured_has_no_series() -> None:
     names = {name for name, _ in series(NOTHING, COUNTED)}
-    assert not {name for name in names if "_pool_" in name or "_cache_lookups" in name or "_journal_" in name}
+    parts = ("_pool_", "_cache_lookups", "_journal_", "_traces_")
+    assert not {name for name in names if any(part in name for part in parts)}
     assert "nightscan_engine_breaker_open" not in names
 
 

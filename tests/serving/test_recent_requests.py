@@ -19,6 +19,7 @@ from engine.spec import DEFAULT_DEPLOYMENT_ID
 from tests.conformance import sounds
 from tests.conformance.wire import head
 from tests.serving.servers import ROUTES, workload_server
+from tests.support.collector import Collector, attributes
 from tests.support.http import Connection, Response
 from tests.support.server import ServerProcess
 from tests.support.wait import wait_for
@@ -31,6 +32,7 @@ OPTIMIZED = ROUTES[0]
 class Served(NamedTuple):
     process: ServerProcess
     machine: MachineSegment
+    collector: Collector
 
     def row(self, request_id: str) -> dict[str, Any]:
         """What is remembered of a request."""
@@ -49,14 +51,16 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("model")
-    with workload_server(WORKLOADS["tiny"], Path(folder), FEW) as process:
+    with Collector() as collector, workload_server(
+        WORKLOADS["tiny"], Path(folder), {**FEW, "otel_endpoint": collector.endpoint}
+    ) as process:
         settings = load_settings({})
         with closing(
             EngineClient.attach(runtime_dir=str(process.runtime_dir), wait_s=30, settings=settings)
         ) as client:
             machine = client.machine()
             assert machine is not None
-            yield Served(process, machine)
+            yield Served(process, machine, collector)
 
 
 def recording(number: int) -> bytes:
@@ -110,6 +114,18 @@ def test_every_answer_is_remembered_with_what_is_known_of_it(served: Served) -> 
     assert list(nobody["parts_ms"]) == ["receive", "answer"]
     errors = recent_requests(served.machine.answered())["errors"]
     assert [row["request_id"] for row in errors[:2]] == ["nobody", "nonsense"]
+
+
+def test_a_collector_gets_the_span_of_a_request_with_its_callers_trace(served: Served) -> None:
+    trace = f"00-{TRACE[::-1]}-b7ad6b7169203331-01"
+    with served.process.connect() as connection:
+        assert post(connection, OPTIMIZED, recording(200), "traced", traceparent=trace).status == 200
+    spans = wait_for(lambda: served.collector.trace(TRACE[::-1]), "the trace to be sent")
+    whole, *parts = spans
+    assert whole.parent_span_id.hex() == "b7ad6b7169203331" and attributes(whole)["nightscan.request_id"] == "traced"
+    row = served.row("traced")
+    took_ms = {part.name: (part.end_time_unix_nano - part.start_time_unix_nano) / 1e6 for part in parts}
+    assert took_ms == pytest.approx({name: ms for name, ms in row["parts_ms"].items() if ms}, abs=0.001)
 
 
 def test_refused_on_the_way_is_remembered_too(served: Served) -> None:

@@ -1,0 +1,34 @@
+"""Settings of what an operator sees of a running engine: traces and logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.config.declaration import Rule, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """Where traces go, and how many."""
+
+    otel_endpoint: str = setting(
+        "",
+        Rule(
+            text="Address of an OpenTelemetry collector (HTTP, protobuf) that gets a trace of requests, `/v1/traces` "
+            "is put behind it; empty: none does. Needs the extra `otel`.",
+            pattern=r"|https?://[^\s/]+\S*",
+            allowed="an http or https address",
+            secret=True,
+            bare_variable="OTEL_EXPORTER_OTLP_ENDPOINT",
+            shared_variable=True,
+        ),
+    )
+    otel_requests_per_s: int = setting(
+        100,
+        Rule(
+            text="Most requests that are traced; those whose caller traces them come first.",
+            unit="requests/s",
+            at_least=1,
+            at_most=10_000,
+        ),
+    )
