@@ -27,7 +27,7 @@ class ProcessWord:
     """Word numbers in the row of a process."""
 
     EPOCH, PID, START_TICKS = range(3)
-    REQUESTS, REQUESTS_FAILED, REQUESTS_READ = 3, 4, 5  # see `request_ring.py` and `request_reader.py`
+    REQUESTS, REQUESTS_FAILED, REQUESTS_READ = 3, 4, 5  # see `request_ring.py` and `ring_reader.py`
     LOANS = 8  # one word per pool of LENT_POOLS; see `engine/core/lending.py`
     HOLDINGS = 12  # the same
     COUNTERS = 16

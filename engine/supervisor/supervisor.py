@@ -208,10 +208,9 @@ class Supervisor:
         steps: list[Callable[[], None]] = [version.abandon for version in everybody]
         steps += [self._tuner.close, functools.partial(self._wait_dead, killed)]
         steps += [functools.partial(self._frontends.drop, frontend) for frontend in self._frontends.all()]
-        steps += [self._reception.close_all, self._front.close]
-        steps += [part.close for part in (self._stores, self._traces) if part is not None]
-        steps += [self.end_work, self._ledger.close, self._machine.close]
-        steps.append(self._process_holds.close)
+        steps += [self._reception.close_all, self._front.close, self._traces.close]
+        steps += [self._stores.close] if self._stores is not None else []
+        steps += [self.end_work, self._ledger.close, self._machine.close, self._process_holds.close]
         for step in steps:
             self._loop.attempt(step)
 
@@ -260,8 +259,7 @@ class Supervisor:
         """Where there is too little memory for it, everybody serves on without, and is told once there is enough."""
         if self._machine.begin():
             self._loop.attempt(self._reception.welcome_again)  # a step of its own: repeated, `begin` has nothing new
-            if self._traces is not None and self._machine.machine is not None:
-                self._loop.attempt(functools.partial(self._traces.meet, self._machine.machine))
+            self._loop.attempt(functools.partial(self._traces.meet, self._machine.machine))
 
     def _begin_to_record(self) -> None:
         """What is desired is known. Not before: the next successor would take what is written for all there is."""

@@ -17,7 +17,7 @@ from engine.core.trace_budget import TraceBudget
 from engine.observe.answered import AnsweredRequest
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
-from engine.shm.request_reader import RequestReader
+from engine.shm.ring_reader import RingReader
 from engine.shm.request_record import is_sampled, unpack_request
 from engine.stores.ticker import Ticker
 from engine.supervisor.guard import caught
@@ -55,20 +55,20 @@ class TraceExport:
         self._closing = False
         self._left = threading.Event()
         self._machine: MachineSegment | None = None  # of the thread alone, as is what follows
-        self._reader: RequestReader | None = None
+        self._reader: RingReader | None = None
         self._is_missing = False  # OpenTelemetry
         self._failures = 0
         self._ticker = Ticker(self._step, name="traces")
 
     @classmethod
-    def of(cls, settings: Settings, row: ProcessRow) -> TraceExport | None:
-        """As the settings want it; None: nobody is to get traces."""
-        if not settings.otel_endpoint:
-            return None
+    def of(cls, settings: Settings, row: ProcessRow) -> TraceExport:
+        """As the settings want it: it does nothing where nobody is to get traces."""
         return cls(settings.otel_endpoint, row, settings.otel_requests_per_s, connect)
 
-    def meet(self, machine: MachineSegment) -> None:
+    def meet(self, machine: MachineSegment | None) -> None:
         """There is a segment, or another one. Raises OSError, ProtocolError."""
+        if machine is None or not self._endpoint:
+            return
         own = machine.again()
         with self._lock:
             before, self._newer = self._newer, own
@@ -111,7 +111,7 @@ class TraceExport:
         if newer is not None:
             if self._machine is not None:
                 self._machine.close()
-            self._machine, self._reader = newer, RequestReader(newer)
+            self._machine, self._reader = newer, RingReader(newer)
         if self._reader is None or not self._is_connected() or (self._closing and self._failures):
             return None
         new = self._reader.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,7 +19,7 @@ from engine.observe.answered import UNKNOWN_NS, AnsweredRequest, TraceParent
 from engine.shm.machine import MachineSegment
 from engine.shm.machine_layout import LAST_PLACES, SUPERVISOR_ROW, MachineGeometry, ProcessWord
 from engine.shm.process_row import ProcessRow
-from engine.shm.request_reader import RequestReader
+from engine.shm.ring_reader import RingReader
 from engine.shm.request_record import unpack_request
 from engine.supervisor.trace_export import TraceExport
 from tests.support.collector import Collector, attributes
@@ -50,7 +51,6 @@ class Rig:
     def export_to(self, endpoint: str, *, per_s: int = 100) -> TraceExport:
         settings = Settings(otel_endpoint=endpoint, otel_requests_per_s=per_s)
         export = TraceExport.of(settings, self.row)
-        assert export is not None
         self._stack.callback(export.close)
         export.meet(self.machine)
         return export
@@ -189,8 +189,14 @@ def test_not_installed_is_said_and_nothing_else_happens(
     rig.write(answered("a"))
 
 
-def test_nothing_is_configured() -> None:
-    assert TraceExport.of(Settings(), ProcessRow.private()) is None
+def test_where_nothing_is_configured_nothing_is_begun(rig: Rig) -> None:
+    threads = threading.active_count()
+    export = TraceExport.of(Settings(), rig.row)
+    export.meet(rig.machine)
+    rig.write(answered("a"))
+    assert threading.active_count() == threads
+    export.close()
+    assert rig.machine.row(1)[ProcessWord.REQUESTS_READ] == 0
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -201,7 +207,7 @@ def ids(payloads: list[bytes]) -> list[str]:
 
 
 def test_each_is_read_once_in_the_order_of_its_process(rig: Rig) -> None:
-    reader = RequestReader(rig.machine)
+    reader = RingReader(rig.machine)
     for begin in range(0, 200, 50):
         rig.write(*[answered(f"{k}") for k in range(begin, begin + 50)])
         assert ids(reader.read().payloads) == [f"{k}" for k in range(begin, begin + 50)]
@@ -209,7 +215,7 @@ def test_each_is_read_once_in_the_order_of_its_process(rig: Rig) -> None:
 
 
 def test_what_was_written_over_is_counted(rig: Rig) -> None:
-    reader = RequestReader(rig.machine)
+    reader = RingReader(rig.machine)
     rig.write(*[answered(f"{k}") for k in range(LAST_PLACES + 37)])
     new = reader.read()
     assert (len(new.payloads), new.lost) == (LAST_PLACES, 37)
@@ -217,7 +223,7 @@ def test_what_was_written_over_is_counted(rig: Rig) -> None:
 
 def test_one_that_is_half_written_is_waited_for_once(rig: Rig) -> None:
     """Its writer is in the middle of it, or was killed there."""
-    reader, words = RequestReader(rig.machine), rig.machine.row(1)
+    reader, words = RingReader(rig.machine), rig.machine.row(1)
     rig.write(answered("0"), answered("1"), answered("2"))
     ring = rig.machine.ring(1).cast("Q")
     whole, ring[64] = ring[64], ring[64] - 1

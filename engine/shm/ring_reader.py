@@ -19,7 +19,7 @@ class NewRequests(NamedTuple):
     lost: int  # written over before anybody looked, or begun by a process that was killed
 
 
-class RequestReader:
+class RingReader:
     """Of one segment, which is its caller's. Not thread-safe."""
 
     def __init__(self, machine: MachineSegment) -> None:
