@@ -26,7 +26,7 @@ from engine.errors import EngineError, NotReady, PeerGone
 from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 from engine.instance.control import Message, expect
 from engine.instance.faults import Poisoned
-from engine.instance.forming import FormOrder, take_form
+from engine.instance.forming import FormOrder, TakenForm, take_form
 from engine.instance.leisure import Leisure
 from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
@@ -78,7 +78,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
     large_blocks_apart()
     with reported(control, "load"):
         torch.set_num_threads(threads)
-        runner, warning = load_runner(order)
+        runner, taken = load_runner(order)
     surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
@@ -88,14 +88,15 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             if mapped.segment.keeps_pages:
                 runner.use_mapping(mapped.segment.array)
             notebook = Notebook(notes_of(runner, fields))
-            warmed = warm_up(runner, BatchSize(runner.max_batch, notebook.record))
-        if warning:
-            warmed = dataclasses.replace(warmed, warnings=(warning, *warmed.warnings))
+            warmed = warm_up(runner, BatchSize(runner.max_batch, notebook.record), taken.met_ms)
+        if taken.warning:
+            warmed = dataclasses.replace(warmed, warnings=(taken.warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
         control.send({
             "type": "ready",
             "warmup_ms": {str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()},
+            "weights_bytes": runner.runtime.memory_bytes(),
         })
         expect(control, "take")
         surroundings.settle()
@@ -121,8 +122,8 @@ def leave_poisoned(control: ControlLink, error: Poisoned) -> NoReturn:
     leave(int(ExitCode.POISONED))
 
 
-def load_runner(order: Message) -> tuple[ModelRunner, str]:
-    """The model on its device in its form, as `load` asks; and why it is served as it came, if it should not be."""
+def load_runner(order: Message) -> tuple[ModelRunner, TakenForm]:
+    """The model on its device, as `load` asks, and what came of the form that it was to be in."""
     fields: dict[str, Any] = order.fields
     loaded = load(fields["spec"], order.fds)
     runner = ModelRunner(loaded, device=str(fields["device"]), max_batch=int(fields["max_batch_size"]))

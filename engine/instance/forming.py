@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.clock import NS_PER_MS, now_ns
 from engine.core.batching import buckets
 from engine.core.gate import FP32_MOST
 from engine.errors import EngineError, FormUnavailable
@@ -59,32 +60,41 @@ class FormOrder:
                    str(fields.get("tuning_key", "")))
 
 
-def take_form(runner: ModelRunner, loaded: LoadedModel, order: FormOrder) -> str:
-    """Has `runner` compute in the form that is to be; why it does not, empty if it does or there is none.
+@dataclass(frozen=True, slots=True)
+class TakenForm:
+    """What came of it."""
+
+    warning: str = ""  # why the model is not served in the form that was to be
+    met_ms: Mapping[int, float] = field(default_factory=dict)  # batch sizes that were run and found right
+
+
+def take_form(runner: ModelRunner, loaded: LoadedModel, order: FormOrder) -> TakenForm:
+    """Has `runner` compute in the form that is to be, or says why it does not.
 
     With another form than the eager one the loaded model can be run no more.
     """
     try:
         form, folder = _wanted(runner, order)
         if form == EAGER:
-            return ""
+            return TakenForm()
         with blaming(lambda what: f"it cannot be made ({what})", FormUnavailable, passing=FormUnavailable):
             runtime = make_runtime(form, loaded, folder, threads=order.threads, device=str(runner.device))
     except (EngineError, OSError) as error:
         return _eager_after_all(f"as {order.told}" if order.told else "in the form that trials chose", str(error))
-    objection = _exchanged(runner, runtime, "" if folder is None else folder.name)
+    met_ms: dict[int, float] = {}
+    objection = _exchanged(runner, runtime, "" if folder is None else folder.name, met_ms)
     if objection:
         runtime.close()
         return _eager_after_all(f"as {form.name}", objection)
     runtime.let_go()
     gc.collect()  # what was taken apart refers to itself
-    return ""
+    return TakenForm(met_ms=met_ms)
 
 
-def _eager_after_all(form: str, why: str) -> str:
+def _eager_after_all(form: str, why: str) -> TakenForm:
     warning = f"the model is served as it came, not {form}: {why}"
     _LOG.warning("%s", warning)
-    return warning
+    return TakenForm(warning)
 
 
 def _wanted(runner: ModelRunner, order: FormOrder) -> tuple[ModelForm, Path | None]:
@@ -114,8 +124,8 @@ def _key(runner: ModelRunner, terms: TuningTerms, threads: int) -> TuningKey:
     )
 
 
-def _exchanged(runner: ModelRunner, runtime: Runtime, tuning_key: str) -> str:
-    """Has the runner compute through `runtime` if that answers as it should; why it does not."""
+def _exchanged(runner: ModelRunner, runtime: Runtime, tuning_key: str, met_ms: dict[int, float]) -> str:
+    """Has the runner compute through `runtime` if that answers as it should; why it does not. Fills `met_ms`."""
     before = runner.runtime
     sound = made_up_sound(runner.description.input_shape)
     sounds = Payloads([sound, sound[::-1].copy()], np.ones(2, dtype=np.float32))
@@ -123,21 +133,23 @@ def _exchanged(runner: ModelRunner, runtime: Runtime, tuning_key: str) -> str:
     if isinstance(wanted, Failure):  # warm-up will say so
         return "as it came it cannot be run"
     runner.compute_through(runtime, tuning_key)
-    objection = next(_objections(runner, sounds, wanted), "")
+    objection = next(_objections(runner, sounds, wanted, met_ms), "")
     if objection:
         runner.compute_through(before)
     return objection
 
 
-def _objections(runner: ModelRunner, sounds: Payloads, wanted: Answers) -> Iterator[str]:
-    """What stands against the answers of each batch size, the largest first.
+def _objections(
+    runner: ModelRunner, sounds: Payloads, wanted: Answers, met_ms: dict[int, float]
+) -> Iterator[str]:
+    """What stands against the answers of each batch size, the largest first; `met_ms` gets what each size took.
 
     All that warm-up asks is asked here too, while there is something to fall back on.
     """
     allowed = FP32_MOST if runner.runtime.form.precision is Precision.FP32 else DAMAGED
     alone: list[Answers] = []
     for position in range(len(wanted)):
-        found = result_of(runner.run, sounds.part([position]))
+        found = _timed(runner, sounds.part([position]), met_ms)
         if isinstance(found, Failure):
             yield f"it raised {found.text}"
             return
@@ -145,7 +157,7 @@ def _objections(runner: ModelRunner, sounds: Payloads, wanted: Answers) -> Itera
     yield from _off(np.concatenate(alone), wanted, allowed, "")
     for size in reversed(buckets(runner.max_batch)[1:]):
         positions = [position % len(wanted) for position in range(size)]
-        found = result_of(runner.run, sounds.part(positions))
+        found = _timed(runner, sounds.part(positions), met_ms)
         if not isinstance(found, Failure):
             yield from _off(found, wanted[positions], allowed, f" to a batch of {size}")
             yield from _off(found, np.concatenate(alone)[positions], runner.tolerance, f" alone and in {size}")
@@ -153,6 +165,14 @@ def _objections(runner: ModelRunner, sounds: Payloads, wanted: Answers) -> Itera
             runner.release_memory()
         else:
             yield f"on a batch of {size} it raised {found.text}"
+
+
+def _timed(runner: ModelRunner, batch: Payloads, met_ms: dict[int, float]) -> Answers | Failure:
+    start_ns = now_ns()
+    found = result_of(runner.run, batch)
+    if not isinstance(found, Failure):
+        met_ms[len(batch.samples)] = (now_ns() - start_ns) / NS_PER_MS
+    return found
 
 
 def _off(found: Answers, wanted: Answers, allowed: float, where: str) -> Iterator[str]:

@@ -2,14 +2,16 @@
 
 A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within its tolerance with
 one item through the model as it was given; anything else is a failed start, never a logged warning. The one thing that
-is tried and may fail is another layout of the weights. Each bucket runs once: a start is waited for. What else there is
-to run of a model is run when nobody waits (`leisure.py`).
+one item through the model as it was given; anything else is a failed start, never a logged warning. One thing is tried
+and may fail: another layout of the weights. Each bucket runs once: a start is waited for, and what the choice
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +57,13 @@ class WarmUp:
     warnings: tuple[str, ...] = ()  # what works and is probably not meant
 
 
-def warm_up(runner: ModelRunner, size: BatchSize | None = None) -> WarmUp:
+def warm_up(
+    runner: ModelRunner, size: BatchSize | None = None, met_ms: Mapping[int, float] = MappingProxyType({})
+) -> WarmUp:
     """Runs every bucket once. Raises BrokenError or ConfigError when a check fails or the model raises anything.
 
-    `size`: what is known of batch sizes already; nothing larger is tried than what fits.
+    `size`: what is known of batch sizes already; nothing larger is tried than what fits. `met_ms`: what those took that
+    have been run already, and were right (`forming.py`); they are run again only in another layout.
     """
     size = size or BatchSize(runner.max_batch)
     sound = made_up_sound(runner.description.input_shape)
@@ -66,29 +71,36 @@ def warm_up(runner: ModelRunner, size: BatchSize | None = None) -> WarmUp:
     doubt = runner.doubt([_batch_of(sound, 1, factor) for factor in (1.0, 4.0, 0.05)])  # loud and quiet
     if runner.try_channels_last():
         try:
-            return _warm_buckets(runner, probe, size, doubt)
+            return _warm_buckets(runner, probe, size, doubt, {})
         except (ConfigError, BrokenError) as error:
             _LOG.info("the model keeps its channels first: %s", error)
             runner.channels_first()
-    return _warm_buckets(runner, probe, size, doubt)
+    return _warm_buckets(runner, probe, size, doubt, met_ms)
 
 
-def _warm_buckets(runner: ModelRunner, probe: Probe, size: BatchSize, doubt: str) -> WarmUp:
+def _warm_buckets(
+    runner: ModelRunner, probe: Probe, size: BatchSize, doubt: str, met_ms: Mapping[int, float]
+) -> WarmUp:
     measured_ms: dict[int, float] = {}
     too_large = 0
     # The largest first: smaller ones find room in what it leaves. The other way round memory grew by a sixth.
     for items in reversed(buckets(size.ceiling.limit)):
-        took_ns = run_probe(runner, probe, items)
-        if took_ns is None:
+        took_ms = met_ms.get(items) or _took_ms(runner, probe, items)
+        if took_ms is None:
             too_large = items
             size.sink(items, now_ns())
         else:
-            measured_ms[items] = took_ns / NS_PER_MS
+            measured_ms[items] = took_ms
             size.curve.meet(items)
     warnings = [doubt] if doubt else []
     if too_large:
         warnings.append(f"batches of {too_large} do not fit into the memory of {runner.device}: smaller ones are made")
     return WarmUp(dict(sorted(measured_ms.items())), probe, size, tuple(warnings))
+
+
+def _took_ms(runner: ModelRunner, probe: Probe, items: int) -> float | None:
+    took_ns = run_probe(runner, probe, items)
+    return None if took_ns is None else took_ns / NS_PER_MS
 
 
 def run_probe(runner: ModelRunner, probe: Probe, items: int) -> int | None:

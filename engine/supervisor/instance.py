@@ -33,6 +33,7 @@ class Instance:
         self.killed_by_us = False  # changed by `kill` alone
         self.turned_away = False  # it loaded another model than its version has
         self.warmup_ms: dict[str, float] = {}
+        self.weights_bytes: int | None = None  # of the form that it computes; None: it has not said
         self.max_batch = 0  # most items that fit into its memory; 0: it has not said
         self.warnings: list[str] = []  # what it found when it warmed up
         self.started_at_ns = now_ns()

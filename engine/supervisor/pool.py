@@ -207,6 +207,7 @@ class Pool:
                 self.owner.instance_loaded(instance, read_memfd(parcel.first_fd()))
             elif event is InstanceEvent.WARMED:
                 instance.warmup_ms = parcel.mapping("warmup_ms")
+                instance.weights_bytes = parcel.number("weights_bytes")
                 seat = self.seats.of(instance)
                 if seat is not None:
                     seat.worked()

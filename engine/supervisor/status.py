@@ -97,6 +97,7 @@ def _instance(instance: Instance, counters: dict[int, dict[str, int]]) -> dict[s
         "connected": instance.peer is not None and instance.peer.open,
         "uptime_s": round(instance.uptime_s, 3),
         "warmup_ms": instance.warmup_ms,
+        "weights_bytes": instance.weights_bytes,
         "max_batch_size": instance.max_batch or None,  # what fits; None: it has not said
         "counters": counters.get(instance.name, {}),
         "warnings": list(instance.warnings),

@@ -42,6 +42,7 @@ class TuningFigures:
             "speedup": round(result.speedup, 3) if result is not None else None,
             "seconds": round(result.seconds, 1) if result is not None else None,
             "reason": tuning.reason,
+            "sounds": result.sounds if result is not None else "",
             "candidates": self._candidates(),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import numpy_helper
 
 from engine.config import load_settings
 from engine.forms import EAGER
-from engine.instance.forming import FormOrder, take_form
+from engine.instance.forming import FormOrder, TakenForm, take_form
 from engine.instance.runner import ModelRunner
 from engine.instance.warmup import made_up_sound, warm_up
 from engine.models.catalogue import LoadedModel
@@ -63,7 +64,10 @@ class Found:
     def start(self, told: str | None = None, tuning_key: str = "") -> tuple[ModelRunner, str]:
         """The runner of an instance, and its warning."""
         runner = ModelRunner(self.model, device="cpu", max_batch=MAX_BATCH)
-        return runner, take_form(runner, self.model, FormOrder(self.terms, told, 1, tuning_key))
+        return runner, self.take(runner, told, tuning_key).warning
+
+    def take(self, runner: ModelRunner, told: str | None = None, tuning_key: str = "") -> TakenForm:
+        return take_form(runner, self.model, FormOrder(self.terms, told, 1, tuning_key))
 
 
 @pytest.fixture
@@ -93,6 +97,24 @@ def test_what_trials_chose_is_served_and_said_in_the_version(found: Found, form:
     assert np.abs(runner.run(sounds()) - wanted).max() < (1e-4 if form.endswith("fp32") else 0.05)
     network = getattr(found.model.module, "network")
     assert sum(value.nbytes for value in network.parameters()) == 0, "nobody else holds the weights any more"
+
+
+def test_what_the_choice_of_a_form_has_run_is_not_run_again_at_warm_up(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found.write("onnxruntime-fp32")
+    runner, sizes = ModelRunner(found.model, device="cpu", max_batch=MAX_BATCH), list[int]()
+    taken = found.take(runner)
+    run = runner.run
+
+    def counted(payloads: Payloads) -> Any:
+        sizes.append(len(payloads.samples))
+        return run(payloads)
+
+    monkeypatch.setattr(runner, "run", counted)
+    warmed = warm_up(runner, met_ms=taken.met_ms)
+    assert warmed.bucket_ms == taken.met_ms and warmed.bucket_ms.keys() == {1, 2, 4}
+    assert sizes == [1], "the probe alone"
 
 
 def test_whoever_comes_later_is_told_the_form_of_those_who_serve(found: Found) -> None:
@@ -129,7 +151,8 @@ def test_a_model_that_is_fastest_as_it_came_is_served_so(found: Found) -> None:
 def test_with_tuning_off_nothing_is_looked_for(found: Found) -> None:
     found.write("onnxruntime-fp32")
     runner = ModelRunner(found.model, device="cpu", max_batch=MAX_BATCH)
-    assert take_form(runner, found.model, FormOrder(None, None, 1)) == "" and is_as_it_came(runner, found.model)
+    assert take_form(runner, found.model, FormOrder(None, None, 1)) == TakenForm()
+    assert is_as_it_came(runner, found.model)
 
 
 def _weights_of_noise(content: bytes) -> bytes:

@@ -87,7 +87,7 @@ class Instance:
             return ExitCode.WARMUP_FAILED
         if self.behaviour == "eager":
             self.link.send({"type": "report", "max_batch": 4, "warnings": ["no such runtime here"]})
-        self.link.send({"type": "ready", "warmup_ms": {"1": 0.5}})
+        self.link.send({"type": "ready", "warmup_ms": {"1": 0.5}, "weights_bytes": 8})
         expect(self.link, "take")
         return self._serve()
 
