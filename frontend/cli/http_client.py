@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from engine.config import Settings
 from engine.errors import BrokenError, ConfigError, NotReady
 
 TIMEOUT_S = 300.0
 
+_OPENER = build_opener(ProxyHandler({}))  # what proxies there are for the world is nothing to an engine of ours
+
 
 def own_url(settings: Settings) -> str:
     """Where the server of these settings listens, seen from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return address_of(settings.bind_host, settings.port)
+
+
+def address_of(bind_host: str, port: int) -> str:
+    """Of whoever listens there; from this machine where that is every address."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_host, bind_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def post_file(base_url: str, path: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
@@ -33,17 +41,30 @@ def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> 
         raise ConfigError(f"{base_url}: no address; one is http://127.0.0.1:8001") from error
     request.add_header("Content-Type", "application/octet-stream")
     try:
-        with urlopen(request, timeout=timeout_s) as response:
+        with _OPENER.open(request, timeout=timeout_s) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
     except HTTPError as error:
         with error:
             raise BrokenError(f"the server answered {error.code}: {_told(error.read())}") from error
-    except (URLError, OSError) as error:
+    except (URLError, OSError, HTTPException) as error:
         raise NotReady(f"no answer from {base_url}: {_why(error)}; start a server: nightscan serve") from error
 
 
-def _why(error: OSError) -> str:
+def status_of(url: str, token: str, *, timeout_s: float) -> int:
+    """With which status a page is answered. Raises NotReady when nobody listens."""
+    request = Request(url, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as response:
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return int(error.code)
+    except (URLError, OSError, HTTPException) as error:
+        raise NotReady(f"no answer from {url}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
     return str(error.reason if isinstance(error, URLError) else error)
 
 

@@ -1,4 +1,4 @@
-"""`nightscan deploy`, `undeploy` and `scale`: orders, which are carried out or refused before the command ends."""
+"""`nightscan deploy`, `undeploy`, `scale` and `drain`: carried out or refused before the command ends."""
 
 from __future__ import annotations
 
@@ -71,6 +71,21 @@ def scale(deployment: str, pool_size: int, as_json: bool) -> None:
     show({**answer, "pool_size": size, "reason": reason}, text, as_json=as_json)
     if size < pool_size:
         end(CommandEnd.PARTLY)
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("--resume", is_flag=True, help="Take requests again.")
+@json_option
+def drain(deployment: str, resume: bool, as_json: bool) -> None:
+    """Have a deployment take nothing new and finish what it has; its models stay. With --resume it goes on.
+
+    Requests go to the original API meanwhile, where there is one.
+    """
+    answer = _order_for(deployment, "drain", resume=resume)
+    again = f"{deployment} takes requests again"
+    done = f"{deployment} is drained: nothing is under way, nothing new is taken; nightscan drain {deployment} --resume"
+    show(answer, again if resume else done, as_json=as_json)
 
 
 def _order_for(deployment: str, op: str, **fields: Any) -> dict[str, Any]:

@@ -21,8 +21,10 @@ VERBS = {
     "deploy": Verb("Deploy a model, or swap one without losing a request.", "orders"),
     "undeploy": Verb("End a deployment once its work is done.", "orders"),
     "scale": Verb("Give a deployment another number of instances.", "orders"),
+    "drain": Verb("Have a deployment take nothing new and finish what it has, or take requests again.", "orders"),
     "predict": Verb("Send a recording to a running server and show the answer."),
     "journal": Verb("Show, export and delete what has been answered."),
     "demo": Verb("See the engine at work, without a recording or a model."),
+    "dashboard": Verb("Open the page that shows what the engine does."),
     "completion": Verb("Print what makes a shell complete commands of nightscan."),
 }

@@ -74,7 +74,7 @@ def _state(deployments: list[dict[str, Any]], serving: int, *, troubled: bool) -
     states = {str(each["state"]) for each in deployments}
     if not states - {"gone", "closing"}:
         return EngineState.EMPTY
-    if not serving:
+    if not serving and "drained" not in states:
         return EngineState.FAILED if "failed" in states else EngineState.STARTING
     return EngineState.DEGRADED if troubled else EngineState.HEALTHY
 
@@ -83,7 +83,7 @@ def _text(state: EngineState, deployments: int, serving: int) -> str:
     if state is EngineState.EMPTY:
         return "the engine runs, and nothing is deployed"
     if deployments == 1:
-        return "its deployment serves" if serving else "its deployment does not serve"
+        return f"its deployment {'serves' if serving else 'does not serve'}"
     return f"{serving} of {deployments} deployments serve"
 
 
@@ -109,6 +109,8 @@ def _advice(status: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _of_deployment(deployment: dict[str, Any]) -> Iterator[Advice]:
     name, reason = str(deployment["deployment"]), last_line(deployment["reason"])
+    if deployment["state"] == "drained":
+        yield Advice(f"{name} is drained: it takes nothing new", f"nightscan drain {name} --resume")
     of_instances = [
         advice
         for version in deployment["versions"]
