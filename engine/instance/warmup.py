@@ -1,9 +1,9 @@
 """Warm every batch size before the first request, and check that the model means the same at each.
 
 A model is ready when, for every bucket, its output is finite, has the right shape, and agrees within its tolerance with
-one item through the model as it was given; anything else is a failed start, never a logged warning. The one thing that
 one item through the model as it was given; anything else is a failed start, never a logged warning. One thing is tried
-and may fail: another layout of the weights. Each bucket runs once: a start is waited for, and what the choice
+and may fail: another layout of the weights. Each bucket runs once, because a start is waited for; what the choice of a
+form has run is not run again. What else there is to run of a model is run when nobody waits (`leisure.py`).
 """
 
 from __future__ import annotations
