@@ -33,8 +33,8 @@ export class Poll {
 }
 
 // The JSON at `path`, relative to this page; {status, document}, with null for what is no JSON. Rejects if nobody answers.
-export async function fetchJson(path, headers, signal) {
-    const response = await fetch(path, { headers, signal, cache: "no-store" });
+export async function fetchJson(path, options) {
+    const response = await fetch(path, { cache: "no-store", ...options });
     const isJson = (response.headers.get("Content-Type") ?? "").startsWith("application/json");
     return { status: response.status, document: isJson ? await response.json() : null };
 }

@@ -4,7 +4,7 @@ import { byId, make, setText } from "./dom.js";
 import { UNKNOWN, clock, count, milliseconds, number } from "./format.js";
 import { fetchJson } from "./poll.js";
 import { Table } from "./table.js";
-import { hasToken, tokenHeaders } from "./token.js";
+import { dropToken, hasToken, tokenHeaders } from "./token.js";
 
 const COLUMNS = [
     { title: "Time", of: (row) => clock(row.at) },
@@ -22,21 +22,24 @@ const SHOWN = 10; // of each; more would push the rest off the page
 
 const WITHOUT_TOKEN = "Single requests are shown with the engine's token only, because they name files: "
     + "nightscan dashboard opens this page with it.";
-const WRONG_TOKEN = "The token that this page was opened with is not valid (any more): open it again with "
-    + "nightscan dashboard.";
+const WRONG_TOKEN = "The token that this page was opened with is not valid here: a new engine has a new one, and a "
+    + "proxy that asks for a password lets none through. nightscan dashboard opens the page with the right one.";
 
 export class Requests {
     constructor() {
         this.place = byId("requests");
         this.note = byId("requests-note");
         this.tables = null; // made when there is something to show
+        this.whyNot = WITHOUT_TOKEN;
     }
 
     // Asks and shows. Rejects if nobody answers.
     async refresh(signal) {
-        if (!hasToken()) return this.say(WITHOUT_TOKEN);
-        const { status, document } = await fetchJson("requests", tokenHeaders(), signal);
-        if (status === 401 || status === 403) return this.say(WRONG_TOKEN);
+        if (!hasToken()) return this.say(this.whyNot);
+        // Without credentials: a proxy's password would not go with the token, and the browser would ask for it anew.
+        const asked = { signal, headers: tokenHeaders(), credentials: "omit" };
+        const { status, document } = await fetchJson("requests", asked);
+        if (status === 401 || status === 403) return this.refused();
         if (status !== 200 || !document) return this.say(`This engine shows no single requests (status ${status}).`);
         return this.show(document);
     }
@@ -47,6 +50,12 @@ export class Requests {
         this.tables ??= TABLES.map(([, caption]) =>
             new Table(this.place.appendChild(make("div")), { caption, columns: COLUMNS, empty: "None yet." }));
         TABLES.forEach(([name], index) => this.tables[index].fill((found[name] ?? []).slice(0, SHOWN)));
+    }
+
+    refused() {
+        dropToken();
+        this.whyNot = WRONG_TOKEN;
+        this.say(this.whyNot);
     }
 
     say(text) {

@@ -4,7 +4,7 @@ const KINDS = {
     good: ["ready", "serving", "ok", "won", "serves", "healthy", "connected"],
     busy: ["starting", "loading", "warming", "looking", "waiting", "running", "swapping", "trying", "closing", "leaving"],
     bad: ["failed", "dead", "away", "no memory", "stalled", "gone"],
-    warn: ["degraded", "refused", "lost"],
+    warn: ["degraded", "refused", "lost", "drained"],
 };
 const BY_STATE = new Map(Object.entries(KINDS).flatMap(([kind, states]) => states.map((state) => [state, kind])));
 

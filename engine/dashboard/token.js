@@ -12,4 +12,9 @@ export function takeToken() {
 
 export const hasToken = () => token !== "";
 
-export const tokenHeaders = () => (token ? { Authorization: `Bearer ${token}` } : {});
+// It was refused: asking again with it would only fill a log.
+export function dropToken() {
+    token = "";
+}
+
+export const tokenHeaders = () => ({ Authorization: `Bearer ${token}` });

@@ -21,6 +21,7 @@ function summary(status, deployments, troubles) {
     if (!deployments.length) return { kind: "quiet", word: "Nothing deployed" };
     const states = deployments.map((each) => each.state);
     if (!states.includes("ready")) {
+        if (states.includes("drained")) return { kind: "warn", word: "Drained" };
         return states.includes("failed") ? { kind: "bad", word: "Failed" } : { kind: "busy", word: "Starting" };
     }
     if (troubles.length || states.includes("failed")) return { kind: "warn", word: "Degraded" };

@@ -14,6 +14,7 @@ FLAGS = (
     "--disable-sync", "--no-first-run",
 )  # fmt: skip
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+OPERATOR = "operator"
 WIDE, NARROW = 1280, 320
 _HEIGHT = 900
 _CANNOT_CONNECT = "net::ERR_"  # the browser's own line for a server that is gone
@@ -32,12 +33,15 @@ class BrowserPage:
         page.goto(url)
 
     @classmethod
-    def opened(cls, browser: Browser, url: str, *, width: int = WIDE, scheme: str = "light") -> BrowserPage:
-        """In a context of its own, which `close` closes."""
+    def opened(
+        cls, browser: Browser, url: str, *, width: int = WIDE, scheme: str = "light", password: str = ""
+    ) -> BrowserPage:
+        """In a window of its own, which `close` closes. `password`: of OPERATOR, for a proxy that asks for it."""
         context = browser.new_context(
             viewport={"width": width, "height": _HEIGHT},
             color_scheme="dark" if scheme == "dark" else "light",
             reduced_motion="reduce",
+            http_credentials={"username": OPERATOR, "password": password} if password else None,
         )
         return cls(context.new_page(), url)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -28,13 +29,24 @@ def engine() -> Iterator[WatchedEngine]:
         yield engine
 
 
+@pytest.fixture(scope="package")
+def plain_page(browser: Browser, engine: WatchedEngine) -> Iterator[BrowserPage]:
+    """A tab in which modules of the page can be called."""
+    page = BrowserPage.opened(browser, engine.page_url)
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def open_page(browser: Browser, engine: WatchedEngine) -> Iterator[Opener]:
-    """`open_page(path="", width=, scheme=)`: a tab on the page. None of them may have been in trouble at the end."""
+    """`open_page(end="", url=, width=, scheme=, password=)`: a tab on the page, or on `url`, each in its own window.
+
+    None of them may have been in trouble at the end.
+    """
     opened: list[BrowserPage] = []
 
-    def open_one(end: str = "", **how: object) -> BrowserPage:
-        opened.append(BrowserPage.opened(browser, engine.page_url + end, **how))  # type: ignore[arg-type]
+    def open_one(end: str = "", *, url: str = engine.page_url, **how: Any) -> BrowserPage:
+        opened.append(BrowserPage.opened(browser, url + end, **how))
         return opened[-1]
 
     yield open_one

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.browser.browser_page import BrowserPage
-from tests.browser.watched_engine import WatchedEngine
 
 SUM = "({ History }, samples) => { const kept = new History(60000, (one) => one.requests);" \
     " for (const [at, figures] of samples) kept.add(at, figures);" \
     " return kept.over(60000)?.rate((one) => one.requests) ?? null; }"
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, engine: WatchedEngine) -> Iterator[BrowserPage]:
-    page = BrowserPage.opened(browser, engine.page_url)
-    yield page
-    page.close()
 
 
 def counted(**requests: int) -> dict[str, Any]:
@@ -39,21 +29,21 @@ def counted(**requests: int) -> dict[str, Any]:
         ([(0, counted(a=0)), (1000, counted(a=4, b=900))], 4),  # one that was deployed meanwhile had no beginning
     ],
 )  # fmt: skip
-def test_a_rate_is_a_difference(page: BrowserPage, samples: list[Any], rate: float | None) -> None:
-    assert page.call("history.js", SUM, samples) == rate
+def test_a_rate_is_a_difference(plain_page: BrowserPage, samples: list[Any], rate: float | None) -> None:
+    assert plain_page.call("history.js", SUM, samples) == rate
 
 
-def test_a_percentile_lies_within_its_bucket(page: BrowserPage) -> None:
+def test_a_percentile_lies_within_its_bucket(plain_page: BrowserPage) -> None:
     script = "({ percentile }, [bounds, counts, q]) => percentile(bounds, counts, q)"
     bounds = [0.001, 0.01, 0.1]
-    assert page.call("history.js", script, [bounds, [0, 0, 0, 0], 0.5]) is None
-    assert page.call("history.js", script, [bounds, [10, 0, 0, 0], 0.5]) == pytest.approx(0.0005)
-    assert page.call("history.js", script, [bounds, [50, 50, 0, 0], 0.75]) == pytest.approx(0.0055)
-    assert page.call("history.js", script, [bounds, [0, 0, 0, 7], 0.99]) == 0.1
+    assert plain_page.call("history.js", script, [bounds, [0, 0, 0, 0], 0.5]) is None
+    assert plain_page.call("history.js", script, [bounds, [10, 0, 0, 0], 0.5]) == pytest.approx(0.0005)
+    assert plain_page.call("history.js", script, [bounds, [50, 50, 0, 0], 0.75]) == pytest.approx(0.0055)
+    assert plain_page.call("history.js", script, [bounds, [0, 0, 0, 7], 0.99]) == 0.1
 
 
-def test_no_figure_is_shown_as_a_zero_or_a_whole_that_it_is_not(page: BrowserPage) -> None:
-    texts = page.call(
+def test_no_figure_is_shown_as_a_zero_or_a_whole_that_it_is_not(plain_page: BrowserPage) -> None:
+    texts = plain_page.call(
         "format.js",
         "({ number, share, milliseconds }) => [number(null), number(NaN), number(0), number(0.04), number(1234.5),"
         " share(null), share(0), share(0.0001), share(0.99999), share(1), milliseconds(undefined)]",

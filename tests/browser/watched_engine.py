@@ -61,9 +61,10 @@ class WatchedEngine:
         (pid,) = processes_of(self.server, "engine.supervisor")
         return pid
 
-    def predict(self, body: bytes = WORKLOAD.bodies[0], query: str = "") -> int:
+    def predict(self, *, query: str = "", request_id: str = "one") -> int:
         """The status of one answer."""
-        return self.server.fetch("POST", PREDICT + query, body, Content_Type="audio/wav").status
+        headers = {"Content_Type": "audio/wav", "X_Request_ID": request_id}
+        return self.server.fetch("POST", PREDICT + query, WORKLOAD.bodies[0], **headers).status
 
     @contextmanager
     def loaded(self, clients: int = 1) -> Iterator[Answers]:
