@@ -28,7 +28,7 @@ from benchmarks.bare_loop import Bare
 from benchmarks.counting import Roles, roles
 from benchmarks.load import ROOT, load
 from benchmarks.processes import adopt_orphans, cpu_s, own_descendants
-from benchmarks.servers import engine_with, running
+from benchmarks.servers import engine_with, is_tuned, port_of, running
 from benchmarks.workloads import WORKLOADS, Workload
 from engine.forms import EAGER
 
@@ -59,11 +59,11 @@ class Course:
         self.rounds = Rounds()
 
     def wait_until_tuned(self, limit_s: float) -> None:
-        """Until answers come from another form than the eager one, or the time is over."""
+        """Until trials are over, or the time is."""
         give_up_at = time.monotonic() + limit_s
-        while self.form == EAGER.name and time.monotonic() < give_up_at:
+        while not is_tuned(port_of(self._url)) and time.monotonic() < give_up_at:
             time.sleep(1.0)
-            self.form = self._serving_form()
+        self.form = self._serving_form()
 
     def _serving_form(self) -> str:
         request = urllib.request.Request(self._url, self._wav.read_bytes(), {"Content-Type": "audio/wav"})
@@ -123,7 +123,7 @@ def run_one(workload: Workload, precision: str, options: argparse.Namespace) -> 
         wav, state = Path(name) / "one.wav", Path(name) / "state"
         wav.write_bytes(workload.bodies[0])
         settings = {"PRECISION": precision, "TUNING": "on" if options.wait else "off", "STATE_DIR": str(state)}
-        with running(engine_with(settings), workload) as (url, _):
+        with running(engine_with(settings), workload, tuned=False) as (url, _):
             course = Course(url, workload, wav, state)
             course.wait_until_tuned(options.wait)
             load(url, [wav], concurrency=CONCURRENCY, seconds=WARM_S)

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.workloads import CLASSES
+from engine.models.catalogue import load_model
 from engine.models.pipeline import SoundClassifier
 from engine.models.resnet18 import ResNet18
+from engine.spec import ModelSource, ModelSpec
 
 _FRAME = 16  # samples
 _SEED = 20_190_522  # arbitrary
@@ -41,6 +43,11 @@ def tiny() -> nn.Module:
 def resnet() -> nn.Module:
     """8 s of sound through the spectrogram front and a ResNet18 of full width: shows what batches bring."""
     return _seeded(lambda: SoundClassifier(ResNet18(CLASSES)))
+
+
+def demo() -> nn.Module:
+    """The model that is shipped: 8 s of sound to six kinds of animals."""
+    return load_model(ModelSpec(source=ModelSource.DEMO)).module
 
 
 def _seeded(make: Callable[[], nn.Module]) -> nn.Module:

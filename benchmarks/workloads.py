@@ -17,6 +17,7 @@ from engine.models.sound_parts import SAMPLE_RATE_HZ
 from engine.models.synthesise import synthesise
 
 WORKLOAD_VARIABLE = "NIGHTSCAN_BENCH_WORKLOAD"  # tells the inline app which one it serves
+DEMO = "demo"  # the model that is served where the settings name none
 CLASSES = 10
 LABELS = tuple(f"class_{number}" for number in range(CLASSES))
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
@@ -47,6 +48,8 @@ class Workload:
 
     def environment(self, folder: Path) -> dict[str, str]:
         """The settings that make the engine serve this model; writes the labels into `folder`."""
+        if self.model == DEMO:
+            return {}
         labels = folder / "labels.json"
         labels.write_text(json.dumps(LABELS))
         settings = {
@@ -65,6 +68,7 @@ WORKLOADS = {
     for workload in (
         Workload("tiny", "tiny", 16_000, 1.0),
         Workload("resnet", "resnet", SAMPLE_RATE_HZ, 8.0),
+        Workload("demo", DEMO, SAMPLE_RATE_HZ, 8.0),
         Workload("night", "resnet", SAMPLE_RATE_HZ, 8.0, real=True),
     )
 }
