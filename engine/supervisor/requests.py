@@ -5,26 +5,27 @@ Same user only (the socket sees to that). A factory that comes with `deploy` is 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import (
     EngineError,
     InternalError,
     InvalidField,
     ProtocolError,
+    UnknownDeployment,
 )
-from engine.spec import ModelSource, ModelSpec
+from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSource, ModelSpec
 from engine.supervisor.deployments import Deployments
 from engine.supervisor.guard import Guard, caught
 from engine.supervisor.ledger import Ledger
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.orders import Order, Orders
 from engine.supervisor.parcel import Parcel
-from engine.supervisor.peer import Peer
 from engine.supervisor.plan import Plan
 from engine.supervisor.stored_factory import StoredFactory
 from engine.supervisor.waiters import Waiter
@@ -34,10 +35,17 @@ _LONGEST_ID = 128
 _log = logging.getLogger(__name__)
 
 
+class Hearer(Protocol):
+    """Who asked, and is told: a peer of the control socket, or somebody over HTTP."""
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Now or later; never waits."""
+
+
 class Answer:
     """The one answer to one request. Nothing happens if whoever asked is gone."""
 
-    def __init__(self, peer: Peer, request_id: object) -> None:
+    def __init__(self, peer: Hearer, request_id: object) -> None:
         self._peer = peer
         self._id = request_id
 
@@ -73,11 +81,11 @@ class Requests:
         self._deployments = deployments
         self._orders = orders
         self._forget_factory = forget_factory
-        self._status = status
+        self.status = status  # what there is to know
         self._shut_down = shut_down
         self._guard = guard
 
-    def handle(self, peer: Peer, parcel: Parcel) -> None:
+    def handle(self, peer: Hearer, parcel: Parcel) -> None:
         """Answers now, or when the order is carried out."""
         answer = Answer(peer, parcel.fields.get("id"))
         error = caught(functools.partial(self._carry_out, parcel, answer))
@@ -98,7 +106,7 @@ class Requests:
             "undeploy": self._undeploy,
             "scale": self._scale,
             "drain": self._drain,
-            "status": lambda _, answer: answer.done(**self._status()),
+            "status": lambda _, answer: answer.done(**self.status()),
             "shutdown": self._shutdown,
         }
         operation = operations.get(parcel.text("op"))
@@ -110,6 +118,9 @@ class Requests:
         name = parcel.text("deployment")
         if not 0 < len(name) <= _LONGEST_ID or not name.isprintable():
             raise InvalidField(f"a deployment's id has 1 to {_LONGEST_ID} printable characters", field="deployment")
+        if "spec" not in parcel.fields:
+            self._deploy_configured(name, answer)
+            return
         spec = ModelSpec.from_json(parcel.mapping("spec"))
         if (spec.source is ModelSource.PICKLE) != (parcel.fds_left == 1):
             raise ProtocolError("a pickled factory comes with one descriptor, anything else with none")
@@ -119,14 +130,29 @@ class Requests:
             factory = StoredFactory(self._ledger, name, parcel.take_fds(1)[0], self._forget_factory)
 
         def deploy() -> None:
-            deployment = self._deployments.of(name)
-            number = deployment.versions.newest + 1
             path = factory.path if factory is not None else None
-            plan = Plan(deployment=name, number=number, spec=spec.to_json(), options=options, pickle_path=path)
-            with self._deployments.drainage.ended(deployment):  # whoever deploys wants to be served
-                deployment.deploy(plan, answer.waiter(deployment=name, version=number))
+            plan = Plan(deployment=name, number=0, spec=spec.to_json(), options=options, pickle_path=path)
+            self._begin(plan, answer)
 
         self._order("deploy", answer, deploy, factory)
+
+    def _deploy_configured(self, name: str, answer: Answer) -> None:
+        """What the settings declare, once more: what lies where they point may be another model by now."""
+        spec, pool = self._options.default_spec, self._options.pool
+        if spec is None or name != DEFAULT_DEPLOYMENT_ID:
+            declared = "none" if spec is None else DEFAULT_DEPLOYMENT_ID
+            raise UnknownDeployment(f"the configuration declares no deployment {name!r:.140}; it declares: {declared}")
+        if refusal := self._options.refusal(pool):
+            raise InvalidField(refusal, field="precision")
+        plan = Plan(deployment=name, number=0, spec=spec.to_json(), options=pool, configured=True)
+        self._order("deploy", answer, functools.partial(self._begin, plan, answer))
+
+    def _begin(self, plan: Plan, answer: Answer) -> None:
+        """As the next version of its deployment."""
+        deployment = self._deployments.of(plan.deployment)
+        plan = dataclasses.replace(plan, number=deployment.versions.newest + 1)
+        with self._deployments.drainage.ended(deployment):  # whoever deploys wants to be served
+            deployment.deploy(plan, answer.waiter(deployment=plan.deployment, version=plan.number))
 
     def _undeploy(self, parcel: Parcel, answer: Answer) -> None:
         name = parcel.text("deployment")

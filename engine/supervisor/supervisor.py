@@ -76,12 +76,11 @@ class Supervisor:
         self._deployments = Deployments(self._context, self._stop_if_done)
         self._restoration = Restoration(self._context, self._deployments)
         self._tuner = Tuner(self._context, self._deployments, self._tuning_work)
+        requests = self._requests()
         self._reception = Reception(
-            self._context, self._deployments, self._adoption, self._requests(), offer_more=self._tuner.offer
+            self._context, self._deployments, self._adoption, requests, offer_more=self._tuner.offer
         )
-        self._front = StatusFront(
-            self._context, self._deployments, self._machine, state=self._status, tuning=self._tuner.describe
-        )
+        self._front = StatusFront(self._context, self._deployments, self._machine, requests, self._tuner.describe)
         self._listener: Listener | None = None
         self._leaving = False
         self._to_restore: list[DeploymentRecord] | None = None  # None: not read yet

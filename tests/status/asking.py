@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.spec import DEFAULT_DEPLOYMENT_ID
+
 ANSWER_S = 20.0
 
 
@@ -95,3 +97,15 @@ def opened(path: Path) -> socket.socket:
     connected.settimeout(ANSWER_S)
     connected.connect(str(path))
     return connected
+
+
+def deployment(asking: Asking) -> dict[str, Any]:
+    """What is said of the configured one to who has the token; empty if there is none."""
+    found: list[dict[str, Any]] = asking.get("/status", asking.bearer).json.get("deployments", [])
+    return next((each for each in found if each["deployment"] == DEFAULT_DEPLOYMENT_ID), {})
+
+
+def serves(asking: Asking, ready: int) -> bool:
+    """Whether there is one version, with so many instances."""
+    found = deployment(asking)
+    return [each["ready"] for each in found.get("versions", [])] == [ready] and found["state"] == "ready"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import socket
 from enum import Enum
 from typing import Protocol
@@ -15,10 +15,11 @@ from engine.supervisor.web.request import StatusReader, StatusRequest
 
 HEAD_S = 5.0  # for a request, from its first byte to its last
 IDLE_S = 60.0  # between two requests
+ANSWER_S = 60.0  # for an order to be carried out, before it is said that it is under way
 WRITE_S = 10.0  # for an answer that is not taken
+END_S = 2.0  # for the other end to have read the last answer
 _AT_ONCE_BYTES = 16 * 1024
-
-_log = logging.getLogger(__name__)
+_MOST_UNREAD_BYTES = 1024 * 1024  # thrown away at the end; whoever goes on loses the answer
 
 
 class Doing(Enum):
@@ -29,6 +30,7 @@ class Doing(Enum):
     ANSWERING = "answering"  # somebody works on it
     WRITING = "writing"
     STREAMING = "streaming"
+    ENDING = "ending"  # all is said; what still comes is thrown away
 
 
 class StatusService(Protocol):
@@ -56,6 +58,7 @@ class StatusConnection:
         self._request = StatusRequest()
         self._out = b""
         self._ends = False  # after what is in `_out`
+        self._unread_bytes = 0
         self.doing = Doing.IDLE
         self.give_up_at_ns = now_ns() + int(HEAD_S * NS_PER_S)  # LAST_NS of the service's own for what it answers
         connected.setblocking(False)
@@ -79,10 +82,15 @@ class StatusConnection:
             return
         keep_alive = self._request.keep_alive and not self._reader.is_crowded
         self._out += answer.encoded(head_only=self._request.method == "HEAD", keep_alive=keep_alive)
-        self._ends = not keep_alive
+        self._ends = not keep_alive or answer.body is None
         streams = answer.body is None and self._request.method != "HEAD"
         self._now(Doing.STREAMING if streams else Doing.WRITING, WRITE_S)
         self._flush()
+
+    def answer_later(self, request: StatusRequest, answer: StatusAnswer) -> None:
+        """The answer to `request`, unless it was given up: then something else may be asked by now."""
+        if self.doing is Doing.ANSWERING and self._request is request:
+            self.answer(answer)
 
     def push(self, piece: bytes) -> bool:
         """More of an answer without an end; whether it was taken: not while the last piece is still on its way."""
@@ -110,6 +118,10 @@ class StatusConnection:
             self.close()  # whoever has nothing more to ask is not answered either
         elif self.doing in (Doing.IDLE, Doing.READING):
             self._feed(data)
+        elif self.doing is Doing.ENDING:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > _MOST_UNREAD_BYTES:
+                self.close()
         else:
             self._reader.is_crowded = True  # what comes now is not read; the connection ends with the answer
 
@@ -124,7 +136,7 @@ class StatusConnection:
             return
         if self._reader.complete is not None:
             self._request = self._reader.complete
-            self.doing = Doing.ANSWERING
+            self._now(Doing.ANSWERING, ANSWER_S)
             answer = self._service.answer(self._request, self)
             if answer is not None:
                 self.answer(answer)
@@ -147,10 +159,16 @@ class StatusConnection:
 
     def _answered(self) -> None:
         if self._ends:
-            self.close()
+            self._end()
             return
         self._reader.next()
         self._now(Doing.IDLE, IDLE_S)
+
+    def _end(self) -> None:
+        """Were it closed while more is coming in, the other end might lose what it was told before it has read that."""
+        self._now(Doing.ENDING, END_S)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
 
 def _address(connected: socket.socket) -> str:

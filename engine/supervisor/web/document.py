@@ -6,7 +6,7 @@ Whoever has not the token sees no file name, no tracebacks and nothing that came
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from engine.observe.figures import deployment_figures, http_figures
@@ -16,13 +16,44 @@ from engine.supervisor.web.snapshot import Snapshot
 
 def document_of(snapshot: Snapshot, *, whole: bool) -> dict[str, Any]:
     """`whole`: for whoever has the token."""
-    state = snapshot.state if whole else _public(snapshot.state)
-    return {
-        "at": _iso(snapshot.at_s),
-        "age_s": round(snapshot.age_s, 3),
-        **state,
-        **figures_of(snapshot),
-    }
+    return {**state_of(snapshot, whole=whole), **figures_of(snapshot)}
+
+
+def state_of(snapshot: Snapshot, *, whole: bool) -> dict[str, Any]:
+    """All of it but the figures."""
+    return {**moment_of(snapshot), **(snapshot.state if whole else _public(snapshot.state))}
+
+
+def moment_of(snapshot: Snapshot) -> dict[str, Any]:
+    """When the supervisor said so, and how long ago that is."""
+    return {"at": _iso(snapshot.at_s), "age_s": round(snapshot.age_s, 3)}
+
+
+def essence(state: Mapping[str, Any]) -> Hashable:
+    """What of a state is news when it is another: not what moves all the time."""
+    return (
+        state["supervisor"]["pid"],
+        state["health"]["state"],
+        tuple(each["step"] for each in state["health"]["troubles"]),
+        tuple(state["stores"]["reasons"]),
+        tuple((each["pid"], each["connected"], each["welcomed"]) for each in state["frontends"]),
+        tuple(_essence_of(each) for each in state["deployments"]),
+    )
+
+
+def _essence_of(deployment: Mapping[str, Any]) -> Hashable:
+    tuning = deployment["tuning"]
+    return (
+        *(deployment[name] for name in ("deployment", "state", "version", "reason")),
+        *(tuning[name] for name in ("state", "stage", "form", "winner", "reason")),
+        tuple(
+            (
+                *(version[name] for name in ("version", "state", "reason", "pool_size", "ready", "restarts")),
+                tuple((each["pid"], each["name"], each["state"], each["error"]) for each in version["instances"]),
+            )
+            for version in deployment["versions"]
+        ),
+    )
 
 
 def figures_of(snapshot: Snapshot) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.machine import MachineKeeper
+from engine.supervisor.parcel import Parcel
+from engine.supervisor.requests import Requests
 from engine.supervisor.web.mappings import Mappings
+from engine.supervisor.web.orders import Asker, Reply
 from engine.supervisor.web.publisher import Publisher
 from engine.supervisor.web.server import StatusServer
 from engine.supervisor.web.snapshot import Snapshot
@@ -22,16 +26,16 @@ class StatusFront:
         context: Context,
         deployments: Iterable[Deployment],
         machine: MachineKeeper,
-        *,
-        state: Callable[[], dict[str, Any]],
+        requests: Requests,
         tuning: Callable[[str], dict[str, Any]],
     ) -> None:
-        """`state`: as `status` has it. `tuning`: what is to be said of that of a deployment."""
+        """`requests` carries out orders. `tuning`: what is to be said of that of a deployment."""
+        self._loop = context.loop
         self._options = context.options
         self._totals = context.totals
         self._deployments = deployments
         self._machine = machine
-        self._state = state
+        self._requests = requests
         self._tuning = tuning
         self._mappings = Mappings()
         self._server: StatusServer | None = None
@@ -40,7 +44,7 @@ class StatusFront:
     def start(self) -> None:
         """Returns at once. Idempotent."""
         if self._server is None:
-            self._server = StatusServer(self._options.settings, self._options.runtime_dir)
+            self._server = StatusServer(self._options.settings, self._options.runtime_dir, self._give)
         self._publisher.start()
 
     def changed(self) -> None:
@@ -52,9 +56,22 @@ class StatusFront:
         if self._server is None or self._server.close():
             self._mappings.close()  # else the thread hangs, in a disk say, and may still read in them
 
+    def _give(self, fields: dict[str, Any], reply: Reply) -> bool:
+        """From the server's thread; False once the loop has ended."""
+        asker = Asker(functools.partial(self._result, reply))
+        return self._loop.call_soon_threadsafe(functools.partial(self._requests.handle, asker, Parcel(fields, [])))
+
+    def _result(self, reply: Reply, result: dict[str, Any]) -> None:
+        """Told once the handler at hand is through, so that whoever hears it finds it published."""
+        self._loop.call_after(0.0, functools.partial(self._tell, reply, result))
+
+    def _tell(self, reply: Reply, result: dict[str, Any]) -> None:
+        self._loop.attempt(self._publish)
+        reply(result)
+
     def _publish(self) -> None:
         if self._server is None:
             return
         counted = self._mappings.counted(self._deployments, self._totals.carriers, self._tuning)
         machine = self._mappings.machine(self._machine.machine)
-        self._server.publish(Snapshot.now(self._state(), counted, machine), self._mappings.take_over())
+        self._server.publish(Snapshot.now(self._requests.status(), counted, machine), self._mappings.take_over())

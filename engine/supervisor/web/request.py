@@ -43,7 +43,8 @@ class StatusReader:
         self._on_head = on_head
         self._parser = httptools.HttpRequestParser(self)
         self._request = StatusRequest()
-        self._head_bytes = 0
+        self._arrived_bytes = 0  # before the headers were complete
+        self._head_bytes = 0  # of what the parser has made of it
         self._reads_body = False
         self._refusal: StatusRefusal | None = None
         self.complete: StatusRequest | None = None
@@ -54,7 +55,7 @@ class StatusReader:
         """What has arrived. `complete` is the request once all of it is here. Raises StatusRefusal."""
         self.is_empty = False
         if not self._reads_body:
-            self._head_bytes += len(data)
+            self._arrived_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # after its end; whatever follows would be another protocol
@@ -63,13 +64,13 @@ class StatusReader:
             raise StatusRefusal(405, "METHOD_NOT_ALLOWED", "no such method", Allow="GET, HEAD") from error
         except httptools.HttpParserError as error:
             raise self._refusal or StatusRefusal(400, "BAD_REQUEST", "not a request of HTTP/1.1") from error
-        if not self._reads_body and self.complete is None and self._head_bytes > MOST_HEAD_BYTES:
+        if not self._reads_body and self.complete is None and self._arrived_bytes > MOST_HEAD_BYTES:
             raise _head_too_large()
 
     def next(self) -> None:
         """Ready for another request on the same connection."""
         self.complete, self.is_empty = None, True
-        self._head_bytes, self._reads_body = 0, False
+        self._arrived_bytes, self._head_bytes, self._reads_body = 0, 0, False
 
     # --- httptools calls these --------------------------------------------------------------------------------------
 
@@ -81,11 +82,13 @@ class StatusReader:
     def on_url(self, url: bytes) -> None:
         """A piece of its target."""
         self._request.target += url
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         headers, key, text = self._request.headers, name.decode("latin-1").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        self._count_head(len(name) + len(value))
         if len(headers) > MOST_HEADERS:
             self._refuse(_head_too_large())
 
@@ -96,8 +99,6 @@ class StatusReader:
         request.keep_alive = self._parser.should_keep_alive()
         if self.is_crowded:
             return
-        if self._head_bytes > MOST_HEAD_BYTES + MOST_BODY_BYTES:
-            self._refuse(_head_too_large())
         self._reads_body = True
         if "content-length" in request.headers and int(request.headers["content-length"]) > MOST_BODY_BYTES:
             self._refuse(_body_too_large())
@@ -116,6 +117,11 @@ class StatusReader:
         """All of it is here."""
         if not self.is_crowded:
             self.complete = self._request
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse(_head_too_large())
 
     def _refuse(self, refusal: StatusRefusal) -> None:
         """Ends the reading: what a callback raises comes out of the parser as an error of its own."""

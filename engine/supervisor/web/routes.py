@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from engine.config import Settings
+from engine.errors import InvalidField
 from engine.observe.exposition import CONTENT_TYPE, exposition
 from engine.observe.recent_requests import recent_requests
 from engine.supervisor.web.access import Access
 from engine.supervisor.web.admin_token import AdminToken
 from engine.supervisor.web.answer import StatusAnswer, error_answer, json_answer
+from engine.supervisor.web.connection import StatusConnection
 from engine.supervisor.web.document import document_of
+from engine.supervisor.web.orders import OrderDesk
 from engine.supervisor.web.page import PageFiles
 from engine.supervisor.web.refusal import StatusRefusal
 from engine.supervisor.web.request import StatusRequest
 from engine.supervisor.web.snapshot import Snapshot
+from engine.supervisor.web.streams import EventStreams
 
 Route = Callable[[StatusRequest], StatusAnswer]
 
@@ -23,24 +28,42 @@ Route = Callable[[StatusRequest], StatusAnswer]
 class StatusRoutes:
     """For the thread of the status server."""
 
-    def __init__(self, settings: Settings, token: AdminToken, snapshot: Callable[[], Snapshot | None]) -> None:
+    def __init__(
+        self, settings: Settings, token: AdminToken, desk: OrderDesk, snapshot: Callable[[], Snapshot | None]
+    ) -> None:
         self.access = Access(token.value, settings.status_hosts.split(","))
         self._settings = settings
         self._latest = snapshot
         self._page = PageFiles()
+        self._desk = desk
+        self.streams = EventStreams(snapshot)
         self._looks: dict[str, Route] = {
             "/status": self._status,
             "/metrics": self._metrics,
             "/healthz": self._healthz,
             "/requests": self._requests,
+            "/events": lambda _: self.streams.head,
         }
 
-    def answer(self, request: StatusRequest) -> StatusAnswer:
-        """The answer to a request that `access` has let through."""
+    def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None:
+        """The answer to a request that `access` has let through; None if it comes later."""
         try:
+            if request.path in OrderDesk.paths:
+                self._order(request, connection)
+                return None
+            if request.path == "/events" and request.method == "GET":
+                return self.streams.open(connection, whole=self.access.has_token(request))
             return self._route(request)
-        except StatusRefusal as refusal:
+        except (StatusRefusal, InvalidField) as refusal:
             return error_answer(refusal)
+
+    def _order(self, request: StatusRequest, connection: StatusConnection) -> None:
+        if request.method != "POST":
+            raise StatusRefusal(405, "METHOD_NOT_ALLOWED", "an order is given by POST", Allow="POST")
+        if self._snapshot().is_stalled:
+            raise StatusRefusal(503, "STALLED", "the supervisor's loop stands still: it would not hear of the order")
+        answered = functools.partial(connection.answer_later, request)
+        self._desk.take(request.path, bytes(request.body), answered)
 
     def _route(self, request: StatusRequest) -> StatusAnswer:
         look = self._looks.get(request.path)

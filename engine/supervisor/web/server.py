@@ -21,6 +21,7 @@ from engine.supervisor.web.admin_token import AdminToken
 from engine.supervisor.web.answer import StatusAnswer, json_answer
 from engine.supervisor.web.connection import Doing, StatusConnection
 from engine.supervisor.web.door import PortDoor, SocketDoor
+from engine.supervisor.web.orders import Give, OrderDesk
 from engine.supervisor.web.request import StatusRequest
 from engine.supervisor.web.routes import StatusRoutes
 from engine.supervisor.web.snapshot import Snapshot
@@ -30,19 +31,24 @@ _LOOK_EVERY_S = 1.0
 _LEAVE_WITHIN_S = 1.0
 _PORT_EVERY = 5  # looks at a port that is taken
 
+_SILENT = (Doing.IDLE, Doing.READING, Doing.ENDING)
+_UNDER_WAY = json_answer({"status": "under way", "see": "status"}, 202)
+
 _log = logging.getLogger(__name__)
 
 
 class StatusServer:
     """`publish` and `close` are for the supervisor's loop, everything else for the thread."""
 
-    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
-        """Returns at once; files and sockets are made in the thread."""
+    def __init__(self, settings: Settings, runtime_dir: Path, give: Give) -> None:
+        """Returns at once; files and sockets are made in the thread. `give` hands an order to the supervisor's loop."""
+        self._give = give
         self._settings = settings
         self._runtime_dir = runtime_dir
         self._loop = Loop()
         self._connections: dict[StatusConnection, None] = {}  # the least lately accepted first
         self._looks = 0
+        self._has_streams = False  # stored by the thread; a hint: without any nobody has to be woken
         self._snapshot: Snapshot | None = None  # stored by the supervisor's loop, whole
         # A daemon: a disk that never answers must not keep the process.
         self._thread = threading.Thread(target=self._run, name="status-server", daemon=True)
@@ -55,6 +61,8 @@ class StatusServer:
         self._snapshot = snapshot
         for closing in over:
             self._loop.call_soon_threadsafe(closing)
+        if self._has_streams:
+            self._loop.call_soon_threadsafe(self._routes.streams.tell_state)
 
     def close(self) -> bool:
         """Whether the thread has ended: then nobody reads in what was published. Idempotent."""
@@ -66,7 +74,8 @@ class StatusServer:
 
     def _run(self) -> None:
         self._token = AdminToken(self._runtime_dir)
-        self._routes = StatusRoutes(self._settings, self._token, lambda: self._snapshot)
+        desk = OrderDesk(self._give, self._loop.call_soon_threadsafe)
+        self._routes = StatusRoutes(self._settings, self._token, desk, lambda: self._snapshot)
         self._port = PortDoor(self._loop, self._accept, self._settings.status_host, self._settings.status_port)
         self._socket = SocketDoor(self._loop, self._accept, self._runtime_dir)
         self._loop.call_after(0.0, self._look)
@@ -83,9 +92,16 @@ class StatusServer:
         if self._looks % _PORT_EVERY == 0:
             self._port.keep()
         self._looks += 1
+        self._routes.streams.tell_figures()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Whoever takes too long goes; who waits for an order is told that it goes on."""
         now = now_ns()
         for connection in [each for each in self._connections if each.give_up_at_ns <= now]:
-            if connection.doing is not Doing.ANSWERING:
+            if connection.doing is Doing.ANSWERING:
+                connection.answer(_UNDER_WAY)
+            else:
                 connection.close()
 
     def _accept(self, connected: socket.socket) -> None:
@@ -96,7 +112,7 @@ class StatusServer:
 
     def _makes_room(self) -> bool:
         """Whoever has been silent for longest goes; False if nobody is."""
-        silent = (each for each in self._connections if each.doing in (Doing.IDLE, Doing.READING))
+        silent = (each for each in self._connections if each.doing in _SILENT)
         oldest = min(silent, key=lambda each: each.give_up_at_ns, default=None)
         if oldest is not None:
             oldest.close()
@@ -114,9 +130,12 @@ class StatusServer:
 
     def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None:
         """An error of ours is told as one, and costs nobody else anything."""
-        found: list[StatusAnswer] = []
-        error = caught(lambda: found.append(self._routes.answer(request)))
+        found: list[StatusAnswer | None] = []
+        error = caught(lambda: found.append(self._routes.answer(request, connection)))
         if error is None:
+            self._has_streams = self._routes.streams.any
+            if found[0] is not None and found[0].body is None:
+                self._loop.call_after(0.0, self._routes.streams.tell_state)  # who has just come hears how things are
             return found[0]
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
         return json_answer({"error": "internal error; the log has it", "code": "INTERNAL"}, 500)
@@ -124,3 +143,5 @@ class StatusServer:
     def closed(self, connection: StatusConnection) -> None:
         """It is gone."""
         self._connections.pop(connection, None)
+        self._routes.streams.close(connection)
+        self._has_streams = self._routes.streams.any
