@@ -11,14 +11,16 @@ import flask
 from gunicorn.util import import_app
 from werkzeug.exceptions import HTTPException
 
+from engine.clock import now_ns
 from engine.config import Settings, cors_headers, cors_origins, load_settings
 from frontend.lane.fast_lane import FastLane, fast_lane
 from frontend.lane.seal import seal
-from frontend.predict.context import RouteContext
+from frontend.predict.context import REQUEST_ID_HEADER, RouteContext
 from frontend.predict.cors import Cors
 from frontend.predict.predict_log import PredictLog
 from frontend.routes.table import RouteTable, all_routes
 from frontend.server.message import encode_json
+from frontend.wsgi.environ import ARRIVAL
 from frontend.wsgi.integration import original_of
 from frontend.wsgi.views import methods_by_path, view_of
 
@@ -35,7 +37,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     app.extensions[EXTENSION] = table
     app.register_blueprint(_blueprint(table))
     app.register_error_handler(HTTPException, _plain_error)
-    app.after_request(_CorsOfTheRest(table.context.cors))
+    app.after_request(_TheRest(table.context))
     seal(app)
     return app
 
@@ -78,16 +80,19 @@ def _plain_error(error: HTTPException) -> flask.Response:
     return response
 
 
-class _CorsOfTheRest:
-    """Cross-origin headers for answers that no handler of ours made: preflights, unknown paths."""
+class _TheRest:
+    """What answers carry, and where they count, that no handler of ours made: preflights, unknown paths."""
 
-    def __init__(self, cors: Cors) -> None:
-        self._cors = cors
+    def __init__(self, context: RouteContext) -> None:
+        self._context = context
 
     def __call__(self, response: flask.Response) -> flask.Response:
-        request_headers = {name.lower(): value for name, value in flask.request.headers.items()}
-        is_preflight = flask.request.method == "OPTIONS"
-        found = self._cors.preflight(request_headers) if is_preflight else self._cors.headers(request_headers)
+        request, cors = flask.request, self._context.cors
+        request_headers = {name.lower(): value for name, value in request.headers.items()}
+        found = cors.preflight(request_headers) if request.method == "OPTIONS" else cors.headers(request_headers)
         for name, value in found:
             response.headers.setdefault(name, value)
+        if REQUEST_ID_HEADER not in response.headers:
+            began_ns = request.environ.get(ARRIVAL) or now_ns()
+            self._context.count_answer(request.method, "other", response.status_code, now_ns() - began_ns)
         return response

@@ -229,7 +229,7 @@ def _attempt(engine: _Engine) -> None:
 
 def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] | None) -> EngineClient:
     settings, master_pid = engine.settings, server_pid()
-    engine.own.get(settings)  # so that servers are being connected to meanwhile
+    stores = engine.own.get(settings)  # so that servers are being connected to meanwhile
     runtime_dir, environment = settings.runtime_dir, settings.to_environment()
     register_user(runtime_dir, master_pid)
     client = EngineClient.attach(
@@ -238,6 +238,8 @@ def _attach(engine: _Engine, wait_s: float | None, on_wait: Callable[[], None] |
         settings=settings,
         on_wait=AttachWait(runtime_dir, on_wait),
         ensure=(lambda: ensure_keeper(runtime_dir, master_pid, environment)) if settings.start_engine else None,
+        # Not only once there is a lane: what is answered before that is counted, too.
+        on_machine=stores.meet,
     )
     engine.own.follow(client)
     return client

@@ -25,19 +25,14 @@ class CounterBook:
         self._gone: list[int] = [0] * COUNTED  # in versions that this process has let go
         self._kept: Counter[str] = Counter()  # while there is no lane to count in
 
-    def count(self, *counts: tuple[str, int], keep: bool = True) -> bool:
-        """Adds to counters of this process's lane, or keeps it for the next lane. KeyError for unknown names.
-
-        False, and nothing counted, if there is no lane and it is not to be kept.
-        """
+    def count(self, *counts: tuple[str, int]) -> None:
+        """Adds to counters of this process's lane, or keeps it for the next lane. KeyError for unknown names."""
         while (attachment := self._versions.active) is not None:
             if attachment.board.add_all(counts):
-                return True
+                return
             if self._versions.active is attachment:
                 break
-        if keep:
-            self._keep(counts)
-        return keep
+        self._keep(counts)
 
     def _keep(self, counts: Iterable[tuple[str, int]]) -> None:
         with self._lock:

@@ -21,7 +21,6 @@ from engine.client.deadlines import DeadlineWheel
 from engine.client.deployment_client import DeploymentClient
 from engine.client.reactor import LoopReactor, Reactor, ThreadReactor, wait_readable
 from engine.client.roster import Roster
-from engine.client.tally import known_counter
 from engine.client.ticket import Ticket
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.config import Settings
@@ -71,15 +70,17 @@ class EngineClient:
         settings: Settings,
         on_wait: Callable[[], None] | None = None,
         ensure: Callable[[], None] | None = None,
+        on_machine: Callable[[MachineSegment], object] = lambda machine: None,
     ) -> EngineClient:
         """Connects and waits until every configured deployment has given this process a lane, or has failed.
 
-        `wait_s`: None waits for ever. `on_wait` is called at least twice a second meanwhile; `ensure` whenever no
-        supervisor listens, to start one. Raises NotReady when `wait_s` is over.
+        `wait_s`: None waits for ever. Called meanwhile: `on_wait` at least twice a second, `ensure` whenever no
+        supervisor listens, to start one, `on_machine` with each machine segment. Raises NotReady when `wait_s` is over.
         """
         client = cls(runtime_dir=runtime_dir, settings=settings, ensure=ensure)
         with ExitStack() as undo:
             undo.callback(client.close)
+            client.machines.follow(on_machine)
             client._contact.await_welcome(None if wait_s is None else Deadline.after_s(wait_s), on_wait)
             undo.pop_all()
         client._begin()
@@ -230,10 +231,11 @@ class EngineClient:
         deployment = self._roster.deployments.get(deployment_id)
         return Counters() if deployment is None else deployment.counters.read()
 
-    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID, keep: bool = True) -> bool:
-        """Adds to a lane counter. False if it cannot: no such deployment, or no lane here and not to `keep` for one."""
+    def count(self, name: str, n: int = 1, *, deployment_id: str = DEFAULT_DEPLOYMENT_ID) -> None:
+        """Adds to a counter of LANE_COUNTERS, of a deployment that is known here; KeyError for any other name."""
         deployment = None if self.closed else self._roster.deployments.get(deployment_id)
-        return deployment is not None and deployment.count((known_counter(name), n), keep=keep)
+        if deployment is not None:
+            deployment.count((name, n))
 
     def count_cached(self, deployment_id: str, latency_ns: int) -> None:
         """A request was answered in so many nanoseconds by what had been computed before."""

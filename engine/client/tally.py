@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 from engine.client.ticket import Ticket
 from engine.errors import ClientGone, DeadlineExceeded
-from engine.observe.metrics import LANE_COUNTERS, http_counter
 
 Counts = tuple[tuple[str, int], ...]
 
-_KNOWN = frozenset(LANE_COUNTERS)
 _EXPIRED: Counts = (("requests", 1), ("failed", 1), ("expired", 1))
 _CANCELLED: Counts = (("requests", 1), ("cancelled", 1))
 _FAILED: Counts = (("requests", 1), ("failed", 1))
@@ -26,12 +22,3 @@ def counts_of(ticket: Ticket) -> Counts:
     if isinstance(error, DeadlineExceeded):
         return _EXPIRED
     return _CANCELLED if isinstance(error, ClientGone) else _FAILED
-
-
-@functools.lru_cache(maxsize=1024)  # more than there are of endpoints and answers
-def known_counter(name: str) -> str:
-    """`name`, or for an answer over HTTP that is not counted by itself, where it counts."""
-    if name in _KNOWN or not name.startswith("http."):
-        return name
-    _, endpoint, status = (*name.split("."), "", "")[:3]
-    return http_counter(endpoint, int(status) if status.isdigit() else 0)

@@ -108,6 +108,10 @@ class CudaDevice:
     def release_memory(self) -> None:
         torch.cuda.empty_cache()
 
+    def memory_bytes(self) -> tuple[int, int] | None:
+        free, total = torch.cuda.mem_get_info(self.device)
+        return total - free, total
+
     def close(self) -> None:
         """Unlocks the mapping, which must happen before it is unmapped."""
         if self.registered:

@@ -53,6 +53,9 @@ class Device(Protocol):
     def release_memory(self) -> None:
         """Gives back what is kept for later of the device's memory."""
 
+    def memory_bytes(self) -> tuple[int, int] | None:
+        """In use, by whomever, and in all; None where it has none of its own."""
+
     def close(self) -> None:
         """Gives the mapping back."""
 
@@ -87,6 +90,10 @@ class HostDevice:
 
     def release_memory(self) -> None:
         """There is none but the process's own."""
+
+    def memory_bytes(self) -> tuple[int, int] | None:
+        """It has the machine's."""
+        return None
 
     def close(self) -> None:
         """There is nothing to give back."""

@@ -20,6 +20,7 @@ from engine.instance.intake import Intake
 from engine.instance.leisure import Leisure
 from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
+from engine.instance.seat_count import SeatCount
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
 from engine.shm.taker import Taker
@@ -38,6 +39,7 @@ class InstanceLoop:
         taker: Taker,
         processor: BatchProcessor,
         board: InstanceBoard,
+        seat: SeatCount,
         doorbell: Bell,
         control: ControlLink,
         leisure: Leisure,
@@ -51,6 +53,7 @@ class InstanceLoop:
         self._processor = processor
         self._in_flight = processor.in_flight
         self._board = board
+        self._seat = seat
         self._doorbell = doorbell
         self._doorbell_fd = doorbell.fileno()
         self._control = control
@@ -82,6 +85,7 @@ class InstanceLoop:
                 self._finish()
         finally:
             self._board.work()  # whoever leaves shares nothing
+            self._seat.close()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._poller.close()
             os.close(self._wake_fd)
@@ -95,6 +99,7 @@ class InstanceLoop:
         """One batch begun or finished, if there is any; else one sleep."""
         batch = self._intake.take(self._pause, busy=bool(self._in_flight))
         if batch is not None:
+            self._seat.row.add_taken(batch.waited_ns())
             self._processor.begin(batch)
         elif not self._in_flight:
             self._rest()
@@ -114,6 +119,7 @@ class InstanceLoop:
                 ("progress", 1),
             )
         )
+        self._seat.row.add_batch(computed=counts.computed, failed=counts.failed, busy_ns=counts.busy_ns)
         self._intake.answered(counts.computed)
         self._batches += 1
         if self._leisure is not None:
@@ -161,6 +167,7 @@ class InstanceLoop:
             self._read_control()
         elif self._control_fd < 0:
             self._look_for_supervisor()
+        self._seat.look()
         if self._size.ceiling.limit != self._told:
             self._report()
             self._notebook.note(self._size)
@@ -176,6 +183,7 @@ class InstanceLoop:
     def _read_control(self) -> None:
         try:
             self._control.receive_all(self._handle_message)
+            self._seat.meet(self._control.process)
         except PeerGone:
             self._poller.unregister(self._control_fd)
             self._control_fd = -1

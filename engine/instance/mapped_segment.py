@@ -14,6 +14,7 @@ from engine.instance.loop import InstanceLoop
 from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
+from engine.instance.seat_count import SeatCount
 from engine.instance.warmup import WarmUp
 from engine.messages import process_start_ticks
 from engine.shm.bell import Bell
@@ -70,11 +71,15 @@ class MappedSegment:
     ) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
+        board = InstanceBoard(self.segment, self.name)
+        seat = SeatCount(str(self.hold[0]["deployment"]), board.seat, board.device, runner.place.memory_bytes)
+        seat.meet(control.process)
         taker = Taker(self.segment, self.name, self.lease, self.doorbell, self.reply_bells)
         InstanceLoop(
             taker=taker,
             processor=BatchProcessor(taker, runner, warmed),
-            board=InstanceBoard(self.segment, self.name),
+            board=board,
+            seat=seat,
             doorbell=self.doorbell,
             control=control,
             leisure=leisure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.observe.metrics import LATENCY_BOUNDS_S, latency_counter
+from engine.observe.histograms import LATENCY, LATENCY_BOUNDS_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def latency_quantile_s(totals: dict[str, int], quantile: float) -> float:
 
     Linear within a bucket of the histogram in `totals` (of `lane_totals`); what lies above the last bound counts as it.
     """
-    counts = [totals[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1)]
+    counts = [totals[name] for name in LATENCY.buckets]
     rank, below = quantile * sum(counts), 0.0
     for count, lower_s, upper_s in zip(counts, (0.0, *LATENCY_BOUNDS_S), LATENCY_BOUNDS_S, strict=False):
         if count and below + count >= rank:

@@ -6,38 +6,46 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.observe.counters import Counters
-from engine.observe.metrics import HTTP_ENDPOINTS, HTTP_STATUSES, LATENCY_BOUNDS_S, latency_counter
+from engine.observe.histograms import BATCH_SIZE, LATENCY
+from engine.observe.metrics import HTTP_ROUTES, HTTP_STATUSES
+from engine.observe.seats import SeatFigures
 
 _COUNTED = ("requests", "succeeded", "failed", "refused", "expired", "cancelled", "cache_hits", "cache_misses")
+# A bucket is called by the largest batch that may be in it; above the last bound, by as much again.
+_BATCH_SIZES = [*map(str, BATCH_SIZE.bounds), str(2 * BATCH_SIZE.bounds[-1])]
 
 
-def deployment_figures(counters: Counters, places: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
-    """Of one deployment. `places`: seat and device of its instances by pid."""
-    lanes, instances = counters.lane_totals, counters.instance_totals
+def deployment_figures(counters: Counters, seats: Iterable[SeatFigures]) -> dict[str, Any]:
+    """Of one deployment. `seats`: those of its pool, of former versions too."""
+    lanes, places = counters.lane_totals, list(seats)
+    sizes = [sum(seat.counters[name] for seat in places) for name in BATCH_SIZE.buckets]
     return {
         **{name: lanes.get(name, 0) for name in _COUNTED},
         "waiting": counters.waiting,
-        "batches": instances.get("batches", 0),
-        "batched_requests": instances.get("requests", 0),
+        "batches": sum(seat.counters["batches"] for seat in places),
+        "batched_requests": sum(seat.counters["requests"] for seat in places),
         "latency_buckets": {
-            "bounds_s": list(LATENCY_BOUNDS_S),
-            "counts": [lanes.get(latency_counter(k), 0) for k in range(len(LATENCY_BOUNDS_S) + 1)],
+            "bounds_s": list(LATENCY.shown_bounds),
+            "counts": [lanes.get(name, 0) for name in LATENCY.buckets],
         },
-        "batch_sizes": {},
+        "batch_sizes": {size: count for size, count in zip(_BATCH_SIZES, sizes, strict=True) if count},
         "instances": [
             {
-                "seat": places.get(row["pid"], (None, None))[0],
-                "device": places.get(row["pid"], (None, None))[1],
-                **{name: row[name] for name in ("batches", "requests", "busy_ns")},
+                "seat": seat.seat,
+                "device": seat.device,
+                **{name: seat.counters[name] for name in ("batches", "requests", "busy_ns")},
             }
-            for row in counters.instances
+            for seat in places
         ],
     }
 
 
-def http_figures(lanes: Iterable[Mapping[str, int]], totals: Mapping[str, int] | None) -> dict[str, int]:
+def http_figures(totals: Mapping[str, int] | None) -> dict[str, int]:
     """Answers over HTTP by endpoint and status; those that there have been."""
-    names = [f"{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")]
-    everywhere = [*lanes, totals or {}]
-    sums = {name: sum(each.get(f"http.{name}", 0) for each in everywhere) for name in names}
-    return {name: count for name, count in sums.items() if count}
+    sums: dict[str, int] = {}
+    for method, endpoint in HTTP_ROUTES:
+        for status in (*HTTP_STATUSES, "other"):
+            count = (totals or {}).get(f"http.{method}.{endpoint}.{status}", 0)
+            if count:
+                sums[f"{endpoint}.{status}"] = sums.get(f"{endpoint}.{status}", 0) + count
+    return sums

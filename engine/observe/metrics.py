@@ -1,36 +1,40 @@
-"""Every counter and every exported metric, declared once: name, unit, labels.
+"""Every counter, declared once. What is exported of them is in `exported.py`.
 
-Counters live in shared memory, one row per lane (its only writer: the frontend that owns the lane) and one per instance
-(its only writer: that instance). `engine/shm/board.py` lays the rows out in exactly the order of the tuples below, so
-that adding a name here changes the layout of the segment, and its version with it. What belongs to no deployment is
-counted in one row per process of the machine segment, whatever the process is.
+Counters live in shared memory, in rows with one writer each. In the segment of a version: one per lane (the frontend
+that owns it) and one per instance (that instance). In the machine segment, which outlives versions: one per process,
+for what belongs to no deployment, and one per seat of a pool, for the instance that sits there. The rows are laid out
+in exactly the order of the tuples below, so that adding a name here changes the layout, and its version with it.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
-HTTP_ENDPOINTS = ("optimized", "legacy", "other")
-HTTP_STATUSES = (200, 400, 404, 413, 415, 422, 429, 500, 503, 504)
+from engine.observe.histograms import (
+    AUDIO_LENGTH,
+    BATCH_SIZE,
+    COMPUTING,
+    LATENCY,
+    QUEUEING,
+    UPLOAD_SIZE,
+    http_duration,
+)
 
-# Upper bounds of the buckets of the latency histogram. Near-geometric, so that a quantile is off by a fifth or so; the
-# bounds that dashboards of the original system read (.1 .5 1 2 5 10 30 60) are among them. One more bucket is above.
-LATENCY_BOUNDS_S = (
-    0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1,
-    0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0,
-)  # fmt: skip
-
-
-def http_counter(endpoint: str, status: int) -> str:
-    """Name of the lane counter of HTTP answers; an endpoint or status that is not declared counts under "other"."""
-    shown_endpoint = endpoint if endpoint in HTTP_ENDPOINTS else "other"
-    return f"http.{shown_endpoint}.{status if status in HTTP_STATUSES else 'other'}"
+# What answers over HTTP are counted by, beside their status: method and endpoint.
+HTTP_ROUTES = (("POST", "optimized"), ("POST", "legacy"), ("GET", "other"), ("other", "other"))
+HTTP_STATUSES = (200, 400, 403, 404, 405, 413, 415, 422, 429, 500, 502, 503, 504)
 
 
-def latency_counter(bucket: int) -> str:
-    """Name of the lane counter of requests whose latency fell into bucket `bucket` alone (not cumulative)."""
-    return f"latency.{bucket}"
+def http_route(method: str, endpoint: str) -> tuple[str, str]:
+    """Of HTTP_ROUTES the one under which an answer is counted."""
+    route = (method, endpoint)
+    return route if route in HTTP_ROUTES else ("other", "other")
+
+
+def http_counter(method: str, endpoint: str, status: int) -> str:
+    """Name of the process counter of HTTP answers; what is not declared counts under "other"."""
+    shown = ".".join(http_route(method, endpoint))
+    return f"http.{shown}.{status if status in HTTP_STATUSES else 'other'}"
 
 
 LANE_COUNTERS: tuple[str, ...] = (
@@ -43,8 +47,7 @@ LANE_COUNTERS: tuple[str, ...] = (
     "refused",  # queue full or closing
     "expired",
     "cancelled",
-    *(f"http.{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")),
-    *(latency_counter(bucket) for bucket in range(len(LATENCY_BOUNDS_S) + 1)),
+    *LATENCY.buckets,
 )
 
 INSTANCE_COUNTERS: tuple[str, ...] = (
@@ -108,8 +111,32 @@ PROCESS_COUNTERS: tuple[str, ...] = (
     *(f"journal.{stage}" for stage in JOURNAL_STAGES),
     *(f"fallback.{outcome}" for outcome in FALLBACK_OUTCOMES),
     *(f"traces.{outcome}" for outcome in TRACE_OUTCOMES),  # of the supervisor, for all
-    # Answers over HTTP while this process has no lane to count them in. The rest of them is in LANE_COUNTERS.
-    *(f"http.{endpoint}.{status}" for endpoint in HTTP_ENDPOINTS for status in (*HTTP_STATUSES, "other")),
+    # Answers over HTTP, counted before their first byte leaves: whoever has an answer finds it counted.
+    *(f"http.{method}.{endpoint}.{status}" for method, endpoint in HTTP_ROUTES for status in (*HTTP_STATUSES, "other")),
+    *(counter for route in HTTP_ROUTES for counter in http_duration(*route).counters),
+    # Of recordings that were answered: the uploaded file, and how long it is.
+    *UPLOAD_SIZE.counters,
+    *AUDIO_LENGTH.counters,
+)
+
+# Of a seat in the pool of a deployment, over all instances that ever sat there, in whichever version.
+SEAT_COUNTERS: tuple[str, ...] = (
+    "starts",  # instances that began to work
+    "restarts",  # of these, those that took the place of one that had died
+    "batches",
+    "requests",  # items that were computed
+    "failed",
+    "busy_ns",
+    *COMPUTING.buckets,  # of a batch: from its launch to its replies
+    *QUEUEING.counters,  # of an item: from its arrival until it was taken
+    *BATCH_SIZE.buckets,
+)
+
+# Of the instance that sits there now.
+SEAT_GAUGES: tuple[str, ...] = (
+    "working",  # 1: it takes what comes
+    "memory_used_bytes",  # of its device, by whomever; 0: the device has no memory of its own
+    "memory_total_bytes",
 )
 
 
@@ -154,46 +181,4 @@ GREATEST_GAUGES = frozenset(
         *("database.refusing", "l1.without_memory"),
         *("journal.failing", "journal.damaged", "journal.moving", "journal.oldest_at_ms"),
     )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One exported time series family, in Prometheus terms."""
-
-    name: str
-    kind: str  # "counter", "gauge" or "histogram"
-    unit: str  # "" for plain counts
-    labels: tuple[str, ...]
-    text: str
-
-
-EXPORTED: tuple[Metric, ...] = (
-    Metric("nightscan_http_requests_total", "counter", "", ("method", "endpoint", "status"), "HTTP answers"),
-    Metric("nightscan_http_request_duration_seconds", "histogram", "s", ("method", "endpoint"), "HTTP latency"),
-    Metric("nightscan_predictions_total", "counter", "", ("status",), "predictions by success or error"),
-    Metric("nightscan_prediction_duration_seconds", "histogram", "s", (), "latency of predictions"),
-    Metric("nightscan_ml_queue_length", "gauge", "", (), "requests that wait for an instance"),
-    Metric("nightscan_engine_cache_hits_total", "counter", "", (), "predictions answered from the cache"),
-    Metric("nightscan_engine_cache_misses_total", "counter", "", (), "predictions not found in the cache"),
-    Metric("nightscan_engine_refused_total", "counter", "", (), "requests refused: queue full or closing"),
-    Metric("nightscan_engine_expired_total", "counter", "", (), "requests whose deadline passed"),
-    Metric("nightscan_engine_cancelled_total", "counter", "", (), "requests whose caller went away"),
-    Metric("nightscan_engine_slots", "gauge", "", ("state",), "slots of all lanes by state"),
-    Metric("nightscan_engine_batches_total", "counter", "", ("instance",), "batches computed"),
-    Metric("nightscan_engine_batched_requests_total", "counter", "", ("instance",), "items computed"),
-    Metric("nightscan_engine_busy_seconds_total", "counter", "s", ("instance",), "time spent on batches"),
-    Metric("nightscan_engine_pool_connections", "gauge", "", ("pool", "state"), "connections of all processes"),
-    Metric("nightscan_engine_pool_opened_total", "counter", "", ("pool",), "connections that were opened"),
-    Metric("nightscan_engine_pool_lost_total", "counter", "", ("pool",), "connections that broke or were closed"),
-    Metric("nightscan_engine_pool_wait_seconds_total", "counter", "s", ("pool",), "waiting for a connection"),
-    Metric("nightscan_engine_breaker_open", "gauge", "", ("pool",), "1 while a process has given the server up"),
-    Metric("nightscan_engine_cache_lookups_total", "counter", "", ("level", "result"), "look-ups in the cache"),
-    Metric("nightscan_engine_cache_bytes", "gauge", "bytes", (), "what the L1 cache holds"),
-    Metric("nightscan_engine_single_flight_total", "counter", "", ("role",), "requests for the same by their role"),
-    Metric("nightscan_engine_journal_records_total", "counter", "", ("stage",), "records that came so far"),
-    Metric("nightscan_engine_journal_backlog", "gauge", "", (), "records that are not yet where they are to be"),
-    Metric("nightscan_engine_journal_oldest_seconds", "gauge", "s", (), "age of the oldest of these"),
-    Metric("nightscan_engine_fallbacks_total", "counter", "", ("outcome",), "requests given to the original API"),
-    Metric("nightscan_engine_traces_total", "counter", "", ("outcome",), "requests of which a trace was wanted"),
 )

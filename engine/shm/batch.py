@@ -112,6 +112,11 @@ class Batch:
         table: memoryview = getattr(self._reader.tables, field)
         return [table[slot] for slot in self.slots]
 
+    def waited_ns(self) -> list[int]:
+        """From the arrival of each item until it was taken."""
+        taken_ns, arrival = self.taken_ns, self._reader.tables.arrival
+        return [max(0, taken_ns - arrival[slot]) for slot in self.slots]
+
     def request_id(self, position: int) -> str:
         """At most 128 bytes of it."""
         segment = self._reader.segment

@@ -7,16 +7,15 @@ folded into totals in the header when the supervisor clears its row.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.clock import NS_PER_S
 from engine.core.carrying import Part
 from engine.errors import InternalError
-from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, latency_counter
+from engine.observe.histograms import LATENCY
+from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS
 from engine.shm.layout import ON_CPU, Header, InstanceWord, LaneWord
 from engine.shm.segment import Segment
 from engine.shm.words import READY, WORD_BYTES
@@ -24,8 +23,7 @@ from engine.shm.words import READY, WORD_BYTES
 _LANE_WORD = {name: LaneWord.COUNTERS + k for k, name in enumerate(LANE_COUNTERS)}
 _REQUESTS, _SUCCEEDED, _LATENCY = (_LANE_WORD[name] for name in ("requests", "succeeded", "latency_ns"))
 _INSTANCE_WORD = {name: InstanceWord.COUNTERS + k for k, name in enumerate(INSTANCE_COUNTERS)}
-_BOUNDS_NS = tuple(round(bound_s * NS_PER_S) for bound_s in LATENCY_BOUNDS_S)
-_LATENCY_WORDS = tuple(_LANE_WORD[latency_counter(k)] for k in range(len(LATENCY_BOUNDS_S) + 1))
+_LATENCY_WORDS = tuple(_LANE_WORD[name] for name in LATENCY.buckets)
 _WORD_MASK = (1 << 64) - 1
 _LOOKS = 100  # at totals that change while they are read; one more is needed every time an instance has died
 
@@ -53,7 +51,7 @@ class LaneBoard:
                     word = _LANE_WORD[name]
                     words[word] = (words[word] + n) & _WORD_MASK
                     if name == "latency_ns":
-                        words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, n)]] += 1
+                        words[_LATENCY_WORDS[LATENCY.bucket(n)]] += 1
             return not self._closed
 
     def add_sums(self, sums: Iterable[tuple[str, int]]) -> bool:
@@ -77,7 +75,7 @@ class LaneBoard:
                 words[_REQUESTS] = (words[_REQUESTS] + 1) & _WORD_MASK
                 words[_SUCCEEDED] = (words[_SUCCEEDED] + 1) & _WORD_MASK
                 words[_LATENCY] = (words[_LATENCY] + latency_ns) & _WORD_MASK
-                words[_LATENCY_WORDS[bisect_left(_BOUNDS_NS, latency_ns)]] += 1
+                words[_LATENCY_WORDS[LATENCY.bucket(latency_ns)]] += 1
             return not self._closed
 
     def close(self) -> None:
@@ -96,7 +94,7 @@ def spread(counts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
     for name, n in counts:
         yield name, n
         if name == "latency_ns":
-            yield latency_counter(bisect_left(_BOUNDS_NS, n)), 1
+            yield LATENCY.buckets[LATENCY.bucket(n)], 1
 
 
 class InstanceBoard:
@@ -109,6 +107,7 @@ class InstanceBoard:
         if found is None:
             raise InternalError(f"no instance of this segment is called {name}")
         self._words = found
+        self.seat, self.device = int(found[InstanceWord.SEAT]), int(found[InstanceWord.DEVICE])
         self._place = found[InstanceWord.DEVICE] or ON_CPU  # where it computes, as its row says
         start, count = segment.geometry.instance_row_at(0), segment.geometry.instance_rows
         area = segment.array[start : start + WORD_BYTES * InstanceWord.WORDS * count]

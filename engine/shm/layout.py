@@ -51,6 +51,18 @@ class InstanceWord:
 ON_CPU = 1  # in InstanceWord.DEVICE; cuda:N is N + 2
 
 
+def device_number(device: str) -> int:
+    """One word for a device: 0 not said, 1 cpu, N + 2 for cuda:N."""
+    if device in ("", "cpu"):
+        return ON_CPU if device else 0
+    return int(device.removeprefix("cuda:")) + 2
+
+
+def device_name(number: int) -> str:
+    """The device of such a word."""
+    return ("", "cpu")[number] if number < 2 else f"cuda:{number - 2}"
+
+
 class LaneWord:
     """Word numbers in the row of a lane."""
 
@@ -60,7 +72,7 @@ class LaneWord:
 
 
 # The names of the fields are part of the version: a process with other counters must not attach.
-LAYOUT_VERSION = 4 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
+LAYOUT_VERSION = 5 << 32 | zlib.crc32(repr((SLOT_FIELDS, LANE_COUNTERS, INSTANCE_COUNTERS)).encode())
 
 
 def _aligned(size_bytes: int) -> int:

@@ -1,9 +1,9 @@
 """The machine segment: what processes share apart from any version of a deployment.
 
 One anonymous memory file, made once by the supervisor and held by every process (`control/process_holds.py`), so that
-it outlives all of them but the last. In it: a row of counters for each process, its last requests, and the area of the
-L1 cache; the pages of the last two come when they are used. Sealed against resizing; header and rows have their pages
-from the beginning.
+it outlives all of them but the last. In it: a row of counters for each process, one for each seat of a pool, the last
+requests of each process, and the area of the L1 cache; the pages of the last two come when they are used. Sealed
+against resizing; header and rows have their pages from the beginning.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from engine.shm.machine_layout import (
     MACHINE_MAGIC,
     MACHINE_VERSION,
     REQUEST_RING_BYTES,
+    SUPERVISOR_ROW,
     MachineGeometry,
     MachineHeader,
     ProcessWord,
+    SeatWord,
 )
 from engine.shm.memory import available_bytes
 from engine.shm.request_ring import records_in
@@ -119,15 +121,23 @@ class MachineSegment:
         """Makes sure of the pages of a ring. Raises OSError where there is no memory for them."""
         os.posix_fallocate(self.fd, self.geometry.ring_at(row), REQUEST_RING_BYTES)
 
+    def seat_row(self, row: int) -> memoryview:
+        """The same of the row of a seat."""
+        return word_view(self.bytes, self.geometry.seat_at(row), SeatWord.WORDS)
+
     def is_live(self, row: int) -> bool:
         """Whether a living process has row `row`."""
-        return self._probe.taken_elsewhere(self.geometry.row_at(row))
+        return self.has_owner(self.geometry.row_at(row))
+
+    def has_owner(self, row_at: int) -> bool:
+        """The same of the row, of whatever kind, that begins at this byte."""
+        return self._probe.taken_elsewhere(row_at)
 
     def process_totals(self) -> dict[str, int]:
         """Every counter of PROCESS_COUNTERS over all who ever counted, every gauge over the processes that live.
 
-        Counters never fall, but for a machine segment that took this one's place. Where there is an L1, with its
-        "l1.entries" and "l1.bytes".
+        Counters never fall, but for a machine segment that took this one's place. With
+        "supervisor.lives", 0 or 1, and where there is an L1 with its "l1.entries" and "l1.bytes".
         """
         words = self._words()
         counters = words[:, ProcessWord.COUNTERS : ProcessWord.COUNTERS + len(PROCESS_COUNTERS)].sum(axis=0)
@@ -136,6 +146,7 @@ class MachineSegment:
         for word, name in enumerate(PROCESS_GAUGES, ProcessWord.GAUGES):
             values = live[:, word]
             totals[name] = int(values.max(initial=0) if name in GREATEST_GAUGES else values.sum())
+        totals["supervisor.lives"] = int(self.is_live(SUPERVISOR_ROW))
         cache = statistics_of(self.l1_area)
         if cache is not None:
             totals |= {"l1.entries": cache.entries, "l1.bytes": cache.bytes}

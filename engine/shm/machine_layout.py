@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.errors import InternalError
-from engine.observe.metrics import LENT_POOLS, PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.observe.metrics import LENT_POOLS, PROCESS_COUNTERS, PROCESS_GAUGES, SEAT_COUNTERS, SEAT_GAUGES
 from engine.shm.layout import PAGE_BYTES
 from engine.shm.words import WORD_BYTES
 
@@ -31,9 +31,22 @@ class ProcessWord:
     LOANS = 8  # one word per pool of LENT_POOLS; see `engine/core/lending.py`
     HOLDINGS = 12  # the same
     COUNTERS = 16
-    GAUGES = 128
-    WORDS = 192
+    GAUGES = 256
+    WORDS = 320
 
+
+class SeatWord:
+    """Word numbers in the row of a seat."""
+
+    SAYS, BEGUN_AT, LEFT, SEAT, DEVICE = range(5)
+    DEPLOYMENT = 8  # SEAT_NAME_BYTES of text
+    COUNTERS = 24
+    GAUGES = 112
+    WORDS = 128
+
+
+SEAT_NAME_BYTES = WORD_BYTES * (SeatWord.COUNTERS - SeatWord.DEPLOYMENT)
+SEAT_ROWS = 256  # as many as a segment has instances
 
 # The last requests of a process: so many places of so many bytes, for all, for failures, and for the slowest.
 LAST_PLACES, ERROR_PLACES, SLOW_PLACES = 128, 32, 16
@@ -42,7 +55,8 @@ PLACE_BYTES = 512
 REQUEST_RING_BYTES = REQUEST_PLACES * PLACE_BYTES  # whole pages
 
 # The names of the fields are part of the version: a process with other counters must not attach.
-MACHINE_VERSION = 2 << 32 | zlib.crc32(repr((PROCESS_COUNTERS, PROCESS_GAUGES, LENT_POOLS)).encode())
+_NAMES = (PROCESS_COUNTERS, PROCESS_GAUGES, LENT_POOLS, SEAT_COUNTERS, SEAT_GAUGES)
+MACHINE_VERSION = 2 << 32 | zlib.crc32(repr(_NAMES).encode())
 
 SUPERVISOR_ROW = 0  # the others are for whoever comes
 
@@ -63,9 +77,11 @@ class MachineGeometry:
             (len(LENT_POOLS), ProcessWord.COUNTERS - ProcessWord.HOLDINGS),
             (len(PROCESS_COUNTERS), ProcessWord.GAUGES - ProcessWord.COUNTERS),
             (len(PROCESS_GAUGES), ProcessWord.WORDS - ProcessWord.GAUGES),
+            (len(SEAT_COUNTERS), SeatWord.GAUGES - SeatWord.COUNTERS),
+            (len(SEAT_GAUGES), SeatWord.WORDS - SeatWord.GAUGES),
         )
         if any(count > room for count, room in rooms):
-            raise InternalError(f"what a process counts does not fit into its row: {rooms}")
+            raise InternalError(f"what is counted does not fit into its row: {rooms}")
 
     @cached_property
     def rows_at(self) -> int:
@@ -76,9 +92,17 @@ class MachineGeometry:
         return WORD_BYTES * ProcessWord.WORDS
 
     @cached_property
+    def seats_at(self) -> int:
+        return self.rows_at + -(-self.rows * self.row_bytes // PAGE_BYTES) * PAGE_BYTES
+
+    @cached_property
+    def seat_bytes(self) -> int:
+        return WORD_BYTES * SeatWord.WORDS
+
+    @cached_property
     def rings_at(self) -> int:
         """Up to here all pages are there from the beginning; those of a ring come with its first owner."""
-        return self.rows_at + -(-self.rows * self.row_bytes // PAGE_BYTES) * PAGE_BYTES
+        return self.seats_at + -(-SEAT_ROWS * self.seat_bytes // PAGE_BYTES) * PAGE_BYTES
 
     @cached_property
     def l1_at(self) -> int:
@@ -95,3 +119,7 @@ class MachineGeometry:
     def ring_at(self, row: int) -> int:
         """Where the last requests of the process in `row` are, REQUEST_RING_BYTES."""
         return self.rings_at + REQUEST_RING_BYTES * row
+
+    def seat_at(self, row: int) -> int:
+        """The same of the row of a seat."""
+        return self.seats_at + self.seat_bytes * row

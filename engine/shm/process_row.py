@@ -16,7 +16,16 @@ from engine.core.lending import Holding, Loan
 from engine.crash_points import reach
 from engine.errors import ProtocolError
 from engine.messages import process_start_ticks
-from engine.observe.metrics import LENT_POOLS, PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.observe.histograms import HistogramShape, http_duration
+from engine.observe.metrics import (
+    HTTP_ROUTES,
+    HTTP_STATUSES,
+    LENT_POOLS,
+    PROCESS_COUNTERS,
+    PROCESS_GAUGES,
+    http_counter,
+    http_route,
+)
 from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
@@ -27,6 +36,10 @@ from engine.shm.words import WORD_BYTES
 _log = logging.getLogger(__name__)
 _COUNTER_WORD = {name: ProcessWord.COUNTERS + k for k, name in enumerate(PROCESS_COUNTERS)}
 _GAUGE_WORD = {name: ProcessWord.GAUGES + k for k, name in enumerate(PROCESS_GAUGES)}
+_ROUTE_SHAPE = {route: http_duration(*route) for route in HTTP_ROUTES}
+_STATUS_WORD = {
+    (*route, status): _COUNTER_WORD[http_counter(*route, status)] for route in HTTP_ROUTES for status in HTTP_STATUSES
+}
 _LENT = {pool: k for k, pool in enumerate(LENT_POOLS)}
 _WORD_MASK = (1 << 64) - 1
 
@@ -152,6 +165,27 @@ class ProcessRow:
             for name, n in counts:
                 word = _COUNTER_WORD[name]
                 words[word] = (words[word] + n) & _WORD_MASK
+
+    def add_answer(self, method: str, endpoint: str, status: int, duration_ns: int) -> None:
+        """One answer over HTTP, and how long it took."""
+        route = http_route(method, endpoint)
+        word = _STATUS_WORD.get((*route, status)) or _COUNTER_WORD[http_counter(*route, status)]
+        shape = _ROUTE_SHAPE[route]
+        bucket, total = _COUNTER_WORD[shape.buckets[shape.bucket(duration_ns)]], _COUNTER_WORD[shape.total]
+        with self._lock:
+            words = self._words
+            words[word] = (words[word] + 1) & _WORD_MASK
+            words[bucket] = (words[bucket] + 1) & _WORD_MASK
+            words[total] = (words[total] + duration_ns) & _WORD_MASK
+
+    def observe(self, *figures: tuple[HistogramShape, int]) -> None:
+        """One more figure for each of these histograms, whose counters are among PROCESS_COUNTERS."""
+        with self._lock:
+            words = self._words
+            for shape, figure in figures:
+                bucket, total = _COUNTER_WORD[shape.buckets[shape.bucket(figure)]], _COUNTER_WORD[shape.total]
+                words[bucket] = (words[bucket] + 1) & _WORD_MASK
+                words[total] = (words[total] + figure) & _WORD_MASK
 
     def set(self, name: str, value: int) -> None:
         """Sets a gauge of PROCESS_GAUGES, not below 0; KeyError for any other name."""

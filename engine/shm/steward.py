@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.crash_points import reach
 from engine.errors import InternalError, OutOfMemory
 from engine.observe.metrics import INSTANCE_COUNTERS
-from engine.shm.layout import ON_CPU, ORDERED_WORDS, Header, InstanceWord, LaneWord
+from engine.shm.layout import ORDERED_WORDS, Header, InstanceWord, LaneWord, device_name, device_number
 from engine.shm.lease import Lease
 from engine.shm.records import LaneStatistics
 from engine.shm.segment import Segment
@@ -72,7 +72,7 @@ class Steward:
         row[InstanceWord.PID] = pid
         row[InstanceWord.START_TICKS] = start_ticks
         row[InstanceWord.SEAT] = seat
-        row[InstanceWord.DEVICE] = _device_number(device)
+        row[InstanceWord.DEVICE] = device_number(device)
         reach("name.half")
         row[InstanceWord.NAME] = name  # the row counts from here on; partner: `rows` of a successor
         return name
@@ -146,7 +146,7 @@ class Steward:
                 row[InstanceWord.START_TICKS],
                 row[InstanceWord.GO] == 1,
                 row[InstanceWord.SEAT],
-                _device_name(row[InstanceWord.DEVICE]),
+                device_name(row[InstanceWord.DEVICE]),
             )
             for row in self._rows()
             if row[InstanceWord.NAME]
@@ -250,14 +250,3 @@ class Steward:
     def close(self) -> None:
         """Closes the lease handle. Idempotent."""
         self._lease.close()
-
-
-def _device_number(device: str) -> int:
-    """One word for a device: 0 not said, 1 cpu, N + 2 for cuda:N."""
-    if device in ("", "cpu"):
-        return ON_CPU if device else 0
-    return int(device.removeprefix("cuda:")) + 2
-
-
-def _device_name(number: int) -> str:
-    return ("", "cpu")[number] if number < 2 else f"cuda:{number - 2}"

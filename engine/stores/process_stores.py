@@ -10,9 +10,11 @@ from pathlib import Path
 
 from engine.config import Settings
 from engine.errors import EngineClosed
+from engine.observe.seats import SeatFigures
 from engine.shm.forked import not_for_children
 from engine.shm.machine import MachineSegment
 from engine.shm.process_row import ProcessRow
+from engine.shm.seat_figures import seat_figures
 from engine.stores.http_pool import HttpPool
 from engine.stores.redis_open import RedisStore, open_redis
 from engine.stores.spool import JournalWriter
@@ -136,6 +138,13 @@ class ProcessStores:
             if self._machine is not None and not self._closed:
                 return self._machine.process_totals()
         return self.row.figures()
+
+    def machine_figures(self) -> tuple[dict[str, int], list[SeatFigures]] | None:
+        """What the whole machine has counted, all processes and all seats; None before there is a machine segment."""
+        with self._lock:
+            if self._machine is None or self._closed:
+                return None
+            return self._machine.process_totals(), seat_figures(self._machine)
 
     def close(self) -> None:
         """Closes all parts, within the bounds of each. Idempotent; nothing in a forked child."""

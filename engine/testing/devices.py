@@ -66,6 +66,10 @@ class LateDevice:
     def release_memory(self) -> None:
         """It keeps none."""
 
+    def memory_bytes(self) -> tuple[int, int] | None:
+        """It has the machine's."""
+        return None
+
     def close(self) -> None:
         """There is nothing to give back."""
 

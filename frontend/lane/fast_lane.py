@@ -20,7 +20,8 @@ import flask
 from engine.client import EngineClient
 from engine.config import Settings, cors_origins, effective_fast_lane
 from engine.errors import ConfigError
-from frontend.attach import LONG_WAIT_S, current_client
+from engine.observe.metrics import http_counter
+from frontend.attach import LONG_WAIT_S, current_client, current_stores
 from frontend.errors import optimized_error
 from frontend.lane.answer import LaneAnswer, LaneLoop
 from frontend.lane.gate import LaneGate, gate_of
@@ -107,6 +108,7 @@ class FastLane:
             request = HttpRequest(method, path, "", headers, b"", "")
             return handler.refuse(error, request, request_id, self._counting_client())
         response = optimized_error(error, request_id)
+        current_stores(self._settings).row.add(http_counter(method, "other", response.status))
         response.headers += [("X-Request-ID", request_id), *self._own_cors.headers(headers)]
         return response
 

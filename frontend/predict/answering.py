@@ -52,11 +52,12 @@ class Answering:
         response = self._dialect.success(prediction, answers, total_s)
         if self._is_logged:
             self._context.predict_log.write(response.body)
+        self._context.count_recording(request, prediction.recording.duration_s)
         self._journal.answered(prediction, answers, request, total_s)
         timing = timing_of_computed(prediction, answers, request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))
         self._notes.answered(prediction, answers, request, timing)
-        return self._complete(response, request, prediction.request_id, client)
+        return self._complete(response, request, prediction.request_id)
 
     def known(
         self, prediction: Prediction, answers: Sequence[Computed], request: HttpRequest, client: EngineClient
@@ -70,11 +71,12 @@ class Answering:
         if self._is_logged:
             self._context.predict_log.write(response.body)
         client.count_cached(parameters.deployment, total_ns)
+        self._context.count_recording(request, prediction.recording.duration_s)
         self._journal.answered(prediction, answers, request, total_s)
         timing = timing_of_known(request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))
         self._notes.answered(prediction, answers, request, timing)
-        return self._complete(response, request, prediction.request_id, client)
+        return self._complete(response, request, prediction.request_id)
 
     def refuse(
         self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
@@ -87,7 +89,7 @@ class Answering:
         timing = timing_of_other(request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))
         self._notes.other(error, response, request, request_id, timing)
-        return self._complete(response, request, request_id, client)
+        return self._complete(response, request, request_id)
 
     def falls_back(self, error: BaseException) -> bool:
         """Whether the original API is to answer: the engine does not serve, and there is another.
@@ -112,7 +114,7 @@ class Answering:
             return self.refuse(error, request, request_id, client)
         self._journal.fell_back(error, response, request, request_id)
         self._notes.other(error, response, request, request_id, timing_of_other(request, now_ns()))
-        return self._complete(response, request, request_id, client)
+        return self._complete(response, request, request_id)
 
     def deadline_ns(self, request: HttpRequest) -> int:
         """When the answer is due."""

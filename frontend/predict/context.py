@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.client import EngineClient
+from engine.clock import now_ns
 from engine.config import Settings
 from engine.observe.answered import AnsweredRequest
-from engine.observe.metrics import http_counter
+from engine.observe.histograms import AUDIO_LENGTH, UPLOAD_SIZE
 from engine.stores.preconditions import check_redis_address
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
@@ -17,6 +17,8 @@ from frontend.attach import current_stores
 from frontend.predict.cors import Cors
 from frontend.predict.predict_log import PredictLog
 from frontend.server.message import HttpRequest, HttpResponse
+
+REQUEST_ID_HEADER = "X-Request-ID"  # of every answer that a handler of ours made
 
 
 class Inquiry(Protocol):
@@ -75,19 +77,19 @@ class RouteContext:
         """One of FALLBACK_OUTCOMES. Raises ConfigError for settings of stores that are wrong."""
         current_stores(self.settings).row.add(f"fallback.{outcome}")
 
-    def complete(
-        self,
-        response: HttpResponse,
-        request: HttpRequest,
-        request_id: str,
-        client: EngineClient | None,
-        *,
-        endpoint: str,
-    ) -> HttpResponse:
+    def count_recording(self, request: HttpRequest, duration_s: float) -> None:
+        """A recording of this length was answered. Raises ConfigError for settings of stores that are wrong."""
+        size_bytes = 0 if request.upload is None else len(request.upload.data)
+        length_ms = round(duration_s * AUDIO_LENGTH.per_unit)
+        current_stores(self.settings).row.observe((UPLOAD_SIZE, size_bytes), (AUDIO_LENGTH, length_ms))
+
+    def complete(self, response: HttpResponse, request: HttpRequest, request_id: str, *, endpoint: str) -> HttpResponse:
         """Adds what every answer carries and counts it; the last step of every exchange."""
-        response.headers.append(("X-Request-ID", request_id))
+        response.headers.append((REQUEST_ID_HEADER, request_id))
         response.headers.extend(self.cors.headers(request.headers))
-        counter = http_counter(endpoint, response.status)
-        if client is None or not client.count(counter, keep=False):
-            current_stores(self.settings).row.add(counter)  # nobody else will see it in a lane
+        self.count_answer(request.method, endpoint, response.status, now_ns() - request.arrival_ns)
         return response
+
+    def count_answer(self, method: str, endpoint: str, status: int, duration_ns: int) -> None:
+        """One answer over HTTP, before its first byte leaves. Raises ConfigError as above."""
+        current_stores(self.settings).row.add_answer(method, endpoint, status, duration_ns)

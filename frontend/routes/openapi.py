@@ -42,7 +42,7 @@ class OpenApi:
     def begin(self, request: HttpRequest, client: EngineClient | None, *, quick: bool = False) -> HttpResponse:
         """Never raises."""
         response = HttpResponse(200, [JSON_TYPE], self._body)
-        return self._context.complete(response, request, request_id_of(request.headers), client, endpoint="other")
+        return self._context.complete(response, request, request_id_of(request.headers), endpoint="other")
 
     @functools.cached_property
     def _body(self) -> bytes:

@@ -57,7 +57,7 @@ class _Probe:
             response = self._answer(client)
         except EngineError as error:
             response = json_response(503, {"error": str(error), "code": error.code, "request_id": request_id})
-        return self._context.complete(response, request, request_id, client, endpoint="other")
+        return self._context.complete(response, request, request_id, endpoint="other")
 
     def describe(self) -> Operation:
         broken: JsonSchema = {"$ref": "#/components/schemas/Error"}
@@ -162,7 +162,12 @@ class Metrics(_Probe):
     content_type = CONTENT_TYPE
 
     def _answer(self, client: EngineClient | None) -> HttpResponse:
-        text = exposition(client, self._context.settings, self._totals())
+        settings, stores = self._context.settings, current_stores(self._context.settings)
+        # What this process alone has counted is not shown where the machine's figures are to come: the next scrape
+        # may reach another process, and a counter would seem to fall.
+        alone = None if settings.enabled else stores.totals()
+        totals, seats = stores.machine_figures() or (alone, [])
+        text = exposition(client, settings, totals, seats)
         return HttpResponse(200, [("Content-Type", CONTENT_TYPE)], text)
 
 

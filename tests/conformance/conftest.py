@@ -23,7 +23,7 @@ MODEL = {
     f"{SETTING}MODEL_POOL_SIZE": "1",
     f"{SETTING}MODEL_WARMUP_REQUESTS": "1",
 }
-_SLOTS = re.compile(r'^nightscan_engine_slots\{state="(\w+)"\} (\S+)$', re.MULTILINE)
+_SLOTS = re.compile(r'^nightscan_engine_slots\{deployment="[^"]*",state="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True)

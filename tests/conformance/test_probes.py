@@ -60,13 +60,13 @@ def series(address: Address, pattern: str) -> float:
 
 def test_metrics_count_what_was_answered(served: Served) -> None:
     refused = r'nightscan_http_requests_total\{endpoint="legacy",method="POST",status="400"\}'
-    success = r'nightscan_predictions_total\{status="success"\}'
+    success = r'nightscan_predictions_total\{deployment="wildlife_detector_optimized",status="success"\}'
     before, successes = series(served.address, refused), series(served.address, success)
     served.address.upload("/api/predict", b"nothing")
     served.address.upload("/api/predict", sounds.ONE_SECOND)
     assert series(served.address, refused) == before + 1
     assert series(served.address, success) == successes + 1
-    assert series(served.address, "nightscan_prediction_duration_seconds_count") >= successes + 1
+    assert series(served.address, "nightscan_prediction_duration_seconds_count.*") >= successes + 1
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -111,7 +111,7 @@ def test_what_a_client_says_of_its_model(client: Any) -> None:
     assert description.is_waveform and description.sample_rate_hz == SAMPLE_RATE_HZ
     assert client.deployments() == [DEFAULT_DEPLOYMENT_ID] and client.state(DEFAULT_DEPLOYMENT_ID) == "ready"
     assert client.ready(DEFAULT_DEPLOYMENT_ID) and not client.ready("no-such") and not client.closed
-    client.count("http.other.200")
+    client.count("cache_misses")
     for ask in (client.description, client.state):
         with pytest.raises(UnknownDeployment):
             ask("no-such")

@@ -17,6 +17,7 @@ from engine.instance.loop import InstanceLoop
 from engine.instance.notebook import Notebook
 from engine.instance.processor import BatchProcessor
 from engine.instance.warmup import warm_up
+from engine.instance.seat_count import SeatCount
 from engine.shm.board import InstanceBoard, instance_totals
 from engine.shm.lease import Lease
 from engine.shm.records import Outcome
@@ -41,10 +42,12 @@ class Stage:
         self.bench = bench
         self.all_met: list[str] = []
         leisure = Leisure(runner, warmed, repeats=repeats, all_met=lambda: self.all_met.append("met"))
+        board = InstanceBoard(bench.segment, bench.taker.name)
         self._loop = InstanceLoop(
             taker=bench.taker,
             processor=BatchProcessor(bench.taker, runner, warmed),
-            board=InstanceBoard(bench.segment, bench.taker.name),
+            board=board,
+            seat=SeatCount("m", board.seat, board.device, self.device.memory_bytes),
             doorbell=bench.doorbell,
             control=ControlLink(runtime_dir, role="instance"),
             leisure=leisure,

@@ -19,7 +19,7 @@ SETTINGS = Settings(enabled=False, journal="off")
 @pytest.mark.parametrize(("status", "shown_as"), [(503, "503"), (418, "other")])
 def test_an_answer_without_an_engine_is_counted_and_shown(status: int, shown_as: str) -> None:
     response = RouteContext(SETTINGS).complete(
-        HttpResponse(status, [], b""), request_to("/predict"), "id", None, endpoint="legacy"
+        HttpResponse(status, [], b""), request_to("/predict"), "id", endpoint="legacy"
     )
     assert response.status == status
     machine = MachineSegment.create(MachineGeometry(rows=2, l1_bytes=0))

@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import InternalError
 from engine.observe.counters import latency_quantile_s
-from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, LATENCY_BOUNDS_S, http_counter, latency_counter
+from engine.observe.histograms import LATENCY
+from engine.observe.metrics import INSTANCE_COUNTERS, LANE_COUNTERS, PROCESS_COUNTERS, http_counter
 from engine.shm.board import (
     COUNTED,
     InstanceBoard,
@@ -29,20 +30,25 @@ def test_lanes_are_summed_whoever_owned_them(rig: Rig) -> None:
     LaneBoard(rig.segment, 0).add("requests")
     LaneBoard(rig.segment, 0).add("requests", 4)  # the next owner goes on
     LaneBoard(rig.segment, 1).add("requests", 10)
-    LaneBoard(rig.segment, 1).add(http_counter("legacy", 200))
+    LaneBoard(rig.segment, 1).add("expired")
     totals = lane_totals(rig.segment)
     assert set(totals) == set(LANE_COUNTERS)
-    assert totals["requests"] == 15 and totals["http.legacy.200"] == 1
+    assert totals["requests"] == 15 and totals["expired"] == 1
     assert sum(totals.values()) == 16
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "status", "name"),
-    [("optimized", 504, "http.optimized.504"), ("legacy", 302, "http.legacy.other"), ("x", 200, "http.other.200")],
+    ("method", "endpoint", "status", "name"),
+    [
+        ("POST", "optimized", 504, "http.POST.optimized.504"),
+        ("POST", "legacy", 302, "http.POST.legacy.other"),
+        ("GET", "other", 200, "http.GET.other.200"),
+        ("BREW", "optimized", 200, "http.other.other.200"),
+    ],
 )
-def test_every_answer_has_a_counter(endpoint: str, status: int, name: str) -> None:
-    assert http_counter(endpoint, status) == name
-    assert name in LANE_COUNTERS
+def test_every_answer_has_a_counter(method: str, endpoint: str, status: int, name: str) -> None:
+    assert http_counter(method, endpoint, status) == name
+    assert name in PROCESS_COUNTERS
 
 
 def test_an_undeclared_counter_is_an_error(rig: Rig) -> None:
@@ -99,7 +105,7 @@ def test_latencies_fall_into_their_buckets(rig: Rig) -> None:
     for latency_ns in (1, 500_000, 500_001, 61_000_000_000):
         board.add_all([("latency_ns", latency_ns)])
     totals = lane_totals(rig.segment)
-    assert [k for k in range(len(LATENCY_BOUNDS_S) + 1) for _ in range(totals[latency_counter(k)])] == [0, 0, 1, 33]
+    assert [k for k, name in enumerate(LATENCY.buckets) for _ in range(totals[name])] == [0, 0, 1, 33]
 
 
 def test_quantiles_are_within_the_bucket(rig: Rig) -> None:
@@ -111,7 +117,7 @@ def test_quantiles_are_within_the_bucket(rig: Rig) -> None:
     assert latency_quantile_s(totals, 0.5) == pytest.approx(0.05, rel=0.1)
     assert latency_quantile_s(totals, 0.99) == pytest.approx(0.099, rel=0.1)
     board.add_all([("latency_ns", 10**12)])
-    assert latency_quantile_s(lane_totals(rig.segment), 1.0) == LATENCY_BOUNDS_S[-1]
+    assert latency_quantile_s(lane_totals(rig.segment), 1.0) == LATENCY.shown_bounds[-1]
 
 
 def test_what_is_kept_falls_into_the_bucket_of_each_and_not_of_the_sum(rig: Rig) -> None:
@@ -121,7 +127,7 @@ def test_what_is_kept_falls_into_the_bucket_of_each_and_not_of_the_sum(rig: Rig)
             sums[name] += n
     LaneBoard(rig.segment, 0).add_sums(sums.items())
     totals = lane_totals(rig.segment)
-    assert (totals["requests"], totals["latency_ns"], totals[latency_counter(0)]) == (3, 1_200_000, 3)
+    assert (totals["requests"], totals["latency_ns"], totals[LATENCY.buckets[0]]) == (3, 1_200_000, 3)
 
 
 @pytest.mark.parametrize("moment", ["targets stored", "totals half stored", "totals stored"])

@@ -16,7 +16,7 @@ from tests.shm.cache_rig import in_ms
 
 def test_a_machine_without_a_cache_has_no_figures_of_one() -> None:
     with closing(MachineSegment.create(MachineGeometry(rows=2, l1_bytes=0))) as machine:
-        assert set(machine.process_totals()) == {*PROCESS_COUNTERS, *PROCESS_GAUGES}
+        assert set(machine.process_totals()) == {*PROCESS_COUNTERS, *PROCESS_GAUGES, "supervisor.lives"}
 
 
 def test_a_cache_that_was_wanted_and_has_no_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_what_was_counted_in_private_is_added_in_the_segment(machine: MachineSeg
         row.add_all([("l1.hits", 1), ("l2.misses", 7)])
     totals = machine.process_totals()
     assert (totals["l1.hits"], totals["l2.misses"], totals["redis.idle"]) == (6, 14, 10)
-    assert totals.keys() == {*PROCESS_COUNTERS, *PROCESS_GAUGES, "l1.entries", "l1.bytes"}
+    assert totals.keys() == {*PROCESS_COUNTERS, *PROCESS_GAUGES, "l1.entries", "l1.bytes", "supervisor.lives"}
 
 
 def test_a_gauge_that_says_how_bad_it_is_is_the_worst_of_all(machine: MachineSegment, rows: list[ProcessRow]) -> None:

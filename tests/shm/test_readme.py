@@ -21,7 +21,7 @@ from engine.shm.cache_layout import (
     RecordWord,
 )
 from engine.shm.layout import SLOT_FIELDS, Header, InstanceWord, LaneWord
-from engine.shm.machine_layout import MachineHeader, ProcessWord
+from engine.shm.machine_layout import SEAT_NAME_BYTES, SEAT_ROWS, MachineHeader, ProcessWord, SeatWord
 from engine.stores.flight_ground import byte_of
 
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
@@ -47,6 +47,7 @@ def constants(owner: type) -> dict[str, int]:
         ("Lane row (`LaneWord`)", constants(LaneWord)),
         ("Header (`MachineHeader`)", constants(MachineHeader)),
         ("Row of a process (`ProcessWord`)", constants(ProcessWord)),
+        ("Row of a seat (`SeatWord`)", constants(SeatWord)),
         ("Header of the cache (`CacheHeader`)", constants(CacheHeader)),
         ("Row of an arena (`ArenaWord`)", constants(ArenaWord)),
         ("Record (`RecordWord`)", constants(RecordWord)),
@@ -78,3 +79,10 @@ def test_the_sizes_of_the_cache_are_those_of_the_code() -> None:
     assert f"\"{RECORD_MAGIC.to_bytes(8, 'little').decode()}\"" in section
     assert geometry.largest_value_bytes == geometry.arena_bytes // 4
     assert byte_of(b"\xff" * 32, -1) == 2**62 + 4 * (2**60 - 1)
+
+
+def test_the_sizes_of_the_rows_of_the_machine_are_those_of_the_code() -> None:
+    section = README.split("## The bytes of the machine", 1)[1].split("\n## ", 1)[0]
+    assert f"rows x {ProcessWord.WORDS} words" in section
+    assert f"{SEAT_ROWS} x {SeatWord.WORDS} words" in section
+    assert f"| `DEPLOYMENT` | {SEAT_NAME_BYTES} bytes of UTF-8" in section

@@ -58,19 +58,14 @@ def _essence_of(deployment: Mapping[str, Any]) -> Hashable:
 
 def figures_of(snapshot: Snapshot) -> dict[str, Any]:
     """`figures` by deployment, and `http`: counters that never fall while the machine goes on, as they are now."""
-    counted = snapshot.counted
-    found = {name: counted.counters(name) for name in counted.known_deployments()}
-    places = {each["deployment"]: _places(each) for each in snapshot.state["deployments"]}
+    counted, seats = snapshot.counted, snapshot.seats()
     return {
-        "figures": {name: deployment_figures(each, places.get(name, {})) for name, each in found.items()},
-        "http": http_figures([each.lane_totals for each in found.values()], snapshot.totals()),
+        "figures": {
+            name: deployment_figures(counted.counters(name), [seat for seat in seats if seat.deployment == name])
+            for name in counted.known_deployments()
+        },
+        "http": http_figures(snapshot.totals()),
     }
-
-
-def _places(deployment: Mapping[str, Any]) -> dict[int, tuple[int, str]]:
-    """Pid of an instance -> seat and device."""
-    versions = deployment["versions"]
-    return {each["pid"]: (each["seat"], each["device"]) for version in versions for each in version["instances"]}
 
 
 def _public(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class StatusRoutes:
 
     def _metrics(self, request: StatusRequest) -> StatusAnswer:
         snapshot = self._snapshot()
-        text = exposition(snapshot.counted, self._settings, snapshot.totals())
+        text = exposition(snapshot.counted, self._settings, snapshot.totals(), snapshot.seats())
         return StatusAnswer(200, text, CONTENT_TYPE)
 
     def _healthz(self, request: StatusRequest) -> StatusAnswer:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns, wall_clock_s
+from engine.observe.seats import SeatFigures
 from engine.shm.machine import MachineSegment
+from engine.shm.seat_figures import seat_figures
 from engine.supervisor.web.counted import CountedMachine
 
 STALLED_S = 3.0  # the loop publishes twice a second: one that has missed six does nothing else either
@@ -42,3 +44,7 @@ class Snapshot:
     def totals(self) -> dict[str, int] | None:
         """What all processes of the machine have counted; None while there is nothing to count in."""
         return None if self.machine is None else self.machine.process_totals()
+
+    def seats(self) -> list[SeatFigures]:
+        """What the seats of all pools have counted."""
+        return [] if self.machine is None else seat_figures(self.machine)
