@@ -16,7 +16,7 @@ from engine.client.reactor import Reactor, wait_readable
 from engine.client.roster import Roster
 from engine.client.shared_machine import SharedMachine
 from engine.clock import NS_PER_S, Deadline, now_ns
-from engine.control.link import ControlLink
+from engine.control.link import OFFERS, ControlLink
 from engine.errors import EngineError, NotReady, PeerGone, ProtocolError
 
 _HANDSHAKE_STEP_S = 0.25  # between two calls of on_wait while attaching
@@ -100,8 +100,10 @@ class Contact:
         if message["type"] == "result":
             self.questions.answered(message)
             return
-        if message["type"] == "welcome":
+        if message["type"] in OFFERS:
             self.machine.look(self._link.process)  # before whoever waits for the welcome goes on
+        if message["type"] == "offer":
+            return
         self._roster.handle(message, fds)
 
     def _on_readable(self) -> None:

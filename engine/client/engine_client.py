@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from typing import Any
@@ -286,9 +285,9 @@ class EngineClient:
     ) -> dict[str, Any]:
         """`request` for coroutines of any loop."""
         self._check_ours()
-        future: Future[dict[str, Any]] = self._contact.questions.ask(op, fields, fds)
+        future = asyncio.wrap_future(self._contact.questions.ask(op, fields, fds))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+            return await asyncio.wait_for(future, timeout_s)
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded(f"the supervisor has not answered {op} within {timeout_s:g} s") from error
 

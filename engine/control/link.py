@@ -4,7 +4,8 @@ Losing it changes nothing for work under way: its owner tries again with back-of
 meanwhile.
 
 A hello carries the own pidfd first, then what the process holds apart from versions (`process`), then what it has
-mapped of versions (`holds`). A welcome offers what the supervisor has of the former; the link keeps it by itself.
+mapped of versions (`holds`). A welcome offers what the supervisor has of the former, and so does an offer, to a
+frontend that is still to be welcomed; the link keeps it by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ BACK_OFF_MIN_S = 0.05
 BACK_OFF_MAX_S = 0.4  # a few tries a second cost nothing, and a successor waits for all who were there
 
 Hold = tuple[dict[str, Any], Sequence[int]]  # what a hello says of one version that is mapped, and its descriptors
+OFFERS = ("welcome", "offer")  # messages that bring what a process is to hold
 Handler = Callable[[dict[str, Any], list[int]], None]
 
 
@@ -130,7 +132,7 @@ class ControlLink:
             return None
         self._back_off_s = BACK_OFF_MIN_S
         message, fds = received
-        if message["type"] == "welcome":
+        if message["type"] in OFFERS:
             self._keep_offered(message.get("process", []), fds)
         return message, fds
 

@@ -130,6 +130,9 @@ class Reception:
         for deployment in self._deployments:
             deployment.offer(frontend)
         self._adoption.heard_of(identity)
+        if self._adoption.over:
+            # It may wait long for lanes; what it answers until then is counted where others see it.
+            frontend.send(*self._offer())
         self.welcome_who_may()
 
     def _replace(self, before: Frontend) -> None:
@@ -180,10 +183,9 @@ class Reception:
                 frontend.send(*self._welcome())
 
     def welcome_again(self) -> None:
-        """There is something new to hold: for those who have been welcomed already, and will be by nothing else."""
+        """There is something new to hold: for those too who have been welcomed already, and will be by nothing else."""
         for frontend in self._context.frontends.all():
-            if frontend.welcomed:
-                frontend.send(*self._welcome())
+            frontend.send(*(self._welcome() if frontend.welcomed else self._offer()))
         self._deployments.tell_versions(self.welcome_instances)
 
     def welcome_instances(self, version: Version) -> None:
@@ -192,8 +194,13 @@ class Reception:
             if instance.peer is not None:
                 instance.peer.send(*self._welcome())
 
-    def _welcome(self) -> tuple[dict[str, Any], list[int]]:
-        """The message and its descriptors."""
+    def _offer(self) -> tuple[dict[str, Any], list[int]]:
+        """A message that brings what there is to hold, and its descriptors."""
         process, fds = self._context.process_holds.offer()
+        return {"type": "offer", "process": process}, fds
+
+    def _welcome(self) -> tuple[dict[str, Any], list[int]]:
+        """The same, for whoever is to begin."""
+        offer, fds = self._offer()
         label = {"pid": os.getpid(), "deployments": [each.id for each in self._deployments]}
-        return {"type": "welcome", **label, "process": process}, fds
+        return {**offer, **label, "type": "welcome"}, fds

@@ -32,9 +32,11 @@ from engine.core.batching import BatchPolicy
 from engine.core.lifecycle import ExitCode
 from engine.errors import NotReady, PeerGone
 from engine.instance.control import expect
+from engine.instance.seat_count import SeatCount
 from engine.messages import sealed_memfd
 from engine.shm.batch import Batch, BatchReply
 from engine.shm.bell import Bell
+from engine.shm.board import InstanceBoard
 from engine.shm.lease import Lease
 from engine.shm.ready import ReadySlots
 from engine.shm.records import Outcome
@@ -65,6 +67,7 @@ class Instance:
         self.hold: dict[str, object] = {}
         self.lost_at_s = 0.0
         self.leaves = False
+        self.seat: SeatCount | None = None
 
     def run(self) -> int:
         """The exit code."""
@@ -126,14 +129,20 @@ class Instance:
         doorbell = Bell(self.fds[1])
         name = int(str(self.hold["name"]))
         taker = Taker(segment, name, Lease(segment.fd), doorbell, [Bell(fd) for fd in self.fds[2:]])
+        board = InstanceBoard(segment, name)
+        seat = self.seat = SeatCount(str(self.hold["deployment"]), board.seat, board.device, lambda: None)
+        seat.meet(self.link.process)
         while True:
             taken = taker.take(_choose)
             if taken:
+                began_ns = now_ns()
                 self._answer(taker, taken)
+                seat.row.add_batch(computed=len(taken), failed=0, busy_ns=now_ns() - began_ns)
             readable = select.select([doorbell.fileno(), *self._control()], [], [], 0 if taken else BELT_S)[0]
             if doorbell.fileno() in readable:
                 doorbell.drain()
             if not self._heed():
+                seat.close()
                 return ExitCode.CLEAN
 
     def _answer(self, taker: Taker, taken: Batch) -> None:
@@ -154,6 +163,8 @@ class Instance:
             return self.link.try_open() or time.monotonic() - self.lost_at_s < RETURN_WITHIN_S
         try:
             self.link.receive_all(self._hear)
+            assert self.seat is not None
+            self.seat.meet(self.link.process)
         except PeerGone:
             self.link.drop()
             self.lost_at_s = time.monotonic()
