@@ -14,14 +14,15 @@ CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 
-def available_bytes(proc: Path | None = None, cgroups: Path | None = None) -> int:
-    """Bytes that can be allocated now without swapping and within every control group of this process.
+def available_bytes(proc: Path | None = None, cgroups: Path | None = None, *, process: str = "self") -> int:
+    """Bytes that can be allocated now without swapping and within every control group of this process, or of the one
+    whose pid `process` is.
 
     `proc`, `cgroups`: where the kernel says so, on this machine PROC and CGROUPS.
     """
     proc, cgroups = proc or PROC, cgroups or CGROUPS
     found = [_machine_bytes(proc)]
-    for line in _read(proc / "self/cgroup").splitlines():
+    for line in _read(proc / process / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             found += _left_in(cgroups, path, limit="memory.max", usage="memory.current")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-WIDTH = 80  # columns of the terminal that everything fits
+WIDTH, LINES = 80, 24  # the terminal that everything fits
 
 Decorated = TypeVar("Decorated", bound=Callable[..., None])
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from frontend.cli.looking import Sight
-from frontend.cli.printing import WIDTH
+from frontend.cli.printing import LINES, WIDTH
 from frontend.cli.tables import table
 from frontend.cli.verdict import Advice
 
-LINES = 24
 _LONGEST_ADVICE = 3  # lines of why, and of do
 _MOST_DEPLOYMENTS = 6
 _HEADS = ("deployment", "state", "ver", "ready", "device", "form", "queue")

@@ -46,6 +46,12 @@ def wait_for_state(engine: EngineProcess, state: str) -> Told:
     return found
 
 
+def assert_doctor_agrees(engine: EngineProcess, state: str, why: str) -> None:
+    told = nightscan("doctor", "--no-model", runtime_dir=engine.runtime_dir)
+    told.assert_fits()
+    assert told.code == CommandEnd.PARTLY and told.out.startswith(f"{state}: ") and why in told.words
+
+
 def test_stopped(runtime_dir: Path) -> None:
     told = nightscan("status", runtime_dir=runtime_dir)
     told.assert_fits()
@@ -74,6 +80,7 @@ def test_starting(runtime_dir: Path) -> None:
     with EngineProcess(runtime_dir, behaviour="hang_load") as engine:
         told = wait_for_state(engine, "starting")
         assert told.code == CommandEnd.PARTLY and "loaded" in told.out and "--watch" in told.out
+        assert_doctor_agrees(engine, "starting", "loaded")
 
 
 def test_failed(runtime_dir: Path) -> None:
@@ -81,6 +88,7 @@ def test_failed(runtime_dir: Path) -> None:
         told = wait_for_state(engine, "failed")
         assert told.code == CommandEnd.PARTLY and "no luck in load" in told.words
         assert "nightscan deploy wildlife" in told.words and "nightscan doctor" in told.out
+        assert_doctor_agrees(engine, "failed", "no luck in load")
 
 
 def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_path: Path) -> None:
@@ -95,6 +103,7 @@ def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_
         told = wait_for_state(engine, "degraded")
         assert told.code == CommandEnd.PARTLY and "1 of 2 instances work: Traceback: no luck in load" in told.words
         assert "nightscan doctor" in told.out
+        assert_doctor_agrees(engine, "degraded", "no luck in load")
 
 
 def test_stalled(engine: EngineProcess) -> None:

@@ -50,7 +50,8 @@ def test_an_app_that_cannot_be_imported_is_one_line() -> None:
 def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("NIGHTSCAN_OPTIMIZED_SERVING__TUNING")  # what every test has set
+    for name in ("TUNING", "STATUS_PORT"):  # what every test has set
+        monkeypatch.delenv(f"NIGHTSCAN_OPTIMIZED_SERVING__{name}", raising=False)
     environment, command = serve_command(Settings(), "tests.transport.configured_host:app", ["-w", "1"])
     assert environment == {"NIGHTSCAN_OPTIMIZED_SERVING__MODEL_POOL_SIZE": "2"}
     assert command[-3:] == ["-w", "1", "tests.transport.configured_host:app"] and "gthread" in command

@@ -1,0 +1,107 @@
+"""What is tried in processes of their own: the model, and the servers of the stores. A hang there is an answer too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from engine.config import Settings, spec_from_settings, without_secrets
+from engine.launch import module_command
+from engine.spec import ModelSource
+from frontend.cli.check import Check, broken, not_configured, warning, well
+from frontend.cli.verdict import last_line
+
+MODEL_S = 120.0
+STORES_S = 20.0
+_STORES = {
+    "redis": ("redis", "redis_url, the server, and its ACL; until then answers are cached on this machine alone"),
+    "database": ("postgres", "database_url, the server, pg_hba.conf; until then the journal is kept in SQLite"),
+    "http": ("original", "original_api_url, and whether that API runs; until then there is no fallback"),
+}
+
+
+class Trying:
+    """A process that has begun to try something. Its group is gone at the end, whatever it has started."""
+
+    def __init__(self, module: str, order: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            module_command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment, text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        self._order = order
+
+    def result(self, within_s: float) -> dict[str, Any]:
+        """The line of JSON that it wrote; else `error` says how it ended."""
+        try:
+            out, err = self._process.communicate(self._order, timeout=within_s)
+        except subprocess.TimeoutExpired:
+            return {"error": f"not done after {within_s:.0f} s"}
+        try:
+            found: dict[str, Any] = json.loads(last_line(out))
+            return found
+        except ValueError:
+            code = self._process.returncode
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            return {"error": last_line(err) or how}
+
+    def end(self) -> None:
+        """Idempotent."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@contextmanager
+def trying(module: str, order: str, environment: dict[str, str]) -> Iterator[Trying]:
+    """Begun, and ended in any case."""
+    begun = Trying(module, order, environment)
+    try:
+        yield begun
+    finally:
+        begun.end()
+
+
+def check_children(settings: Settings, *, with_model: bool) -> list[Check]:
+    """Both at the same time."""
+    own = {**os.environ, **settings.to_environment()}
+    order = json.dumps(spec_from_settings(settings).to_json())
+    with trying("engine.stores.reached", "", own) as stores:
+        if not with_model:
+            return _store_checks(stores.result(STORES_S))
+        with trying("engine.models.loads", order, without_secrets(own)) as model:
+            return [_model_check(settings, model.result(MODEL_S)), *_store_checks(stores.result(STORES_S))]
+
+
+def _model_check(settings: Settings, found: dict[str, Any]) -> Check:
+    spec = spec_from_settings(settings)
+    name = {ModelSource.DEMO: "the demo model"}.get(spec.source, spec.location)
+    if "error" in found:
+        setting = "model_factory" if spec.source is ModelSource.FACTORY else "model_path"
+        text = f"{name} does not load: {last_line(found['error'])}"
+        return broken("model", text, f"correct {setting}, or what it names")
+    return well(
+        "model",
+        f"{name} loads in {found['took_ms'] / 1000:.1f} s: {found['classes']} classes, {found['sample_rate_hz']} Hz, "
+        f"windows of {found['segment_s']:g} s",
+    )
+
+
+def _store_checks(found: dict[str, Any]) -> list[Check]:
+    if "error" in found:
+        text = f"could not be tried: {found['error']}"
+        return [warning("stores", text, "a name that nobody resolves takes long: try an address")]
+    return [_store_check(found[key], *_STORES[key]) for key in _STORES]
+
+
+def _store_check(trouble: str | None, name: str, do: str) -> Check:
+    if trouble is None:
+        return not_configured(name)
+    return warning(name, trouble, do) if trouble else well(name, "answers")

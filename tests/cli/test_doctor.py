@@ -1,0 +1,174 @@
+"""`nightscan doctor`: every check says what was found and what to do, on one screen; the bundle holds no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frontend.cli.check import CheckState
+from frontend.cli.command_end import CommandEnd
+from tests.cli.nightscan import SETTING, Told, nightscan
+from tests.supervisor.engine_process import EngineProcess, wait_serving
+from tests.support.server import free_port
+
+SECRET = "hunter2-hunter2"
+QUICK = "--no-model"
+
+
+def variables(state_dir: Path, settings: Mapping[str, object]) -> dict[str, str]:
+    free = {"port": free_port(), "status_port": 0, "state_dir": state_dir}
+    return {f"{SETTING}{name.upper()}": str(value) for name, value in {**free, **settings}.items()}
+
+
+def doctor(runtime_dir: Path, *arguments: str, **settings: object) -> Told:
+    given = variables(runtime_dir / "state", settings)
+    told = nightscan("doctor", *arguments, runtime_dir=runtime_dir, variables=given)
+    if "--json" not in arguments:
+        told.assert_fits()
+    return told
+
+
+def checks_of(runtime_dir: Path, *arguments: str, **settings: object) -> dict[str, dict[str, Any]]:
+    """By name."""
+    told = doctor(runtime_dir, "--json", *arguments, **settings)
+    return {each["name"]: each for each in json.loads(told.out)["checks"]}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with tempfile.TemporaryDirectory(prefix="ns-", dir="/tmp") as folder:
+        with EngineProcess(Path(folder) / "run", status_port=0) as running:
+            with running.client() as client:
+                wait_serving(client)
+            yield running
+
+
+# --- states of the engine -------------------------------------------------------------------------------------------
+
+
+def test_stopped(runtime_dir: Path) -> None:
+    told = doctor(runtime_dir, QUICK)
+    assert told.code == CommandEnd.NOTHING_RUNS
+    assert told.out.startswith("stopped: ") and "nightscan serve" in told.words
+
+
+def test_healthy(engine: EngineProcess) -> None:
+    told = doctor(engine.runtime_dir, QUICK)
+    assert told.code == CommandEnd.DONE, told.out
+    assert told.out.startswith("healthy: ") and "segments of shared memory" in told.out
+
+
+def test_stalled(engine: EngineProcess) -> None:
+    assert engine.process is not None
+    engine.process.send_signal(signal.SIGSTOP)
+    try:
+        told = doctor(engine.runtime_dir, QUICK)
+    finally:
+        engine.process.send_signal(signal.SIGCONT)
+    assert told.code == CommandEnd.PARTLY and told.out.startswith("stalled: ")
+    assert f"kill -CONT {engine.process.pid}" in told.words
+
+
+def test_weights_that_are_none_are_tried_in_a_process_of_their_own(runtime_dir: Path, tmp_path: Path) -> None:
+    """The whole of a failure: what does not load, why, and what to do. Then also with everything else out of order."""
+    weights = tmp_path / "best_model.pth"
+    weights.write_bytes(b"no weights")
+    told = doctor(runtime_dir, model_path=weights)
+    assert told.code == CommandEnd.NOTHING_RUNS and "does not load" in told.words and "correct model_path" in told.words
+    away = f"redis://:{SECRET}@127.0.0.1:{free_port()}/0"
+    told = doctor(
+        runtime_dir, model_path=weights, redis_url=away, devices="cuda:0", max_connections=100_000,
+        original_api_url=f"http://127.0.0.1:{free_port()}", database_url="postgresql://127.0.0.1:1/x",
+    )  # fmt: skip
+    assert "does not load" in told.words and SECRET not in told.out + told.err
+    for name in ("redis", "postgres", "original", "descriptors"):
+        assert f"warn {name} " in told.words, told.out
+
+
+# --- single checks --------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_ends_its_process_is_a_finding(runtime_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text("import os, signal\ndef make(): os.kill(os.getpid(), signal.SIGKILL)\n")
+    settings = variables(runtime_dir / "state", {"model_factory": "deadly:make"})
+    environment = {**settings, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    told = nightscan("doctor", "--json", runtime_dir=runtime_dir, variables=environment)
+    (model,) = (each for each in json.loads(told.out)["checks"] if each["name"] == "model")
+    assert model["state"] == CheckState.BROKEN.value and "SIGKILL" in model["text"]
+
+
+def test_a_port_that_somebody_has_is_told_with_who(runtime_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = checks_of(runtime_dir, QUICK, port=port)["http"]
+    assert found["state"] == "warn" and f"pid {os.getpid()}" in found["text"] and "another port" in found["do"]
+
+
+def test_folders_that_cannot_be_used(runtime_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert checks_of(tmp_path / "file", QUICK, state_dir=tmp_path)["runtime_dir"]["state"] == "bad"
+    runtime_dir.chmod(0o755)
+    assert "chmod 700" in checks_of(runtime_dir, QUICK)["runtime_dir"]["do"]
+
+
+def test_what_is_not_configured_says_that(runtime_dir: Path) -> None:
+    found = checks_of(runtime_dir, QUICK)
+    assert {found[name]["text"] for name in ("redis", "postgres", "original")} == {"not configured"}
+    assert all(each["do"] for each in found.values() if each["state"] not in ("ok", "-"))
+
+
+def test_a_setting_that_nothing_acts_on_is_a_warning(runtime_dir: Path) -> None:
+    found = checks_of(runtime_dir, QUICK, api_rate_limit="60 per minute")["settings"]
+    assert found["state"] == "warn" and "api_rate_limit" in found["text"]
+
+
+# --- the bundle -----------------------------------------------------------------------------------------------------
+
+
+def test_the_bundle_has_all_that_helps_and_no_secret(engine: EngineProcess, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.tar.gz"
+    (engine.runtime_dir / "admin.token").write_text(f"{SECRET}-token\n")
+    with engine.runtime_dir.with_suffix(".log").open("a") as log:
+        log.write(f"connecting to redis://:{SECRET}@cache:6379 as {SECRET}-token\n")
+    told = doctor(
+        engine.runtime_dir, QUICK, "--bundle", str(path), redis_url=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0",
+        database_url=f"postgresql://app:{SECRET}@127.0.0.1:1/app?application_name={SECRET}-name", tuning="off",
+        original_api_url=f"http://u:{SECRET}@127.0.0.1:{free_port()}/api?key={SECRET}",
+    )  # fmt: skip
+    assert told.code == CommandEnd.PARTLY and str(path) in told.err
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with tarfile.open(path) as archive:
+        found = {member.name.partition("/")[2]: _content(archive, member) for member in archive}
+    assert set(found) == {
+        "doctor.txt", "doctor.json", "status.json", "config.json", "versions.json", "supervisor.log",
+    }  # fmt: skip
+    assert all(SECRET not in text for text in found.values()), [name for name in found if SECRET in found[name]]
+    assert "connecting to redis://***@cache:6379" in found["supervisor.log"]
+    assert json.loads(found["status.json"])["verdict"]["state"] == "healthy"
+    assert "torch" in json.loads(found["versions.json"])["packages"]
+    assert any(each["name"] == "redis_url" for each in json.loads(found["config.json"]))
+    again = doctor(engine.runtime_dir, QUICK, "--bundle", str(path))
+    assert again.code == CommandEnd.REFUSED and "is there already" in again.err
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read().decode()
+
+
+def test_a_bundle_that_cannot_be_written_is_one_line(runtime_dir: Path) -> None:
+    told = nightscan("doctor", QUICK, "--bundle", "/proc/bundle.tar.gz", runtime_dir=runtime_dir)
+    assert told.code in (CommandEnd.MISUSED, CommandEnd.REFUSED) and "/proc/bundle" in told.err
