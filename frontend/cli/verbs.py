@@ -25,6 +25,7 @@ VERBS = {
     "predict": Verb("Send a recording to a running server and show the answer."),
     "journal": Verb("Show, export and delete what has been answered."),
     "demo": Verb("See the engine at work, without a recording or a model."),
+    "bench": Verb("Measure a running server: rate, latency, and where the time goes."),
     "doctor": Verb("Look at everything that the engine needs, and say what to do about what is not well."),
     "dashboard": Verb("Open the page that shows what the engine does."),
     "completion": Verb("Print what makes a shell complete commands of nightscan."),
