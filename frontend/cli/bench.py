@@ -17,6 +17,7 @@ from frontend.cli.command_end import CommandEnd
 from frontend.cli.ending import end
 from frontend.cli.http_client import own_url
 from frontend.cli.load import LoadResult, LoadRun, requests_of
+from frontend.cli.load_connection import LoadAnswer
 from frontend.cli.printing import json_option, show
 from frontend.cli.sounds import chirps
 from frontend.cli.target import LoadTarget, target_of
@@ -85,17 +86,17 @@ def measure(
 
 def try_once(target: LoadTarget, body: bytes) -> None:
     """One request, which the server must answer. Raises NotReady, or BrokenError with the server's own words."""
-    told: list[bytes] = []
+    told: list[LoadAnswer] = []
     run = LoadRun(target, requests_of(target, [body], same=False), 1)
-    run.on_refusal = told.append
+    run.on_answer = told.append
     result = run.go(_FIRST_S, most=1)
     if result.others:
         raise BrokenError(f"{target.shown} answered {', '.join(result.others)}: {_words(told)}")
 
 
-def _words(bodies: list[bytes]) -> str:
+def _words(answers: list[LoadAnswer]) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
-        return str(json.loads(bodies[0])["error"])
+        return str(json.loads(answers[0].body)["error"])
     return "nothing that could be read; is it a server of ours?"
 
 

@@ -51,6 +51,19 @@ def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> 
         raise NotReady(f"no answer from {base_url}: {_why(error)}; start a server: nightscan serve") from error
 
 
+def get_json(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    """An object that a server tells. Raises NotReady, BrokenError."""
+    try:
+        with _OPENER.open(Request(url), timeout=timeout_s) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
+    except HTTPError as error:
+        with error:
+            raise BrokenError(f"{url} answered {error.code}: {_told(error.read())}") from error
+    except (URLError, OSError, HTTPException, ValueError) as error:
+        raise NotReady(f"no answer from {url}: {_why(error)}") from error
+
+
 def status_of(url: str, token: str, *, timeout_s: float) -> int:
     """With which status a page is answered. Raises NotReady when nobody listens."""
     request = Request(url, headers={"Authorization": f"Bearer {token}"})

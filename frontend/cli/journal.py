@@ -13,12 +13,15 @@ import click
 
 from engine.clock import wall_clock_s
 from engine.config import Settings, load_settings
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreUnavailable
 from engine.stores.archive_schema import damaged, database_path
 from engine.stores.journal_access import archive_of, become_owner, delete_older, mover_pid, waiting_bytes
 from engine.stores.journal_database import RemoteJournal, database_of, migration_script
 from engine.stores.journal_export import FORMATS, exported, time_text
 from engine.stores.journal_record import JournalRow
+from frontend.cli.command_end import CommandEnd
+from frontend.cli.ending import end
+from frontend.cli.printing import json_option, show
 
 _S_PER = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVER = (0.0, 253_402_300_800.0)  # until the year 10000
@@ -32,27 +35,43 @@ def journal() -> None:
 
 
 @journal.command()
-def status() -> None:
+@json_option
+def status(as_json: bool) -> None:
     """Where the journal lies, what is in it, and what waits."""
     state_dir = Path(_settings().state_dir)
     with archive_of(state_dir) as archive:
         counts, backlog = archive.counts(), archive.backlog()
         sent, waiting = archive.sent, waiting_bytes(state_dir, archive)
-    pid = mover_pid(state_dir)
-    click.echo(f"{database_path(state_dir)}: {counts['rows']} rows, {counts['bytes'] / _MB:.1f} MB")
-    click.echo(f"moved by: {f'the engine, pid {pid}' if pid else 'nobody just now'}; {waiting} bytes wait in spools")
-    if sent or _settings().database_url:
-        oldest = f", the oldest of {time_text(backlog.oldest_s)}" if backlog.rows else ""
-        click.echo(f"to Postgres: {backlog.rows} to go{oldest}; {counts['rejected']} refused by it")
-    for path in damaged(state_dir):
-        click.echo(f"damaged, and set aside: {path}")
+    pid, oldest = mover_pid(state_dir), time_text(backlog.oldest_s) if backlog.rows else None
+    lines = [
+        f"{database_path(state_dir)}: {counts['rows']} rows, {counts['bytes'] / _MB:.1f} MB",
+        f"moved by: {f'the engine, pid {pid}' if pid else 'nobody just now'}; {waiting} bytes wait in spools",
+    ]
+    goes_on = bool(sent or _settings().database_url)
+    if goes_on:
+        since = f", the oldest of {oldest}" if oldest else ""
+        lines.append(f"to Postgres: {backlog.rows} to go{since}; {counts['rejected']} refused by it")
+    lines += [f"damaged, and set aside: {path}" for path in damaged(state_dir)]
+    postgres = {"to_go": backlog.rows, "oldest": oldest, "rejected": counts["rejected"]} if goes_on else None
+    document = {
+        "path": str(database_path(state_dir)), "rows": counts["rows"], "bytes": counts["bytes"],
+        "mover_pid": pid or None, "waiting_bytes": waiting, "postgres": postgres,
+        "damaged": [str(path) for path in damaged(state_dir)],
+    }  # fmt: skip
+    show(document, "\n".join(lines), as_json=as_json)
 
 
 @journal.command()
 @click.option("-n", "--rows", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
-def tail(rows: int) -> None:
+@json_option
+def tail(rows: int, as_json: bool) -> None:
     """Print the last answers, the newest last."""
-    with archive_of(Path(_settings().state_dir)) as archive:
+    settings = _settings()
+    with archive_of(Path(settings.state_dir)) as archive:
+        if as_json:
+            high_hz = settings.sample_rate_hz / 2
+            sys.stdout.writelines(exported(archive.latest(rows), "json", high_hz=high_hz))
+            return
         for row in archive.latest(rows):
             click.echo(_line(row))
 
@@ -72,28 +91,48 @@ def export(since: str, until: str, form: str, postgres: bool) -> None:
 
 @journal.command()
 @click.option("--print", "as_text", is_flag=True, help="Print the SQL and change nothing.")
-def migrate(as_text: bool) -> None:
+@json_option
+def migrate(as_text: bool, as_json: bool) -> None:
     """Make the tables in Postgres, or bring them to this version. The engine does so by itself if it may."""
     if as_text:
-        click.echo(migration_script(), nl=False)
+        show({"sql": migration_script()}, migration_script(), as_json=as_json)
         return
     with _postgres(_settings()) as database:
-        click.echo("the tables are made" if database.migrate() else "the tables are as they should be")
+        changed = database.migrate()
+    text = "the tables are made" if changed else "the tables are as they should be"
+    show({"changed": changed}, text, as_json=as_json)
 
 
 @journal.command()
 @click.option("--older-than", default="", help="An age such as 90d; default: journal_retention_days.")
-def prune(older_than: str) -> None:
+@json_option
+def prune(older_than: str, as_json: bool) -> None:
     """Delete what is too old, here and in Postgres."""
     settings = _settings()
     if not older_than and not settings.journal_retention_days:
         raise ConfigError("journal_retention_days=0: rows are kept for ever; say how old with --older-than 90d")
     before_s = _moment("older-than", older_than or f"{settings.journal_retention_days}d", 0.0)
     with archive_of(Path(settings.state_dir)) as archive:
-        click.echo(f"{delete_older(archive, before_s)} rows deleted here")
-    if settings.database_url:
+        here = delete_older(archive, before_s)
+    there, trouble = _pruned_in_postgres(settings, before_s)
+    lines = [f"{here} rows deleted here"]
+    lines += [] if there is None else [f"{there} rows deleted in Postgres"]
+    lines += [f"in Postgres none: {trouble}"] if trouble else []
+    document = {"deleted_here": here, "deleted_in_postgres": there, "trouble": trouble or None}
+    show(document, "\n".join(lines), as_json=as_json)
+    if trouble:
+        end(CommandEnd.PARTLY)
+
+
+def _pruned_in_postgres(settings: Settings, before_s: float) -> tuple[int | None, str]:
+    """How many rows, None where none is configured or it did not work, and why it did not."""
+    if not settings.database_url:
+        return None, ""
+    try:
         with _postgres(settings) as database:
-            click.echo(f"{database.delete_older(before_s)} rows deleted in Postgres")
+            return database.delete_older(before_s), ""
+    except StoreUnavailable as error:
+        return None, str(error)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class LoadRun:
         self._stop_ns = 0
         self._most = 0  # requests; 0: as many as there is time for
         self._begun = 0
-        self.on_refusal: Callable[[bytes], object] = bytes  # given the body of every answer but those with 200
+        self.on_answer: Callable[[LoadAnswer], object] = bool  # hears of every answer
         self.result = LoadResult(concurrency)
 
     def go(self, seconds: float, most: int = 0) -> LoadResult:
@@ -146,9 +146,9 @@ class LoadRun:
         self._poll.modify(connection.socket, _interest(connection))
 
     def _count(self, answer: LoadAnswer) -> None:
+        self.on_answer(answer)
         if answer.status != 200:
             self.result.others[str(answer.status)] += 1
-            self.on_refusal(answer.body)
             return
         self.result.latencies_ms.append(answer.latency_ns / NS_PER_MS)
         self.result.cached += answer.is_cached

@@ -93,6 +93,26 @@ def test_tail_prints_the_last_answers(run: Run, state_dir: Path) -> None:
     assert len(lines) == 2 and lines[1] == told
 
 
+def test_programs_get_json_of_each_command(run: Run, state_dir: Path) -> None:
+    record(state_dir, NOON, NOON + 1)
+    status = json.loads(run("status", "--json").output)
+    assert (status["rows"], status["waiting_bytes"], status["postgres"], status["damaged"]) == (2, 0, None, [])
+    assert [row["file"] for row in json.loads(run("tail", "-n", "1", "--json").output)] == ["1.wav"]
+    assert "CREATE" in json.loads(run("migrate", "--print", "--json").output)["sql"]
+    pruned = json.loads(run("prune", "--older-than", "1d", "--json").output)
+    assert pruned == {"deleted_here": 2, "deleted_in_postgres": None, "trouble": None}
+
+
+def test_what_is_pruned_here_and_not_in_postgres_is_done_in_part(
+    run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.cli.journal._POSTGRES_S", 0.2)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    record(state_dir, NOON)
+    result = run("prune", "--older-than", "1d")
+    assert result.exit_code == 1 and "1 rows deleted here\nin Postgres none: " in result.output
+
+
 def test_csv_has_a_line_for_each_label(run: Run, state_dir: Path) -> None:
     record(state_dir, NOON)
     lines = list(csv.reader(run("export").output.splitlines()))

@@ -57,7 +57,12 @@ def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_s
     assert command[-3:] == ["-w", "1", "tests.transport.configured_host:app"] and "gthread" in command
 
 
-def test_the_demo_needs_nothing() -> None:
+def test_the_demo_needs_nothing_and_has_its_five_parts() -> None:
     shown = nightscan("demo")
     assert shown.returncode == 0, shown.stderr
     assert "whole" in shown.stdout and "0.0-3.0 s" in shown.stdout
+    titles = [line for line in shown.stdout.splitlines() if line[:1].isdigit() and line[1:3] == ". "]
+    assert [title[3:].split()[0] for title in titles] == ["Single", "Batches:", "Connection", "Benchmark;", "The"]
+    assert "64 requests, 16 at once" in shown.stdout and "in batches of" in shown.stdout
+    assert "not configured" in shown.stdout and "100 requests, 10 at a time" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
