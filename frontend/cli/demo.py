@@ -33,8 +33,8 @@ def demo(mode: str, requests: int, concurrency: int, as_json: bool) -> None:
     """
     settings = load_settings()
     if mode == "server":
-        more, command = serve_command(settings, None, ())
-        os.execvpe(command[0], command, {**os.environ, **more})
+        command = serve_command(settings)
+        os.execv(command[0], command)
     click.echo("starting a server of its own ...", err=True)
     shown: list[DemoPart] = []
     with demo_server(settings, chirps()) as url:

@@ -37,11 +37,11 @@ def demo_server(settings: Settings, audio: bytes) -> Iterator[str]:
     """The address of one that has answered `audio`. Raises NotReady with the last that a failed one said."""
     with tempfile.TemporaryDirectory(prefix="nightscan-demo-") as folder:
         own = demo_settings(settings, folder)
-        more, command = serve_command(own, None, ())
+        command = serve_command(own)
         log = Path(folder) / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                command, env={**os.environ, **own.to_environment(), **more}, stdin=subprocess.DEVNULL,
+                command, env={**os.environ, **own.to_environment()}, stdin=subprocess.DEVNULL,
                 stdout=file, stderr=file,
             )  # fmt: skip
         try:

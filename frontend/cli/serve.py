@@ -18,5 +18,12 @@ def serve(app: str | None, gunicorn_arguments: tuple[str, ...]) -> None:
 
     What follows APP goes to gunicorn as it is. The engine starts with it, and leaves with it.
     """
-    environment, command = serve_command(load_settings(), app, gunicorn_arguments)
+    settings = load_settings()
+    environment: dict[str, str] = {}
+    if app is None:
+        command = serve_command(settings, gunicorn_arguments)
+    else:
+        from frontend.cli.app_command import app_command  # Flask is for an application that has to be looked at
+
+        environment, command = app_command(settings, app, gunicorn_arguments)
     os.execvpe(command[0], command, {**os.environ, **environment})

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -74,6 +75,8 @@ def test_errors_end_with_the_code_of_their_kind(error: Exception, end: CommandEn
         ([], {"_NIGHTSCAN_COMPLETE": "bash_complete", "COMP_WORDS": "nightscan sta", "COMP_CWORD": "1"}),
         (["completion", "bash"], {}),
         (["completion", "fish"], {}),
+        (["serve", "--help"], {}),
+        (["doctor", "--help"], {}),
     ],
 )
 def test_help_and_completion_come_at_once(arguments: list[str], variables: dict[str, str]) -> None:
@@ -88,13 +91,32 @@ def test_help_and_completion_come_at_once(arguments: list[str], variables: dict[
     assert min(took_s) < AT_ONCE_S
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"]])
-def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    code = f"import sys; sys.argv[1:] = {arguments!r}; from frontend.cli.main import main\ntry: main()\nfinally: " + (
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
+def test_no_verb_loads_what_only_servers_and_instances_need() -> None:
+    """All of them in one process: their help, and the completion of their options, take no more than this."""
+    code = f"""
+import click, sys
+from frontend.cli.main import main
+loaded = [main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))]
+print(len(loaded), [name for name in {HEAVY!r} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    assert done.stdout == f"{len(VERBS)} []\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_ctrl_c_while_it_is_being_loaded(delay_s: float) -> None:
+    code = "import sys; from frontend.cli.start import start; print('begun', flush=True); start()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "status", "--watch"], env=clean_environment(), cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as begun:  # fmt: skip
+        assert begun.stdout is not None and begun.stderr is not None
+        assert begun.stdout.readline() == "begun\n"
+        time.sleep(delay_s)  # wherever it is by then
+        begun.send_signal(signal.SIGINT)
+        begun.stdout.read()
+        said = begun.stderr.read()
+    assert begun.returncode == CommandEnd.INTERRUPTED and "Traceback" not in said
 
 
 def completed(words: str, at: int) -> Told:

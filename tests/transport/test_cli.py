@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import Settings
-from frontend.cli.serve_command import serve_command
+from frontend.cli.app_command import app_command
 from tests.support.server import ROOT
 
 
@@ -52,7 +52,7 @@ def test_what_an_applications_configuration_says_reaches_the_engine_that_serve_s
 ) -> None:
     for name in ("TUNING", "STATUS_PORT"):  # what every test has set
         monkeypatch.delenv(f"NIGHTSCAN_OPTIMIZED_SERVING__{name}", raising=False)
-    environment, command = serve_command(Settings(), "tests.transport.configured_host:app", ["-w", "1"])
+    environment, command = app_command(Settings(), "tests.transport.configured_host:app", ["-w", "1"])
     assert environment == {"NIGHTSCAN_OPTIMIZED_SERVING__MODEL_POOL_SIZE": "2"}
     assert command[-3:] == ["-w", "1", "tests.transport.configured_host:app"] and "gthread" in command
 
