@@ -247,6 +247,12 @@ class ProtocolError(BrokenError):
     code = "PROTOCOL"
 
 
+class MixedLayouts(ProtocolError):
+    """Releases that lay shared memory out in different ways have met."""
+
+    code = "MIXED_LAYOUTS"
+
+
 class UnsupportedPlatform(BrokenError):
     """The engine runs on x86-64 Linux only for now."""
 

@@ -17,7 +17,7 @@ from engine.client.roster import Roster
 from engine.client.shared_machine import SharedMachine
 from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.control.link import OFFERS, ControlLink
-from engine.errors import EngineError, NotReady, PeerGone, ProtocolError
+from engine.errors import EngineError, MixedLayouts, NotReady, PeerGone, ProtocolError
 
 _HANDSHAKE_STEP_S = 0.25  # between two calls of on_wait while attaching
 _ENSURE_AFTER_TRIES = 4  # a supervisor that restarts is back by then; a keeper that died is not
@@ -29,6 +29,7 @@ class Contact:
     """In the reactor's thread, or before there is one, but for `questions` and `machine`."""
 
     def __init__(self, runtime_dir: str, roster: Roster, ensure: Callable[[], None] | None) -> None:
+        self._runtime_dir = runtime_dir
         self._link = ControlLink(runtime_dir, role="frontend")
         self._link.holds = roster.holds
         self.questions = Questions(self._link)
@@ -43,7 +44,7 @@ class Contact:
         self._closed = False
 
     def await_welcome(self, deadline: Deadline | None, on_wait: Callable[[], None] | None) -> None:
-        """Blocks until the roster is complete. Raises NotReady at the deadline."""
+        """Blocks until the roster is complete. Raises NotReady at the deadline, MixedLayouts if it is in vain."""
         while not self._roster.welcomed:
             if on_wait is not None:
                 on_wait()
@@ -56,12 +57,22 @@ class Contact:
                     self._link.open()
                 wait_readable([self._link.fileno()], step_s)
                 self._link.receive_all(self._on_message)
+                self._check_layout()
             except NotReady:
                 if self._ensure is not None:
                     self._ensure()
                 wait_readable([], min(step_s, self._link.next_back_off_s()))
+            except MixedLayouts:
+                raise
             except (PeerGone, ProtocolError) as error:
                 self._drop(error)
+
+    def _check_layout(self) -> None:
+        if self._roster.mixed is not None:
+            raise MixedLayouts(
+                f"the engine in {self._runtime_dir} is of a release that lays memory out in another way "
+                f"({self._roster.mixed}): this one needs an engine of its own, in another runtime_dir, and another port"
+            )
 
     def follow(self, reactor: Reactor) -> None:
         """`reactor` drives from now on, or is about to."""

@@ -20,7 +20,7 @@ from engine.client.ticket import Ticket
 from engine.clock import NS_PER_MS, now_ns
 from engine.config import Settings
 from engine.control.link import Hold
-from engine.errors import EngineError, ProtocolError
+from engine.errors import EngineError, MixedLayouts, ProtocolError
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Roster:
     def __init__(self, settings: Settings, *, reactor: Reactor, wheel: DeadlineWheel[Ticket]) -> None:
         self.deployments: dict[str, DeploymentClient] = {}
         self.welcomed = False  # the first burst of messages is complete
+        self.mixed: MixedLayouts | None = None  # what this process was given is not of its kind, nor ever will be
         self.reactor = reactor
         self.tell: Callable[[Message], None] = lambda message: None  # to the supervisor; set by the client
         self._settings = settings
@@ -57,6 +58,9 @@ class Roster:
             return
         try:
             handler(message, fds)
+        except MixedLayouts as error:
+            _log.error("%s", error)
+            self.mixed = self.mixed or error
         except (ProtocolError, KeyError, ValueError, TypeError) as error:
             _log.error("a %s message makes no sense: %r", message["type"], error)
 

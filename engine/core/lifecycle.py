@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     LOCKED = 30  # supervisor, keeper: another one runs in this runtime directory
     BAD_CONFIG = 31  # supervisor: the settings cannot work; starting again cannot help
     UNSUPPORTED = 32  # supervisor: not on this machine; starting again cannot help
+    MIXED_LAYOUTS = 34  # supervisor: another release lives here; starting again helps once that is gone
     NO_LOCK = 33  # supervisor, keeper: the lock cannot be made in the runtime directory
 
 

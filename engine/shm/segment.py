@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import OutOfMemory, ProtocolError
+from engine.errors import MixedLayouts, OutOfMemory, ProtocolError
 from engine.shm.layout import (
     HEADER_BYTES,
     LAYOUT_VERSION,
@@ -118,7 +118,7 @@ class Segment:
         """Maps the segment behind `fd` and owns `fd` from here on, even if it raises.
 
         `read_only`: nothing can be stored through this mapping, by mistake either.
-        Raises ProtocolError if it is no segment, one of another version, or not sealed.
+        Raises ProtocolError if it is no segment, or not sealed; MixedLayouts if it is one of another version.
         """
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, fd)
@@ -253,7 +253,7 @@ def _read_geometry(fd: int) -> Geometry:
     if words[Header.MAGIC] != MAGIC:
         raise ProtocolError("not a segment of this engine")
     if words[Header.VERSION] != LAYOUT_VERSION:
-        raise ProtocolError(f"segment has layout {words[Header.VERSION]:#x}, this process knows {LAYOUT_VERSION:#x}")
+        raise MixedLayouts(f"segment has layout {words[Header.VERSION]:#x}, this process knows {LAYOUT_VERSION:#x}")
     size = os.fstat(fd).st_size
     if words[Header.TOTAL_BYTES] != size:
         raise ProtocolError(f"segment of {size} bytes does not fit its header ({words[Header.TOTAL_BYTES]} bytes)")

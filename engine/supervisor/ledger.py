@@ -22,10 +22,11 @@ from engine.errors import ProtocolError
 from engine.launch.identity import Identity
 from engine.messages import sealed_size
 from engine.spec import ModelDescription
+from engine.supervisor.mixed_layouts import LAYOUT
 from engine.supervisor.options import PoolOptions
 from engine.supervisor.plan import Plan
 
-_STATE = "state.json"
+STATE_FILE = "state.json"
 _FACTORIES = "factories"
 
 
@@ -54,7 +55,7 @@ class Ledger:
     """Reads and writes the state of one runtime directory."""
 
     def __init__(self, runtime_dir: Path) -> None:
-        self._path = runtime_dir / _STATE
+        self._path = runtime_dir / STATE_FILE
         self._factories = runtime_dir / _FACTORIES
         self._open: dict[Path, int] = {}  # factories that are in use
         self._written: tuple[int, int] | None = None  # device and inode of the state file as we wrote it last
@@ -64,6 +65,7 @@ class Ledger:
     def content(self, state: State) -> bytes:
         """What is to be written of it."""
         return json.dumps({
+            "layout": LAYOUT,
             "deployments": [_record_json(record) for record in state.deployments],
             "instances": [asdict(peer) for peer in state.instances],
             "frontends": [asdict(peer) for peer in state.frontends],

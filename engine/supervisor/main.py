@@ -14,16 +14,18 @@ from typing import Any
 
 from engine.config import ineffective_settings, load_settings
 from engine.core.lifecycle import ExitCode
-from engine.errors import ConfigError, SupervisorRunning, UnsupportedPlatform
+from engine.errors import ConfigError, MixedLayouts, SupervisorRunning, UnsupportedPlatform
 from engine.launch.locks import SUPERVISOR_LOCK, LockFile, hidden_holder, last_holder
 from engine.launch.preconditions import check_platform, prepare_runtime_dir
 from engine.launch.private import remove_if_over
 from engine.launch.service_manager import ServiceManager
 from engine.messages import MOST_FDS
 from engine.supervisor.folder import RuntimeFolder
+from engine.supervisor.ledger import STATE_FILE
 from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
+from engine.supervisor.mixed_layouts import check_layout
 from engine.supervisor.options import SupervisorOptions
 from engine.supervisor.service_report import ServiceReport
 from engine.supervisor.supervisor import Supervisor
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str], **changed: Any) -> int:
     try:
         check_platform()
         options = dataclasses.replace(_options(given.runtime_dir), **changed)
+        check_layout(options.runtime_dir / STATE_FILE)
         run(options, embedded=given.embedded)
     except ConfigError as error:
         _log.error("%s", error)
@@ -51,6 +54,9 @@ def main(arguments: Sequence[str], **changed: Any) -> int:
     except UnsupportedPlatform as error:
         _log.error("%s", error)
         return ExitCode.UNSUPPORTED
+    except MixedLayouts as error:
+        _log.error("%s", error)
+        return ExitCode.MIXED_LAYOUTS
     except SupervisorRunning as error:
         _log.error("%s", error)
         return ExitCode.LOCKED

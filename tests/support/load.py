@@ -5,9 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from tests.support.http import ConnectionEnded
-from tests.support.server import ServerProcess
+from tests.support.http import Connection, ConnectionEnded
+
+
+class Loaded(Protocol):
+    """What can be loaded: a server, or whatever is in front of one."""
+
+    @property
+    def log(self) -> str: ...
+
+    def connect(self) -> Connection: ...
 
 
 class Answers:
@@ -21,12 +30,17 @@ class Answers:
 
 
 @contextmanager
-def load(server: ServerProcess, path: str, body: bytes, *, clients: int = 4) -> Iterator[Answers]:
-    """POSTs `body` to `path` without a pause while the block runs. A client whose request fails stops."""
+def load(
+    server: Loaded, path: str, body: bytes, *, clients: int = 4, keep_alive: bool = True
+) -> Iterator[Answers]:
+    """POSTs `body` to `path` without a pause while the block runs. A client whose request fails stops.
+
+    Without `keep_alive` each request has a connection of its own.
+    """
     answers = Answers()
     enough = threading.Event()
     threads = [
-        threading.Thread(target=_call, args=(server, path, body, answers, enough), name=f"client-{number}")
+        threading.Thread(target=_call, args=(server, path, body, keep_alive, answers, enough), name=f"client-{number}")
         for number in range(clients)
     ]
     for thread in threads:
@@ -40,7 +54,9 @@ def load(server: ServerProcess, path: str, body: bytes, *, clients: int = 4) -> 
         answers.log = server.log
 
 
-def _call(server: ServerProcess, path: str, body: bytes, answers: Answers, enough: threading.Event) -> None:
+def _call(
+    server: Loaded, path: str, body: bytes, keep_alive: bool, answers: Answers, enough: threading.Event
+) -> None:
     connection = server.connect()
     while not enough.is_set():
         try:
@@ -50,7 +66,7 @@ def _call(server: ServerProcess, path: str, body: bytes, answers: Answers, enoug
             break
         answers.statuses.append(response.status)
         answers.bodies.add(response.body)
-        if response.closes:
+        if response.closes or not keep_alive:
             connection.close()
             connection = server.connect()
     connection.close()
