@@ -6,6 +6,7 @@ see. `frontend/errors.py` is the one table that turns them into HTTP. All surviv
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 
@@ -39,11 +40,7 @@ class InvalidField(CallerError):
         self.field = field
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_invalid_field, (str(self), self.field))
-
-
-def _invalid_field(text: str, field: str) -> InvalidField:
-    return InvalidField(text, field=field)
+        return functools.partial(InvalidField, field=self.field), (str(self),)
 
 
 class NoFile(CallerError):
@@ -284,9 +281,6 @@ class InternalError(EngineError):
     """An assumption of ours does not hold."""
 
     code = "INTERNAL"
-
-
-# --- errors that come from another process --------------------------------------------------------------------------
 
 
 def error_of(code: str, text: str) -> EngineError:
