@@ -13,7 +13,7 @@ from engine.supervisor.loop import Loop
 
 STATUS_SOCKET = "status.sock"
 
-_BACKLOG = 128
+_BACKLOG = 512
 _MOST_AT_ONCE = 32  # connections taken before anything else is looked at
 
 Accept = Callable[[socket.socket], None]

@@ -1,0 +1,157 @@
+"""The server by itself: a loop that stands still, those who keep silent, ports that are another's."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.clock import NS_PER_S, now_ns
+from engine.config import Settings
+from engine.supervisor.loop import Loop
+from engine.supervisor.web.counted import CountedMachine
+from engine.supervisor.web.door import PortDoor
+from engine.supervisor.web.orders import MOST_AT_ONCE, Reply
+from engine.supervisor.web.server import MOST_CONNECTIONS, StatusServer
+from engine.supervisor.web.snapshot import STALLED_S, Snapshot
+from tests.status.asking import Asking
+from tests.support.server import free_port
+from tests.support.wait import wait_for
+
+STATE: dict[str, Any] = {
+    "supervisor": {"pid": 1},
+    "health": {"state": "ok", "troubles": []},
+    "stores": {"reasons": []},
+    "frontends": [],
+    "deployments": [],
+}
+
+
+class Desk:
+    """What a supervisor's loop would be given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[dict[str, Any], Reply]] = []
+        self.takes = True
+
+    def give(self, fields: dict[str, Any], reply: Reply) -> bool:
+        if self.takes:
+            self.given.append((fields, reply))
+        return self.takes
+
+
+@contextmanager
+def served(runtime_dir: Path, desk: Desk | None = None, **settings: Any) -> Iterator[tuple[Asking, StatusServer]]:
+    server = StatusServer(
+        Settings(runtime_dir=str(runtime_dir), **{"status_port": 0, **settings}), runtime_dir, (desk or Desk()).give
+    )
+    try:
+        asking = Asking(runtime_dir)
+        wait_for(asking.path.exists, "the socket")
+        yield asking, server
+    finally:
+        assert server.close()
+    assert not list(runtime_dir.iterdir())  # nothing of it is left
+
+
+def snapshot(age_s: float = 0.0) -> Snapshot:
+    return Snapshot(now_ns() - int(age_s * NS_PER_S), 0.0, STATE, CountedMachine({}), None)
+
+
+def test_before_the_first_snapshot_it_says_that_it_starts(runtime_dir: Path) -> None:
+    with served(runtime_dir) as (asking, _):
+        for path in ("/healthz", "/status", "/metrics"):
+            said = asking.get(path)
+            assert (said.status, said.json["code"]) == (503, "STARTING")
+
+
+def test_a_loop_that_stands_still_is_told_and_gets_no_orders(runtime_dir: Path) -> None:
+    desk = Desk()
+    with served(runtime_dir, desk) as (asking, server):
+        server.publish(snapshot(), ())
+        assert asking.get("/healthz").status == 200
+        server.publish(snapshot(age_s=STALLED_S + 0.01), ())
+        said = asking.get("/healthz")
+        assert (said.status, said.json["status"]) == (503, "stalled")
+        assert said.json["age_s"] > STALLED_S
+        assert asking.get("/status").json["age_s"] > STALLED_S  # what is known can still be seen
+        assert asking.order("/undeploy", deployment="d").json["code"] == "STALLED"
+        assert not desk.given
+
+
+def test_those_who_keep_silent_make_room_for_others(runtime_dir: Path) -> None:
+    with served(runtime_dir) as (asking, server), ExitStack() as stack:
+        server.publish(snapshot(), ())
+        silent = [stack.enter_context(asking.connect()) for _ in range(MOST_CONNECTIONS + 50)]
+        for each in silent[::2]:
+            each.sendall(b"GET /healthz HT")  # and no more
+        assert asking.get("/healthz").status == 200
+        assert silent[1].recv(1) == b""  # it was among the first to come
+
+
+def test_orders_wait_for_the_loop_and_no_more_of_them_than_may(runtime_dir: Path) -> None:
+    desk = Desk()
+    body = b'{"deployment": "d"}'
+    with served(runtime_dir, desk) as (asking, server), ExitStack() as stack:
+        server.publish(snapshot(), ())
+        head = f"POST /undeploy HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {asking.token}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        waiting = [stack.enter_context(asking.connect()) for _ in range(MOST_AT_ONCE)]
+        for each in waiting:
+            each.sendall(head.encode() + body)
+        wait_for(lambda: len(desk.given) == MOST_AT_ONCE, "all orders to be handed over")
+        assert asking.order("/undeploy", deployment="d").json["code"] == "OVERLOADED"
+        waiting.pop().close()  # its order is the loop's all the same
+        for _, reply in desk.given:
+            reply({"type": "result", "id": None, "ok": True, "deployment": "d"})
+        for each in waiting:
+            assert each.recv(65_536).startswith(b"HTTP/1.1 200")
+        desk.takes = False
+        wait_for(lambda: asking.order("/undeploy", deployment="d").json["code"] == "CLOSING", "room for an order")
+
+
+def test_a_port_that_is_another_s_is_a_warning_until_it_is_free(caplog: pytest.LogCaptureFixture) -> None:
+    port, loop = free_port(), Loop()
+    taken: list[socket.socket] = []
+    first, second = (PortDoor(loop, taken.append, "127.0.0.1", port) for _ in range(2))
+    try:
+        first.keep()
+        for _ in range(3):
+            second.keep()
+        assert (first.address, second.address) == (f"127.0.0.1:{port}", "")
+        warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 1 and "another process has the port" in warnings[0].message
+        first.close()
+        second.keep()
+        assert second.address == f"127.0.0.1:{port}"
+        with socket.create_connection(("127.0.0.1", port)):
+            loop.run_once(1.0)
+        assert len(taken) == 1
+    finally:
+        for connected in taken:
+            connected.close()
+        first.close()
+        second.close()
+        loop.close()
+
+
+@pytest.mark.parametrize("content", ["", "short\n", "a" * 43, "a" * 42 + "/\n", "\0" * 44])
+def test_a_token_that_nobody_here_made_is_replaced(runtime_dir: Path, content: str) -> None:
+    (runtime_dir / "admin.token").write_text(content)
+    (runtime_dir / "admin.token").chmod(0o600)
+    with served(runtime_dir) as (asking, _):
+        assert len(asking.token) == 43 and asking.token not in content
+
+
+def test_a_token_is_kept_by_a_successor_unless_others_could_read_it(runtime_dir: Path) -> None:
+    file, value = runtime_dir / "admin.token", "A-z_0" * 8 + "xyz"
+    for mode, kept in ((0o600, True), (0o640, False), (0o604, False)):
+        file.write_text(value + "\n")
+        file.chmod(mode)
+        with served(runtime_dir) as (asking, _):
+            assert (asking.token == value) is kept
+            assert file.stat().st_mode & 0o777 == 0o600
