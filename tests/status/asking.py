@@ -94,7 +94,11 @@ class Asking:
 def opened(path: Path) -> socket.socket:
     """A connection that waits for at most `ANSWER_S`."""
     connected = socket.socket(socket.AF_UNIX)
-    connected.connect(str(path))  # waits where the backlog is full, as it does not with a time limit
+    try:
+        connected.connect(str(path))  # waits where the backlog is full, as it does not with a time limit
+    except OSError:
+        connected.close()
+        raise
     connected.settimeout(ANSWER_S)
     return connected
 

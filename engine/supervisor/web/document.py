@@ -57,8 +57,13 @@ def _essence_of(deployment: Mapping[str, Any]) -> Hashable:
 
 
 def figures_of(snapshot: Snapshot) -> dict[str, Any]:
-    """`figures` by deployment, and `http`: counters that never fall while the machine goes on, as they are now."""
+    """`figures` by deployment, and `http`: counters that never fall while the machine goes on, as they are now.
+
+    Both are empty while not all is known that was counted.
+    """
     counted, seats = snapshot.counted, snapshot.seats()
+    if counted is None:
+        return {"figures": {}, "http": {}}
     return {
         "figures": {
             name: deployment_figures(counted.counters(name), [seat for seat in seats if seat.deployment == name])

@@ -32,6 +32,7 @@ class StatusFront:
         """`requests` carries out orders. `tuning`: what is to be said of that of a deployment."""
         self._loop = context.loop
         self._options = context.options
+        self._everybody_back = context.everybody_back
         self._totals = context.totals
         self._deployments = deployments
         self._machine = machine
@@ -72,6 +73,8 @@ class StatusFront:
     def _publish(self) -> None:
         if self._server is None:
             return
-        counted = self._mappings.counted(self._deployments, self._totals.carriers, self._tuning)
-        machine = self._mappings.machine(self._machine.machine)
+        counted, machine = None, None
+        if self._everybody_back():  # before that a figure would be too small, and fall for whoever saw the last one
+            counted = self._mappings.counted(self._deployments, self._totals.carriers, self._tuning)
+            machine = self._mappings.machine(self._machine.machine)
         self._server.publish(Snapshot.now(self._requests.status(), counted, machine), self._mappings.take_over())

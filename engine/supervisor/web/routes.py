@@ -89,6 +89,8 @@ class StatusRoutes:
 
     def _metrics(self, request: StatusRequest) -> StatusAnswer:
         snapshot = self._snapshot()
+        if snapshot.counted is None:
+            raise StatusRefusal(503, "STARTING", "processes of the supervisor before this one have still to come back")
         text = exposition(snapshot.counted, self._settings, snapshot.totals(), snapshot.seats())
         return StatusAnswer(200, text, CONTENT_TYPE)
 

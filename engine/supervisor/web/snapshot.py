@@ -22,12 +22,12 @@ class Snapshot:
     at_ns: int
     at_s: float  # the same since 1970, for people
     state: Mapping[str, Any]  # as `status` has it
-    counted: CountedMachine
+    counted: CountedMachine | None  # None: those who hold what was counted have not all come back to a successor
     machine: MachineSegment | None  # a mapping of the status server's own; None: nobody has one yet
 
     @classmethod
     def now(
-        cls, state: Mapping[str, Any], counted: CountedMachine, machine: MachineSegment | None
+        cls, state: Mapping[str, Any], counted: CountedMachine | None, machine: MachineSegment | None
     ) -> Snapshot:
         """Of this moment."""
         return cls(now_ns(), wall_clock_s(), state, counted, machine)
