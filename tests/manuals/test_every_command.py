@@ -17,11 +17,15 @@ from tests.manuals.manual_commands import ManualBlock, blocks_of
 from tests.support.server import ROOT, ServerProcess
 
 STORES = "tests/manuals/test_stores_manual.py"
+DEPLOYMENT = "tests/manuals/test_deployment_manual.py"
 STATIC = "tests/static/test_static.py"
 # Whole sections, and single commands, that another test runs.
 SECTIONS = {
     ("README.md", "## Cache and journal"): STORES,
     ("frontend/README.md", "## Where answers are kept"): STORES,
+    ("frontend/README.md", "## Deployment"): DEPLOYMENT,
+    ("frontend/README.md", "### nginx"): DEPLOYMENT,
+    ("frontend/README.md", "### Upgrades"): DEPLOYMENT,
 }
 ELSEWHERE = {
     "tests/run": ".ci/run",
