@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 from engine.clock import Deadline
 from engine.config import Settings, load_settings
-from engine.errors import EngineError
-from engine.stores.journal_database import database_of
+from engine.errors import EngineError, StoreUnavailable
+from engine.stores.journal_database import RemoteJournal, database_of
 from engine.stores.redis_address import redis_address
 
 WITHIN_S = 4.0  # for each
+
+_LOOK_S = 0.2
 
 
 def redis_trouble(settings: Settings) -> str | None:
@@ -44,12 +46,25 @@ def database_trouble(settings: Settings) -> str | None:
     database = database_of(settings)
     if database is None:
         return None
+    deadline = Deadline.after_s(WITHIN_S)
     database.open()
     try:
-        database.wait_ready(WITHIN_S)
+        while not _is_ready(database):
+            if deadline.expired:
+                raise StoreUnavailable(f"Postgres does not answer within {WITHIN_S:.0f} s")
     finally:
         database.close()
     return ""
+
+
+def _is_ready(database: RemoteJournal) -> bool:
+    """False while nobody knows. Raises StoreUnavailable as soon as it is known to be away."""
+    try:
+        database.wait_ready(_LOOK_S)
+    except StoreUnavailable:
+        database.check()
+        return False
+    return True
 
 
 def http_trouble(settings: Settings) -> str | None:

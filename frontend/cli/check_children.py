@@ -25,6 +25,12 @@ _STORES = {
 }
 
 
+_WANTED_MODEL = {
+    False: "model_path: a checkpoint, safetensors, TorchScript, torch.export or .onnx file",
+    True: "model_factory: package.module:function that makes a torch module, and can be imported",
+}
+
+
 class Trying:
     """A process that has begun to try something. Its group is gone at the end, whatever it has started."""
 
@@ -84,14 +90,11 @@ def _model_check(settings: Settings, found: dict[str, Any]) -> Check:
     spec = spec_from_settings(settings)
     name = {ModelSource.DEMO: "the demo model"}.get(spec.source, spec.location)
     if "error" in found:
-        setting = "model_factory" if spec.source is ModelSource.FACTORY else "model_path"
-        text = f"{name} does not load: {last_line(found['error'])}"
-        return broken("model", text, f"correct {setting}, or what it names")
-    return well(
-        "model",
-        f"{name} loads in {found['took_ms'] / 1000:.1f} s: {found['classes']} classes, {found['sample_rate_hz']} Hz, "
-        f"windows of {found['segment_s']:g} s",
-    )
+        why = last_line(found["error"])
+        text = why if name in why else f"{name}: {why}"
+        return broken("model", f"does not load: {text}", _WANTED_MODEL[spec.source is ModelSource.FACTORY])
+    heard = f"{found['classes']} classes, {found['sample_rate_hz']} Hz, windows of {found['segment_s']:g} s"
+    return well("model", f"loads in {found['took_ms'] / 1000:.1f} s: {heard}; {name}")
 
 
 def _store_checks(found: dict[str, Any]) -> list[Check]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from engine.client.memory_left import memory_left_bytes
 from engine.config import Settings, effective_pool_size, ineffective_settings
 from engine.errors import UnsupportedPlatform
@@ -21,6 +23,7 @@ _MB = 1024 * 1024
 _INSTANCE_MB = 400  # what one with the shipped model takes, with torch (measured: 350 to 370)
 _FRONTEND_MB = 80
 _LEAST_LEFT_MB = 256
+_CLEARLY_LESS = 0.9  # both figures move while they are read
 _SAMPLE_BYTES = 4
 _SPARE_DESCRIPTORS = 200  # of a frontend, beside its connections
 _LEAST_DISK_MB = 512
@@ -50,7 +53,7 @@ def check_memory(settings: Settings, status: Mapping[str, Any] | None) -> Check:
     if status:
         return _memory_of_running(status)
     left_mb, needed_mb = memory_left_bytes() // _MB, _needed_mb(settings)
-    text = f"{left_mb} MB are left, an engine with these settings takes about {needed_mb} MB"
+    text = f"{left_mb} MB left{_bound(left_mb)}, the engine takes about {needed_mb} MB"
     if left_mb < needed_mb:
         return warning("memory", text, "a smaller model_pool_size, workers, lane_slots or cache_l1_mb, or more memory")
     return well("memory", text)
@@ -59,10 +62,16 @@ def check_memory(settings: Settings, status: Mapping[str, Any] | None) -> Check:
 def _memory_of_running(status: Mapping[str, Any]) -> Check:
     left_mb = memory_left_bytes(status["supervisor"]["pid"]) // _MB
     segments = sum(version["segment_bytes"] for each in status["deployments"] for version in each["versions"])
-    text = f"{left_mb} MB are left to it; its segments of shared memory take {segments / _MB:.0f} MB"
+    text = f"{left_mb} MB left{_bound(left_mb)}, shared segments take {segments / _MB:.1f} MB"
     if left_mb < _LEAST_LEFT_MB:
         return warning("memory", text, "a smaller model_pool_size, workers or cache_l1_mb, or more memory (MemoryMax=)")
     return well("memory", text)
+
+
+def _bound(left_mb: int) -> str:
+    """What leaves so little, where it is not the machine."""
+    machine_mb = psutil.virtual_memory().available // _MB
+    return " by the control group" if left_mb < _CLEARLY_LESS * machine_mb else ""
 
 
 def _needed_mb(settings: Settings) -> int:
@@ -78,8 +87,8 @@ def check_descriptors(settings: Settings, pid: int) -> Check:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_connections + _SPARE_DESCRIPTORS
     used = _open_descriptors(pid) if pid else 0
-    told = f"{'unlimited' if most == resource.RLIM_INFINITY else most} allowed, a frontend wants {wanted}"
-    text = f"{told}; the supervisor has {used} open" if used else told
+    told = f"{'no limit' if most == resource.RLIM_INFINITY else most}, a frontend wants {wanted}"
+    text = f"{told}, the supervisor has {used}" if used else told
     if most != resource.RLIM_INFINITY and most < wanted:
         return warning("descriptors", text, f"ulimit -n {wanted}, LimitNOFILE={wanted} of the unit, or max_connections")
     return well("descriptors", text)

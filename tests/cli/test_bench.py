@@ -17,7 +17,7 @@ from frontend.cli.command_end import CommandEnd
 from frontend.cli.load import LoadRun, requests_of
 from frontend.cli.sounds import chirps
 from frontend.cli.target import target_of
-from tests.cli.nightscan import SETTING, nightscan
+from tests.cli.nightscan import SETTING, in_this_process, nightscan
 from tests.conformance.conftest import MODEL
 from tests.support.server import ServerProcess, free_port
 
@@ -89,7 +89,7 @@ def test_what_the_server_refuses_is_said_in_its_words(server: ServerProcess, tmp
     ],
 )
 def test_a_load_is_bounded_and_stays_on_this_machine(arguments: list[str], said: str) -> None:
-    told = nightscan("bench", *arguments)
+    told = in_this_process("bench", *arguments)
     assert told.code == CommandEnd.MISUSED and said in told.err
 
 

@@ -19,7 +19,7 @@ from engine.errors import BrokenError, ConfigError, DeploymentFailed, NotReady, 
 from frontend.cli.command_end import CommandEnd, end_of
 from frontend.cli.main import main
 from frontend.cli.verbs import VERBS
-from tests.cli.nightscan import COMMAND, ROOT, SETTING, Told, clean_environment, nightscan
+from tests.cli.nightscan import COMMAND, ROOT, SETTING, Told, clean_environment, in_this_process, nightscan
 
 MANUAL = (ROOT / "frontend/README.md").read_text()
 HEAVY = ("torch", "flask", "gunicorn", "onnxruntime", "psycopg", "redis")
@@ -158,7 +158,8 @@ def test_what_completion_prints_is_understood_by_the_shell(shell: str) -> None:
     ],
 )
 def test_a_wrong_command_line_is_refused_with_what_is_allowed(arguments: list[str], said: str) -> None:
-    told = nightscan(*arguments)
+    """The environment is left as it was: what is refused is refused before that is changed."""
+    told = in_this_process(*arguments)
     assert told.code == CommandEnd.MISUSED and said in told.err and told.out == ""
 
 

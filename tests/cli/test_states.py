@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,14 +111,17 @@ def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_
 def test_stalled(engine: EngineProcess) -> None:
     assert engine.process is not None
     engine.process.send_signal(signal.SIGSTOP)
+    ask = functools.partial(nightscan, runtime_dir=engine.runtime_dir, timeout_s=30)
+    asked = (["status"], ["doctor", "--no-model"], ["scale", "wildlife_detector_optimized", "2"])
     try:
-        told = nightscan("status", runtime_dir=engine.runtime_dir, timeout_s=30)
-        order = nightscan("scale", "wildlife_detector_optimized", "2", runtime_dir=engine.runtime_dir, timeout_s=30)
+        with ThreadPoolExecutor(len(asked)) as pool:
+            *told, order = pool.map(lambda arguments: ask(*arguments), asked)
     finally:
         engine.process.send_signal(signal.SIGCONT)
-    told.assert_fits()
-    assert told.code == CommandEnd.PARTLY and told.out.startswith("stalled: ")
-    assert f"kill -CONT {engine.process.pid}" in told.out
+    for each in told:
+        each.assert_fits()
+        assert each.code == CommandEnd.PARTLY and each.out.startswith("stalled: ")
+        assert f"kill -CONT {engine.process.pid}" in each.words
     assert order.code == CommandEnd.NOTHING_RUNS and "nightscan status" in order.err
 
 
