@@ -127,13 +127,20 @@ const emptySeat = (version, several) => ({
 
 // --- batches --------------------------------------------------------------------------------------------------------
 
+const LARGEST_BOUND = 64; // of the sizes that are told apart, each of which is twice the one before
+
+function sizeText(size) {
+    if (size > LARGEST_BOUND) return `over ${LARGEST_BOUND}`;
+    return size > 2 ? `${size / 2 + 1} to ${size}` : size;
+}
+
 function batchRows(figures, minute) {
     const sizes = Object.keys(figures?.batch_sizes ?? {}).map(Number).sort((one, other) => one - other);
     const recent = sizes.map((size) => minute?.grown((each) => each.batch_sizes[size] ?? 0) ?? 0);
     const isRecent = recent.some((each) => each > 0);
     const counts = isRecent ? recent : sizes.map((size) => figures.batch_sizes[size]);
     const total = counts.reduce((sum, each) => sum + each, 0);
-    const rows = sizes.map((size, index) => ({ size, batches: counts[index], share: counts[index] / total }));
+    const rows = sizes.map((size, index) => ({ size: sizeText(size), batches: counts[index], share: counts[index] / total }));
     return {
         rows: total ? rows.filter((row) => row.batches > 0) : [],
         caption: isRecent ? "Batches by size, last minute" : "Batches by size, since the start",

@@ -12,7 +12,7 @@ const COLUMNS = [
     { title: "Total", of: (row) => milliseconds(row.total_ms), as: "number" },
     { title: "Where it went, in ms", of: (row) => partsOf(row), as: "parts" },
     { title: "Batch", of: (row) => count(row.batch_size), as: "number" },
-    { title: "Cache", of: (row) => row.cache ?? UNKNOWN, as: "short" },
+    { title: "Cache", of: (row) => (row.cache ?? UNKNOWN).toUpperCase(), as: "short" },
     { title: "Route, deployment", of: (row) => [row.endpoint ?? UNKNOWN, row.deployment ?? ""], as: "stacked" },
     { title: "File, request id", of: (row) => [row.file ?? UNKNOWN, row.request_id ?? ""], as: "stacked" },
 ];

@@ -1,6 +1,6 @@
 // Every form of the model that was tried: how fast it is, how well it agrees, and why it serves or does not.
 
-import { UNKNOWN, number } from "./format.js";
+import { UNKNOWN, count, number, share } from "./format.js";
 
 export const TUNING_COLUMNS = [
     { title: "Form", of: (row) => row.form },
@@ -13,7 +13,7 @@ export const TUNING_COLUMNS = [
 
 const WORDS = {
     off: "Off", idle: "Idle", looking: "Looking for earlier results", waiting: "Waiting for another model's trials",
-    running: "Trying", swapping: "Starting the form that won", won: "A faster form serves",
+    running: "Trials are made", swapping: "Starting the form that won", won: "A faster form serves",
     none: "The model serves as it came", failed: "Failed",
 };
 
@@ -21,8 +21,10 @@ export function tuningNote(tuning) {
     if (!tuning) return "";
     const faster = tuning.state === "won" && tuning.speedup ? `, ${number(tuning.speedup)} times as fast` : "";
     const why = tuning.reason ? `: ${tuning.reason}` : "";
-    const stage = tuning.stage ? ` (${tuning.stage})` : "";
-    return `${WORDS[tuning.state] ?? tuning.state}${stage}${faster}${why}`;
+    const now = WORDS[tuning.state] ?? tuning.state;
+    const stage = tuning.stage ? `, ${tuning.stage}` : "";
+    const compared = tuning.sounds ? `. Answers were compared on ${tuning.sounds}` : "";
+    return `${now}${stage}${faster}${why}${compared}`;
 }
 
 export function candidateRows(tuning) {
@@ -42,4 +44,4 @@ function largest(agreement) {
     return agreement.largest === 0 ? "none" : agreement.largest.toExponential(1);
 }
 
-const agreed = (agreement) => (agreement ? `${agreement.top1} of ${agreement.windows}` : UNKNOWN);
+const agreed = (agreement) => (agreement ? `${share(agreement.top1)} of ${count(agreement.windows)}` : UNKNOWN);
