@@ -44,8 +44,14 @@ def reason_for_waiting(runtime_dir: str) -> str:
     except EngineError as error:
         return f"no answer from the engine in {runtime_dir} ({error})"
     lacking = [text for deployment in status["deployments"] for text in lacking_lanes(deployment)]
-    states = [f"{each['deployment']} is {each['state']}" for each in status["deployments"]]
+    states = [_state(each) for each in status["deployments"]]
     return "; ".join(lacking or states) or "the engine has no deployment"
+
+
+def _state(deployment: dict[str, Any]) -> str:
+    told = f"{deployment['deployment']} is {deployment['state']}"
+    lines = deployment["reason"].strip().splitlines()
+    return f"{told} ({lines[-1]})" if lines else told  # the last line of a traceback says what it was
 
 
 def lacking_lanes(deployment: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,8 @@ import sys
 import uuid
 from pathlib import Path
 
+import pytest
+
 from tests.support.http import fetch
 from tests.support.server import ROOT, TOKEN, free_port, processes_with
 from tests.support.service import SETTING, ServiceProcess, held_socket, port_of, services
@@ -18,9 +20,12 @@ from tests.transport.test_engine_server import PREDICT, recording
 MODEL = {"model_factory": "tests.transport.models:gated_at_start", "model_pool_size": 1, "model_warmup_requests": 1}
 
 
-def test_a_frontend_without_a_lane_answers_503_after_a_while_and_serves_once_it_has_one(runtime_dir: Path) -> None:
+@pytest.mark.parametrize("lane", ["auto", "off"])
+def test_a_frontend_without_a_lane_answers_503_after_a_while_and_serves_once_it_has_one(
+    runtime_dir: Path, lane: str
+) -> None:
     gate = runtime_dir / "gate"
-    settings: dict[str, object] = {"workers": 1, "attach_s": 0.3, **MODEL}
+    settings: dict[str, object] = {"workers": 1, "attach_s": 0.3, "fast_lane": lane, **MODEL}
     environment = {GATE: str(gate)}
     with held_socket() as held:
         address = ("127.0.0.1", port_of(held))
@@ -40,6 +45,16 @@ def test_a_frontend_without_a_lane_answers_503_after_a_while_and_serves_once_it_
             engine.wait_ready()
             frontend.wait_ready()
             assert fetch(address, "POST", PREDICT, recording()).status == 200
+
+
+def test_the_service_manager_hears_why_a_model_is_not_served(runtime_dir: Path) -> None:
+    settings: dict[str, object] = {**MODEL, "model_factory": "tests.transport.models:no_such", "port": free_port()}
+    unit = ServiceProcess("nightscan.service", runtime_dir, {**settings, "fast_lane": "off", "workers": 1})
+    with services(unit):
+        unit.start(ready=False)
+        assert "no_such" in unit.manager.wait_for("is failed (")
+        answer = fetch(("127.0.0.1", int(str(settings["port"]))), "POST", PREDICT, recording())
+        assert answer.status == 503 and "READY=1" not in unit.manager.listen()
 
 
 def test_systemds_own_socket_activation_serves(runtime_dir: Path) -> None:
