@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.client.admin import ask
-from engine.errors import DeadlineExceeded, EngineError, NotReady, PeerGone, ProtocolError
+from engine.errors import DeadlineExceeded, NotReady, PeerGone, ProtocolError
 from engine.launch import has_socket, is_paused, keeper_pid, master_pids, supervisor_pid, was_killed
 from frontend.cli.asking import STATUS_S
+from frontend.cli.elsewhere import engines_elsewhere
 from frontend.cli.verdict import Advice, EngineState, EngineVerdict, verdict_of
 
 
@@ -33,16 +34,17 @@ def look(runtime_dir: str) -> Sight:
     """Asks the engine, and where it does not answer finds out why."""
     try:
         document = ask(runtime_dir, "status", timeout_s=STATUS_S)
-    except (NotReady, DeadlineExceeded, PeerGone) as error:
-        return Sight(runtime_dir, _silent(runtime_dir, error), None)
+    except (NotReady, DeadlineExceeded, PeerGone):
+        return Sight(runtime_dir, _silent(runtime_dir), None)
     except ProtocolError as error:  # another user, or another version
-        advice = Advice(str(error), "use the nightscan of that engine, as the user that it runs as")
+        who = _user(Path(runtime_dir).stat().st_uid) if os.path.isdir(runtime_dir) else "USER"
+        advice = Advice(str(error), f"sudo -u {who} nightscan status, with the nightscan of that engine")
         verdict = EngineVerdict(EngineState.FOREIGN, "an engine runs that is not ours", (advice,))
         return Sight(runtime_dir, verdict, None)
     return Sight(runtime_dir, verdict_of(document), document)
 
 
-def _silent(runtime_dir: str, error: EngineError) -> EngineVerdict:
+def _silent(runtime_dir: str) -> EngineVerdict:
     owner = _other_owner(runtime_dir)
     if owner:
         advice = Advice(f"{runtime_dir} belongs to {owner}", f"sudo -u {owner} nightscan status")
@@ -56,13 +58,18 @@ def _silent(runtime_dir: str, error: EngineError) -> EngineVerdict:
         advice = Advice(f"no supervisor lives, and {who} starts one", "nightscan status --watch")
         return EngineVerdict(EngineState.STARTING, "its supervisor is being started", (advice,))
     if was_killed(runtime_dir):
-        return EngineVerdict(EngineState.STOPPED, "no engine runs here", (_start_it("its supervisor was killed"),))
-    why = "there is no such folder" if not os.path.isdir(runtime_dir) else f"nobody listens: {error}"
-    return EngineVerdict(EngineState.STOPPED, "no engine runs here", (_start_it(why),))
+        return _stopped(runtime_dir, "its supervisor was killed")
+    return _stopped(runtime_dir, "nobody listens" if os.path.isdir(runtime_dir) else "there is no such folder")
 
 
-def _start_it(why: str) -> Advice:
-    return Advice(why, "nightscan serve; or name the folder of another engine: --runtime-dir FOLDER")
+def _stopped(runtime_dir: str, why: str) -> EngineVerdict:
+    """With the way to those that run in other places."""
+    advice = [Advice(why, "nightscan serve; or name the folder of another engine: --runtime-dir FOLDER")]
+    others = engines_elsewhere(runtime_dir)
+    for each in others[:1]:
+        more = f", and {len(others) - 1} more in other folders" if len(others) > 1 else ""
+        advice.append(Advice(f"an engine runs in {each.runtime_dir}, as {each.user}{more}", each.command))
+    return EngineVerdict(EngineState.STOPPED, "no engine runs here", tuple(advice))
 
 
 def _living(pid: int, runtime_dir: str) -> EngineVerdict:
@@ -85,11 +92,14 @@ def _other_owner(runtime_dir: str) -> str:
         path = path.parent
     if not path.is_dir() or os.access(path, os.R_OK | os.X_OK, effective_ids=True):
         return ""
-    uid = path.stat().st_uid
+    return _user(path.stat().st_uid)
+
+
+def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {uid}"
+        return f"#{uid}"  # as sudo takes it
 
 
 def _is_hidden(path: Path) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from frontend.cli.command_end import CommandEnd
+from frontend.cli.elsewhere import engines_elsewhere
 from frontend.cli.looking import look
 from frontend.cli.summary import summary
 from frontend.cli.verdict import EngineState
@@ -58,7 +60,21 @@ def test_stopped(runtime_dir: Path) -> None:
     told = nightscan("status", runtime_dir=runtime_dir)
     told.assert_fits()
     assert told.code == CommandEnd.NOTHING_RUNS and told.out.startswith("stopped: ")
-    assert "nobody listens" in told.out and "nightscan serve" in told.out and str(runtime_dir) in told.out
+    assert "nobody listens" in told.out and "nightscan serve" in told.words and str(runtime_dir) in told.words
+
+
+def test_whoever_asks_in_the_wrong_place_is_shown_the_right_one(runtime_dir: Path) -> None:
+    command = [sys.executable, "-c", "input()", "-m", "engine.supervisor", "--runtime-dir", str(runtime_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as running:
+        (found,) = (each for each in engines_elsewhere("/nowhere") if each.runtime_dir == str(runtime_dir))
+        assert engines_elsewhere(str(runtime_dir)) == [
+            each for each in engines_elsewhere("/nowhere") if each.runtime_dir != str(runtime_dir)
+        ]
+        told = nightscan("status", runtime_dir=runtime_dir / "other")
+        running.communicate("\n")
+    assert found.is_ours and found.command == f"nightscan status --runtime-dir {runtime_dir}"
+    told.assert_fits()
+    assert told.code == CommandEnd.NOTHING_RUNS and "an engine runs in /" in told.words
 
 
 def test_stopped_by_a_kill(runtime_dir: Path) -> None:
