@@ -13,7 +13,8 @@ from frontend.cli.verdict import Advice
 
 _LONGEST_ADVICE = 3  # lines of why, and of do
 _MOST_DEPLOYMENTS = 6
-_HEADS = ("deployment", "state", "ver", "ready", "device", "form", "queue")
+_WIDEST = (27, 8, 4, 14, 16, 5)  # columns of each; the first is that of the name that is given where none is
+_HEADS = ("deployment", "state", "ver", "ready", "form", "queue")
 
 
 def summary(sight: Sight) -> str:
@@ -58,7 +59,7 @@ def _body(document: dict[str, Any]) -> Iterator[str]:
     deployments = document["deployments"]
     if deployments:
         yield ""
-        rows = [_row(each) for each in deployments[:_MOST_DEPLOYMENTS]]
+        rows = [list(map(_cut, _row(each), _WIDEST)) for each in deployments[:_MOST_DEPLOYMENTS]]
         yield from table(_HEADS, rows, width=WIDTH)
     if len(deployments) > _MOST_DEPLOYMENTS:
         yield f"and {len(deployments) - _MOST_DEPLOYMENTS} more deployments"
@@ -72,17 +73,20 @@ def _body(document: dict[str, Any]) -> Iterator[str]:
 def _row(deployment: dict[str, Any]) -> tuple[str, ...]:
     version = next(iter(deployment["versions"]), None)
     if version is None:
-        return (str(deployment["deployment"]), str(deployment["state"]), "", "", "", "", "")
+        return (str(deployment["deployment"]), str(deployment["state"]), "", "", "", "")
     devices = sorted({str(each["device"]) for each in version["instances"] if each["device"]})
     return (
         str(deployment["deployment"]),
         str(deployment["state"]),
         str(deployment["version"] or version["version"]),
-        f"{version['ready']} of {version['pool_size']}",
-        ", ".join(devices),
+        f"{version['ready']} of {version['pool_size']} {', '.join(devices)}".rstrip(),
         str(deployment.get("tuning", {}).get("form", "")),
         str(version["slots"]["ready"]) if version["slots"] else "",
     )
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if len(text) <= columns else text[: columns - 3] + "..."
 
 
 def _stores(stores: dict[str, Any]) -> str:
