@@ -82,7 +82,9 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
     surroundings.restore(threads=threads)
     report_loaded(control, runner)
     with contextlib.ExitStack() as stack:
-        mapped = stack.enter_context(MappedSegment.open(expect(control, "attach")))
+        attach = expect(control, "attach")
+        with reported(control, "warmup"):  # of another release than its supervisor, if somebody installed one meanwhile
+            mapped = stack.enter_context(MappedSegment.open(attach))
         stack.callback(runner.close)
         with reported(control, "warmup"):
             if mapped.segment.keeps_pages:

@@ -253,7 +253,10 @@ def _read_geometry(fd: int) -> Geometry:
     if words[Header.MAGIC] != MAGIC:
         raise ProtocolError("not a segment of this engine")
     if words[Header.VERSION] != LAYOUT_VERSION:
-        raise MixedLayouts(f"segment has layout {words[Header.VERSION]:#x}, this process knows {LAYOUT_VERSION:#x}")
+        raise MixedLayouts(
+            f"segment has layout {words[Header.VERSION]:#x}, this process knows {LAYOUT_VERSION:#x}: "
+            "two releases are mixed"
+        )
     size = os.fstat(fd).st_size
     if words[Header.TOTAL_BYTES] != size:
         raise ProtocolError(f"segment of {size} bytes does not fit its header ({words[Header.TOTAL_BYTES]} bytes)")

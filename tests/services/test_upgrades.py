@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from engine.core.lifecycle import ExitCode
 from engine.spec import DEFAULT_DEPLOYMENT_ID, ModelSource, ModelSpec
 from tests.conformance.nginx import Nginx, Site, running_nginx
 from tests.conformance.wire import Address
-from tests.services.releases import release_of_another_layout
+from tests.services.releases import lay_out, release_of_another_layout
 from tests.support.http import Connection, fetch
 from tests.support.load import Answers, load
 from tests.support.server import ROOT
@@ -152,6 +154,7 @@ def test_another_layout_is_refused_beside_this_one_and_takes_over_from_a_directo
             release.stop()
             more(answers)
         assert_none_failed(answers)
+        installed_over_what_runs(second, tree)
 
 
 def refused_frontends(mixed: Release) -> None:
@@ -167,6 +170,14 @@ def refused_engine(mixed: Release) -> None:
     assert mixed.engine.process is not None
     assert mixed.engine.process.wait(20) == ExitCode.MIXED_LAYOUTS
     assert "another runtime_dir and port" in mixed.engine.log
+
+
+def installed_over_what_runs(release: Release, tree: Path) -> None:
+    """An instance that is started then is of another release than its supervisor, and not of a bad model."""
+    lay_out(tree, 98)
+    (pid,) = release.instances()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: "two releases are mixed" in release.status()["deployments"][0]["reason"], "status says so")
 
 
 def living_instances(release: Release) -> set[int]:
