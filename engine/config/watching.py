@@ -9,7 +9,31 @@ from engine.config.declaration import Rule, setting
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
-    """Where traces go, and how many."""
+    """Where traces go, and how many; what is in the logs."""
+
+    log_level: str = setting(
+        "info",
+        Rule(
+            text="Least important events that are logged: one line each, JSON unless the log is a terminal.",
+            choices=("debug", "info", "warning", "error"),
+        ),
+    )
+    access_log: str = setting(
+        "errors",
+        Rule(
+            text="Answers over HTTP that are logged: none, those from 400 on (the same ones as a count), or each.",
+            choices=("off", "errors", "all"),
+        ),
+    )
+    slow_request_ms: int = setting(
+        0,
+        Rule(
+            text="Predictions that take longer are logged, with where their time went; 0: none.",
+            unit="ms",
+            at_least=0,
+            at_most=3_600_000,
+        ),
+    )
 
     otel_endpoint: str = setting(
         "",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import logging
 import os
 import sys
 import traceback
@@ -36,8 +37,10 @@ from engine.instance.surroundings import Surroundings, give_way, leave
 from engine.instance.warmup import warm_up
 from engine.messages import sealed_memfd
 from engine.models.foreign import describe
+from engine.observe.log import set_up_logging
 from engine.tuning.batch_notes import BatchNotes
 
+_log = logging.getLogger("engine.instance")
 _LONGEST_TRACEBACK = 16_000  # characters; the end of one tells most
 
 
@@ -57,6 +60,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     surroundings = Surroundings()
     surroundings.prepare()
+    set_up_logging(is_shared=True)
     control = ControlLink(options.runtime_dir, role="instance", key=options.key)
     try:
         control.open()
@@ -120,7 +124,7 @@ def leave_poisoned(control: ControlLink, error: Poisoned) -> NoReturn:
     try:
         control.send({"type": "poisoned", "error": str(error)})
     except (PeerGone, NotReady):  # there is no supervisor that would write it into the log
-        sys.stderr.write(f"instance {os.getpid()} leaves: {error}\n")
+        _log.error("the instance leaves: %s", error)
     leave(int(ExitCode.POISONED))
 
 

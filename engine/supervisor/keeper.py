@@ -28,9 +28,9 @@ from engine.launch.identity import Identity, send_signal
 from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_holder, was_released
 from engine.launch.private import remove_if_over
 from engine.launch.starting import module_command
+from engine.observe.log import set_up_logging
 from engine.supervisor.children import adopt_orphans, describe_exit, reap_all, spawn
 from engine.supervisor.folder import LOOK_EVERY_S, RuntimeFolder
-from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
 

@@ -20,9 +20,9 @@ from engine.launch.preconditions import check_platform, prepare_runtime_dir
 from engine.launch.private import remove_if_over
 from engine.launch.service_manager import ServiceManager
 from engine.messages import MOST_FDS
+from engine.observe.log import set_log_level, set_up_logging
 from engine.supervisor.folder import RuntimeFolder
 from engine.supervisor.ledger import STATE_FILE
-from engine.supervisor.log import set_up_logging
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
 from engine.supervisor.mixed_layouts import check_layout
@@ -139,6 +139,7 @@ def _allow_descriptors() -> None:
 
 def _options(runtime_dir: str | None) -> SupervisorOptions:
     settings = load_settings()
+    set_log_level(settings.log_level)
     for line in ineffective_settings(settings):
         _log.warning("%s", line)
     path = prepare_runtime_dir(runtime_dir or settings.runtime_dir)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from engine.errors import EngineError
+from engine.observe.log import set_up_logging
 from engine.supervisor.children import adopt_orphans
 from engine.trials.priority import Share, die_with_parent, end_children, session_steps_back
 from engine.trials.trials import Trials
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
     if share is not Share.FULL:
         session_steps_back()
     adopt_orphans()
+    set_up_logging(is_shared=True)
     try:
         with open(options.order, "rb") as file:
             file.seek(0)  # whoever has written it shares the place with us

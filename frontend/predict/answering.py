@@ -36,7 +36,9 @@ class Answering:
         self._complete = functools.partial(context.complete, endpoint=dialect.endpoint)
         self._is_logged = dialect.endpoint == "legacy"
         self._journal = JournalEntries(dialect.endpoint, lambda: context.journal)
-        self._notes = RequestNotes(dialect.endpoint, context.remember)
+        self._notes = RequestNotes(
+            dialect.endpoint, context.remember, slow_ms=context.settings.slow_request_ms
+        )
 
     def is_quickly_worded(self, prediction: Prediction) -> bool:
         """Whether an event loop may format the answer."""
@@ -84,7 +86,8 @@ class Answering:
         """The answer for `error`, with what time it took."""
         response = self._dialect.failure(error, request_id)
         if response.status == 500 or isinstance(error, BrokenError):
-            _LOG.error("request %s: %s", request_id, error, exc_info=error)
+            told = {"request_id": request_id, "repeat_key": (type(error), str(error))}
+            _LOG.error("request %s: %s", request_id, error, exc_info=error, extra=told)
         self._journal.refused(error, response, request, request_id)
         timing = timing_of_other(request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))

@@ -27,6 +27,7 @@ SERVED_BY_ORIGINAL = ("X-Served-By", "original")
 MARK = "x-nightscan-fallback"
 
 _LOG = logging.getLogger(__name__)
+_MOST_ID_CHARACTERS = 128
 _DEFAULT_PATH = "/api/predict"
 _SENT_ON = ("authorization", "accept", "x-request-id", "x-api-key")
 _HANDED_BACK = ("Content-Type", "Retry-After", "Content-Encoding")
@@ -58,7 +59,8 @@ class OriginalApi:
             pool = current_stores(self._settings).original_api(self._settings)
             call = pool.ask(HttpQuestion(self._target, {**headers, MARK: "1"}, body), deadline)
         except EngineError as error:
-            _LOG.info("the original API is not asked: %s", error)
+            told = {"request_id": request.headers.get("x-request-id", "")[:_MOST_ID_CHARACTERS]}
+            _LOG.info("the original API is not asked: %s", error, extra=told)
             return _Nobody()
         return _AskedApi(call)
 

@@ -6,8 +6,10 @@ request.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
+from engine.clock import LAST_NS, NS_PER_MS
 from engine.errors import EngineError, InternalError
 from engine.observe.answered import AnsweredRequest
 from engine.stores.cache_value import Computed
@@ -16,13 +18,16 @@ from frontend.predict.timing import RequestTiming
 from frontend.predict.trace_context import trace_of
 from frontend.server.message import HttpRequest, HttpResponse
 
+_LOG = logging.getLogger(__name__)
+
 
 class RequestNotes:
-    """Of one route. `remember`: where it is kept."""
+    """Of one route. `remember`: where it is kept. `slow_ms`: from there on it is logged as well; 0: never."""
 
-    def __init__(self, route: str, remember: Callable[[AnsweredRequest], None]) -> None:
+    def __init__(self, route: str, remember: Callable[[AnsweredRequest], None], *, slow_ms: int) -> None:
         self._route = route
         self._remember = remember
+        self._slow_ns = slow_ms * NS_PER_MS or LAST_NS
 
     def answered(
         self, prediction: Prediction, answers: Sequence[Computed], request: HttpRequest, timing: RequestTiming
@@ -44,6 +49,8 @@ class RequestNotes:
                 trace_of(request.headers),
             )
         )
+        if timing.total_ns >= self._slow_ns:
+            self._log_slow(200, prediction.request_id, request, timing)
 
     def other(
         self,
@@ -69,3 +76,15 @@ class RequestNotes:
                 trace_of(request.headers),
             )
         )
+        if timing.total_ns >= self._slow_ns:
+            self._log_slow(response.status, request_id, request, timing)
+
+    def _log_slow(self, status: int, request_id: str, request: HttpRequest, timing: RequestTiming) -> None:
+        told = {
+            "request_id": request_id,
+            "client": request.client_address,
+            "status": status,
+            "duration_ms": round(timing.total_ns / NS_PER_MS, 1),
+            "repeat_key": ("slow", self._route, status),
+        }
+        _LOG.warning("slow request %s of %s: %s", request_id, self._route, timing.header(), extra=told)

@@ -125,6 +125,7 @@ class AsgiCall:
             connection = b""
         else:
             connection = exchange.connection_line()
+        exchange.request_id = fields.get(b"x-request-id", b"").decode("latin-1")
         made = head(self._status, self._fields, exchange.connection.state.date_line, framing.line, connection)
         self._framing = framing
         return made

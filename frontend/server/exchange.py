@@ -9,7 +9,7 @@ Everything here runs on the event loop; only `disconnected` may be read from ano
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from engine.errors import InternalError
@@ -20,8 +20,11 @@ from frontend.server.decoding_room import LoopRoom
 from frontend.server.head import RequestHead
 from frontend.server.message import HttpResponse
 from frontend.server.refusals import TooManyUploads, TransportRefusal, last_answer
-from frontend.server.server_log import SERVER_LOG
+from frontend.server.server_log import SERVER_LOG, logs_access
 from frontend.server.wire import CLOSE, refusal, text_head
+
+REQUEST_ID = "X-Request-ID"
+_STATUS_AT = slice(9, 12)  # of a response, behind "HTTP/1.1 "
 
 Collector = Callable[[Body | None], object]
 Result = TypeVar("Result")
@@ -47,7 +50,9 @@ class AnsweringApplication(Protocol):
 class Exchange(BodyIntake):
     """Made when a request's head is complete; done when its response is."""
 
-    __slots__ = ("_collector", "disconnected", "head", "listener", "on_gone", "response_started", "status")
+    __slots__ = (
+        *("_collector", "disconnected", "head", "listener", "on_gone", "request_id", "response_started", "status"),
+    )
 
     def __init__(self, connection: ExchangeConnection, head: RequestHead, *, keep_alive: bool) -> None:
         super().__init__(connection, head, keep_alive=keep_alive)
@@ -55,6 +60,7 @@ class Exchange(BodyIntake):
         self.disconnected = False
         self.response_started = False
         self.status = 0  # of the response; 0: not known yet
+        self.request_id = ""  # as the response names it, where that is to be logged
         self.on_gone: Callable[[], object] | None = None  # called once, when nobody waits for the answer any more
         self.listener: ExchangeListener | None = None
         self._collector: Collector | None = None  # gets the whole body, once it is there
@@ -110,13 +116,15 @@ class Exchange(BodyIntake):
         elif self.too_large or not self.more_body:
             self._hand_over()
 
-    def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes) -> None:
+    def respond(self, status: int, fields: Collection[tuple[str, str]], body: bytes) -> None:
         """The whole response in one write. Raises InternalError for headers that are none."""
         if self.disconnected or self.response_complete:
             return
         length = b"content-length: %d\r\n" % len(body)
         made = text_head(status, fields, self.connection.state.date_line, length, self.connection_line())
         self.response_started = True
+        if logs_access(status):
+            self.request_id = next((value for name, value in fields if name == REQUEST_ID), "")
         if self.head.method != "HEAD":
             made += body
         self.connection.transport.write(made)
@@ -178,7 +186,7 @@ class Exchange(BodyIntake):
         if self.head.method == "HEAD":
             response = b"".join(response.partition(b"\r\n\r\n")[:2])
         self.connection.transport.write(response)
-        self.complete(self.status)
+        self.complete(int(response[_STATUS_AT]))
         self.abandon()
 
     def fail(self, text: str, error: BaseException | None = None) -> None:

@@ -44,6 +44,8 @@ bind = f"[{_SETTINGS.bind_host}]:{_SETTINGS.port}" if ":" in _SETTINGS.bind_host
 )  # fmt: skip
 wsgi_app = "frontend.app:served_app()"  # where none is named
 workers = _SETTINGS.workers
+logger_class = "frontend.server.gunicorn_log.GunicornLog"
+loglevel = _SETTINGS.log_level
 worker_class = "frontend.server.worker.NightScanWorker"
 threads = _SETTINGS.worker_threads  # for gthread, where the lane is off
 keepalive = _SETTINGS.keepalive_s

@@ -16,6 +16,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from engine.clock import NS_PER_MS, now_ns
 from frontend.server.asgi_call import AsgiCall
 from frontend.server.connection_flow import ConnectionFlow, Pause
 from frontend.server.connection_pace import ConnectionPace
@@ -32,7 +33,7 @@ from frontend.server.refusals import (
     TransportRefusal,
     last_answer,
 )
-from frontend.server.server_log import ACCESS_LOG
+from frontend.server.server_log import log_access, logs_access
 from frontend.server.transport_state import TransportState
 
 _TOO_MANY_CONNECTIONS = last_answer(PlainWording().words_for(TooManyConnections(), "", "", ()))
@@ -188,7 +189,7 @@ class NightScanProtocol(asyncio.Protocol):
         assert exchange is not None
         self.state.total_requests += 1
         self._pace.moved(self.state.loop.time())
-        if ACCESS_LOG.handlers:
+        if logs_access(exchange.status):
             _log_access(exchange)
         if self.is_lingering or transport.is_closing():
             return
@@ -258,8 +259,6 @@ class NightScanProtocol(asyncio.Protocol):
 
 def _log_access(exchange: Exchange) -> None:
     head = exchange.head
-    host, port = head.peer.client or ("-", 0)
-    if head.address != head.peer.address:
-        host, port = head.address, 0
-    target = (head.raw_path + (b"?" + head.query if head.query else b"")).decode("ascii", "backslashreplace")
-    ACCESS_LOG.info('%s:%d - "%s %s HTTP/%s" %d', host, port, head.method, target, head.version, exchange.status)
+    path = head.raw_path.decode("ascii", "backslashreplace")
+    took_ms = (now_ns() - exchange.arrived_ns) / NS_PER_MS
+    log_access(head.method, path, exchange.status, exchange.request_id, head.address, took_ms)

@@ -24,6 +24,7 @@ from gunicorn.workers.base import Worker
 from engine.config import load_settings
 from frontend.server.crowd import Crowd
 from frontend.server.draining_server import LEAVING_SIGNALS, DrainingServer
+from frontend.server.gunicorn_log import GunicornLog
 from frontend.server.heap import give_memory_back, settle
 from frontend.server.quick_exit import skip_teardown
 from frontend.server.server_log import ACCESS_LOG, SERVER_LOG
@@ -42,8 +43,9 @@ class NightScanWorker(Worker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = self._limits()
-        _write_to(SERVER_LOG, self.log.error_log)
-        _write_to(ACCESS_LOG, self.log.access_log)
+        if not (isinstance(self.log, GunicornLog) and self.log.is_ours):
+            _write_to(SERVER_LOG, self.log.error_log)
+            _write_to(ACCESS_LOG, self.log.access_log)
 
     def _limits(self) -> TransportLimits:
         limits = TransportLimits.from_settings(load_settings())
