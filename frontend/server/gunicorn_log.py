@@ -32,7 +32,8 @@ class GunicornLog(Logger):  # type: ignore[misc]
             return
         for name in (*_OURS, SERVER_LOG.name, ACCESS_LOG.name):
             _write_as(logging.getLogger(name), self.error_log)
-        wanted = load_settings().access_log
+        settings = load_settings()
+        wanted = settings.access_log
         if cfg.accesslog is not None:
             ACCESS_LOG.handlers = self.access_log.handlers
             wanted = "all"
