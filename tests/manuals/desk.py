@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ BIN = Path(sys.executable).parent
 SETTING = "NIGHTSCAN_OPTIMIZED_SERVING__"
 QUICK = {f"{SETTING}MODEL_POOL_SIZE": "1", f"{SETTING}MODEL_WARMUP_REQUESTS": "1"}
 _LIMIT_S = 90
+_OF_THE_SYSTEM = re.compile(r"/etc/|systemctl|\b(sudo|apt-get|docker)\b")
 
 
 def furnish(folder: Path, app: str) -> Path:
@@ -58,10 +60,14 @@ class Desk:
 
     folder: Path
     process: ServerProcess
+    status_port: int
 
     def type(self, text: str, *, directory: Path | None = None) -> str:
         """What a block prints, typed in `directory` or else at this desk. AssertionError where a command fails."""
+        assert not _OF_THE_SYSTEM.search(text), "this changes the machine: it wants a test of its own"
         own = text.replace(".venv/bin/", f"{BIN}/").replace("127.0.0.1:8001", f"127.0.0.1:{self.process.port}")
+        own = own.replace("127.0.0.1:8002", f"127.0.0.1:{self.status_port}")
+        own = own.replace("/run/nightscan", str(self.process.runtime_dir))
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", own], cwd=directory or self.folder, stdin=subprocess.DEVNULL,

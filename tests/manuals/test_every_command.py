@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.manuals.desk import QUICK, Desk, furnish, started
+from tests.manuals.desk import QUICK, SETTING, Desk, furnish, started
 from tests.manuals.manual_commands import ManualBlock, blocks_of
-from tests.support.server import ROOT, ServerProcess
+from tests.support.server import ROOT, ServerProcess, free_port
 
 STORES = "tests/manuals/test_stores_manual.py"
 DEPLOYMENT = "tests/manuals/test_deployment_manual.py"
@@ -59,8 +59,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def desk(folder: Path) -> Iterator[Desk]:
-    with ServerProcess(["serve"], module="frontend.cli.main", environment=QUICK, ready="/ready") as process:
-        yield Desk(folder, process)
+    status_port = free_port()
+    environment = {**QUICK, f"{SETTING}STATUS_PORT": str(status_port)}
+    with ServerProcess(["serve"], module="frontend.cli.main", environment=environment, ready="/ready") as process:
+        yield Desk(folder, process, status_port)
 
 
 def test_what_is_run_elsewhere_is_there() -> None:
