@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from engine.config import load_settings
 from engine.errors import BrokenError
 from frontend.cli.bench_view import bench_view
 from frontend.cli.command_end import CommandEnd
@@ -19,6 +18,7 @@ from frontend.cli.http_client import own_url
 from frontend.cli.load import LoadResult, LoadRun, requests_of
 from frontend.cli.load_connection import LoadAnswer
 from frontend.cli.printing import json_option, show
+from frontend.cli.settings_here import settings_here
 from frontend.cli.sounds import chirps
 from frontend.cli.target import LoadTarget, target_of
 
@@ -62,7 +62,7 @@ def bench(
     """
     if len(concurrency) * seconds > MOST_SECONDS:
         raise click.UsageError(f"{len(concurrency)} steps of {seconds:g} s: {MOST_SECONDS:.0f} s at most in all")
-    target = target_of(url or own_url(load_settings()), allow_remote=allow_remote)
+    target = target_of(url or own_url(settings_here()), allow_remote=allow_remote)
     bodies = [Path(path).read_bytes() for path in recordings] or [chirps()]
     results = measure(target, bodies, concurrency, seconds, same=same, tell=not as_json)
     show({"url": target.shown, "steps": [each.to_json() for each in results]}, bench_view(results), as_json=as_json)

@@ -93,7 +93,7 @@ def _model_check(settings: Settings, found: dict[str, Any]) -> Check:
         why = last_line(found["error"])
         text = why if name in why else f"{name}: {why}"
         return broken("model", f"does not load: {text}", _WANTED_MODEL[spec.source is ModelSource.FACTORY])
-    heard = f"{found['classes']} classes, {found['sample_rate_hz']} Hz, windows of {found['segment_s']:g} s"
+    heard = f"{found['classes']} classes, {found['sample_rate_hz']} Hz, {found['segment_s']:g} s"
     return well("model", f"loads in {found['took_ms'] / 1000:.1f} s: {heard}; {name}")
 
 

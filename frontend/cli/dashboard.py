@@ -13,11 +13,12 @@ from pathlib import Path
 
 import click
 
-from engine.config import Settings, load_settings
+from engine.config import Settings
 from engine.errors import BrokenError, NotReady
 from frontend.cli.http_client import address_of, status_of
 from frontend.cli.looking import look
 from frontend.cli.printing import json_option, show
+from frontend.cli.settings_here import settings_here
 from frontend.cli.verdict import EngineState
 
 _TOKEN_FILE = "admin.token"
@@ -33,7 +34,7 @@ def dashboard(only_print: bool, as_json: bool) -> None:
 
     What it prints with --print is a secret: whoever has it can order the engine about.
     """
-    settings = load_settings()
+    settings = settings_here()
     url = _url(settings)
     if only_print or as_json:
         show({"url": url}, url, as_json=as_json)

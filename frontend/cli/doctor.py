@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from engine.config import Settings, load_settings
+from engine.config import Settings
 from engine.launch import supervisor_pid
 from frontend.cli.bundle import write_bundle
 from frontend.cli.check import Check
@@ -26,6 +26,7 @@ from frontend.cli.command_end import CommandEnd
 from frontend.cli.ending import end
 from frontend.cli.looking import Sight, look
 from frontend.cli.printing import json_option, show
+from frontend.cli.settings_here import settings_here
 from frontend.cli.verdict import EngineState
 
 _NEW_FILE = click.Path(dir_okay=False, writable=True)
@@ -38,10 +39,10 @@ _NEW_FILE = click.Path(dir_okay=False, writable=True)
 def doctor(bundle: str | None, no_model: bool, as_json: bool) -> None:
     """Look at everything that the engine needs, and say what to do about what is not well.
 
-    Nothing is changed. The model is loaded, and stores are tried, in processes of their own. Ends with 0 if all is
-    well, 1 if something is not, 3 if no engine runs.
+    Nothing is changed. What this shell does not set is taken as the running engine has it. The model is loaded, and
+    stores are tried, in processes of their own. Ends with 0 if all is well, 1 if something is not, 3 if no engine runs.
     """
-    settings = load_settings()
+    settings = settings_here()
     sight = look(settings.runtime_dir)
     checks = _checks(settings, sight, with_model=not no_model)
     code = _end(sight, checks)

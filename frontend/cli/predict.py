@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from engine.config import load_settings
 from frontend.cli.http_client import own_url, post_file
 from frontend.cli.printing import json_option, show
+from frontend.cli.settings_here import settings_here
 from frontend.cli.view import prediction_view
 
 
@@ -16,5 +16,5 @@ from frontend.cli.view import prediction_view
 @json_option
 def predict(file: str, url: str | None, as_json: bool) -> None:
     """Send a recording to a running server and show the answer."""
-    answer = post_file(url or own_url(load_settings()), file)
+    answer = post_file(url or own_url(settings_here()), file)
     show(answer, prediction_view(answer), as_json=as_json)

@@ -166,3 +166,16 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 def test_a_bundle_that_cannot_be_written_is_one_line(runtime_dir: Path) -> None:
     told = nightscan("doctor", QUICK, "--bundle", "/proc/bundle.tar.gz", runtime_dir=runtime_dir)
     assert told.code in (CommandEnd.MISUSED, CommandEnd.REFUSED) and "/proc/bundle" in told.err
+
+
+def test_what_this_shell_does_not_set_is_taken_as_the_engine_has_it(runtime_dir: Path) -> None:
+    port = free_port()
+    with EngineProcess(runtime_dir, status_port=0, port=port, redis_url=f"redis://:{SECRET}@127.0.0.1:1/0") as engine:
+        with engine.client() as client:
+            wait_serving(client)
+        told = nightscan("doctor", QUICK, "--json", runtime_dir=engine.runtime_dir)
+        found = {each["name"]: each for each in json.loads(told.out)["checks"]}
+        assert f":{port} is free" in found["http"]["text"] and found["redis"]["state"] == "warn"
+        over = nightscan("predict", str(Path(__file__)), runtime_dir=engine.runtime_dir)
+        assert f":{port}" in over.err and over.code == CommandEnd.NOTHING_RUNS
+    assert SECRET not in told.out + told.err
