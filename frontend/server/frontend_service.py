@@ -46,7 +46,7 @@ class FrontendService:
             if reason != told and self._manager.tell(status=f"waiting: {reason}"):
                 told = reason
             pause.wait(_LOOK_EVERY_S)
-        while not self._manager.tell(ready=True, status="serving"):
+        while not self._manager.tell(ready=True, status="ready; how it is now: nightscan status"):
             pause.wait(_LOOK_EVERY_S)
 
 
