@@ -12,7 +12,6 @@ import sys
 
 from engine.config import Settings, load_settings
 from engine.errors import ConfigError
-from engine.stores.journal_database import database_of
 from engine.stores.redis_address import BARE_SOURCE, redis_address
 
 _LOOK_S = 20.0  # for an interpreter to start, on a machine that is busy
@@ -43,6 +42,9 @@ def check_store_addresses(settings: Settings) -> None:
 
 def main() -> int:
     """Says on standard output what is wrong with the address of Postgres."""
+    # Imported here: who starts a server has an engine to start first, and needs nothing of a database for it.
+    from engine.stores.journal_database import database_of
+
     settings = load_settings()
     try:
         database_of(settings)

@@ -8,8 +8,6 @@ from collections.abc import MutableMapping
 
 from engine.config import Settings
 from engine.launch import ServiceManager
-from frontend.attach import attached_client
-from frontend.attach_wait import reason_for_waiting
 
 _LOOK_EVERY_S = 0.5
 
@@ -40,6 +38,8 @@ class FrontendService:
         threading.Thread(target=self._watch, args=(settings,), name="nightscan-service", daemon=True).start()
 
     def _watch(self, settings: Settings) -> None:
+        from frontend.attach_wait import reason_for_waiting  # see `_serves`
+
         pause, told = threading.Event(), ""
         while not _serves(settings):
             reason = reason_for_waiting(settings.runtime_dir)
@@ -51,5 +51,7 @@ class FrontendService:
 
 
 def _serves(settings: Settings) -> bool:
+    from frontend.attach import attached_client  # in a frontend: the master has an engine to start first
+
     client = attached_client(settings)
     return client is not None and any(client.ready(name) for name in client.deployments())

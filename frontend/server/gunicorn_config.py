@@ -10,6 +10,7 @@ accepted, let go at the end.
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import socket
@@ -21,7 +22,6 @@ from engine.config import load_settings
 from engine.errors import ConfigError, EngineError
 from engine.launch import check_platform, prepare_state_dir, start_keeper, stop_keeper
 from engine.stores.preconditions import check_store_addresses
-from frontend.attach import attach_now, detach
 from frontend.server.banner import banner
 from frontend.server.frontend_service import FrontendService
 from frontend.server.quick_exit import skip_teardown
@@ -75,6 +75,8 @@ def on_starting(server: Any) -> None:
             start_keeper(_SETTINGS.runtime_dir, os.getpid())
     except EngineError as error:
         sys.exit(f"nightscan: {error}")
+    # Not before: the engine takes longest to start. Not in each frontend: what is imported here they all share.
+    importlib.import_module("frontend.attach")
 
 
 def when_ready(server: Any) -> None:
@@ -93,6 +95,8 @@ def post_worker_init(worker: Any) -> None:
     _SERVICE.tell(_SETTINGS)
     if not _SETTINGS.enabled:
         return
+    from frontend.attach import attach_now  # on_starting says why not above
+
     wait_s = _SETTINGS.attach_s if _SERVICE.socket_is_held else None
     try:
         attach_now(_SETTINGS, on_wait=getattr(worker, "beat", worker.notify), wait_s=wait_s)
@@ -102,6 +106,8 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Gives the lane back. Slots in which a model computes for nobody are left to the supervisor."""
+    from frontend.attach import detach  # on_starting says why not above
+
     leaving = threading.Thread(target=detach, name="detach", daemon=True)
     leaving.start()
     leaving.join(_DETACH_S)
