@@ -22,6 +22,7 @@ PIP_LIMIT_S = 1800
 _STAMP = "built.json"  # written last: an environment without it is made anew
 _FAILED = "failed.txt"
 _LINK = "nightscan_compare_base.pth"
+_COMPILED = ("engine", "frontend", "benchmarks")
 
 
 def cache_folder() -> Path:
@@ -98,6 +99,8 @@ class Environments:
         pip = [str(self.python(BASE)), "-m", "pip", "--python", python, "install", "--quiet"]
         # with the working folder elsewhere, so that only what is installed can be found
         failed = _run([*pip, *plan.requirements], place) or _run([python, "-c", f"import {plan.imports}"], place)
+        if not failed and plan.name == OURS:  # as pip has done to all others; what is installed as a link it leaves
+            failed = _run([python, "-m", "compileall", "-q", *(str(ROOT / name) for name in _COMPILED)], place)
         if failed:
             (place / _FAILED).write_text(failed)
             print(f"{plan.name}: {failed}", file=sys.stderr, flush=True)
