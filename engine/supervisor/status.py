@@ -26,10 +26,12 @@ def describe(
     health: dict[str, Any],
     stores: dict[str, Any],
     tuning: Callable[[str], dict[str, Any]],
+    status_server: dict[str, Any],
 ) -> dict[str, Any]:
     """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now.
 
     `stores`: pools, cache and journal of all processes. `tuning`: what is to be said of that of a deployment.
+    `status_server`: where it listens, and why not at its port.
     """
     everybody = list(frontends)
     return {
@@ -40,6 +42,7 @@ def describe(
         },
         "health": health,
         "stores": stores,
+        "status_server": status_server,
         "frontends": [
             {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
         ],

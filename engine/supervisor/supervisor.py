@@ -289,6 +289,7 @@ class Supervisor:
             health=self._loop.guard.describe(),
             stores=stores_seen(self._machine.totals(), self._options.settings),
             tuning=self._tuner.describe,
+            status_server=self._front.description,
         )
 
     def _wait_dead(self, killed: Sequence[Instance]) -> None:

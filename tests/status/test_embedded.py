@@ -24,14 +24,16 @@ def test_the_second_engine_of_a_machine_has_its_socket_and_no_port(runtime_dir: 
     port, second_dir = free_port(), runtime_dir / "second"
     second_dir.mkdir(mode=0o700)
     first, second = Asking(runtime_dir), Asking(second_dir)
-    with EngineProcess(runtime_dir, status_port=port), EngineProcess(second_dir, status_port=port) as late:
+    with EngineProcess(runtime_dir, status_port=port), EngineProcess(second_dir, status_port=port):
         for asking in (first, second):
             wait_for(lambda: asking.path.exists() and asking.get("/healthz").status == 200, "both to answer")
-        pids = {asking.get("/status").json["supervisor"]["pid"] for asking in (first, second)}
-        assert len(pids) == 2
+        said = [asking.get("/status").json for asking in (first, second)]
+        assert len({each["supervisor"]["pid"] for each in said}) == 2
+        wait_for(lambda: _ports_told(first, second) == {f"127.0.0.1:{port}", None}, "one of the two to have the port")
+        troubles = {asking.get("/status").json["status_server"]["trouble"] for asking in (first, second)}
+        assert troubles == {"", f"no status server at 127.0.0.1:{port}: another process has the port"}
         with socket.create_connection(("127.0.0.1", port)):
-            pass  # one of the two has it
-        assert late.process is not None and late.process.poll() is None
+            pass
 
 
 def test_an_engine_that_a_program_has_started_has_one(runtime_dir: Path) -> None:
@@ -42,3 +44,7 @@ def test_an_engine_that_a_program_has_started_has_one(runtime_dir: Path) -> None
     finally:
         host.stop()
     assert not (runtime_dir / "status.sock").exists()
+
+
+def _ports_told(*engines: Asking) -> set[str | None]:
+    return {asking.get("/status").json["status_server"]["address"] for asking in engines}

@@ -68,14 +68,7 @@ class PortDoor(StatusDoor):
         self._host = host
         self._port = port
         self.trouble = ""  # why nobody listens there
-
-    @property
-    def address(self) -> str:
-        """Where it listens; empty while it does not."""
-        if self._socket is None:
-            return ""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
+        self.address = ""  # where it listens; empty while it does not
 
     def keep(self) -> None:
         """Listens as soon as that can be."""
@@ -87,8 +80,14 @@ class PortDoor(StatusDoor):
             self._warn(error)
             return
         self._open(listening)
-        self.trouble = ""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self.trouble, self.address = "", f"{host}:{self._port}"
         _log.info("status server at http://%s/", self.address)
+
+    def close(self) -> None:
+        """Nobody can connect any more. Idempotent."""
+        self.address = ""
+        super().close()
 
     def _warn(self, error: OSError | UnicodeError) -> None:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE

@@ -42,6 +42,12 @@ class StatusFront:
         self._server: StatusServer | None = None
         self._publisher = Publisher(context.loop, self._publish)
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """For status: `address` is None where there is no port, or while it is another's; `trouble` says so."""
+        door = None if self._server is None else self._server.port
+        return {"address": (door and door.address) or None, "trouble": door.trouble if door is not None else ""}
+
     def start(self) -> None:
         """Returns at once. Idempotent."""
         if self._server is None:

@@ -48,6 +48,8 @@ class StatusServer:
         self._loop = Loop()
         self._connections: dict[StatusConnection, None] = {}  # the least lately accepted first
         self._looks = 0
+        # Of it the loop reads `address` and `trouble`, which the thread stores whole.
+        self.port = PortDoor(self._loop, self._accept, settings.status_host, settings.status_port)
         self._has_streams = False  # stored by the thread; a hint: without any nobody has to be woken
         self._snapshot: Snapshot | None = None  # stored by the supervisor's loop, whole
         # A daemon: a disk that never answers must not keep the process.
@@ -76,11 +78,10 @@ class StatusServer:
         self._token = AdminToken(self._runtime_dir)
         desk = OrderDesk(self._give, self._loop.call_soon_threadsafe)
         self._routes = StatusRoutes(self._settings, self._token, desk, lambda: self._snapshot)
-        self._port = PortDoor(self._loop, self._accept, self._settings.status_host, self._settings.status_port)
         self._socket = SocketDoor(self._loop, self._accept, self._runtime_dir)
         self._loop.call_after(0.0, self._look)
         self._loop.run()
-        for step in (self._port.close, self._socket.close, self._token.remove, self._close_connections):
+        for step in (self.port.close, self._socket.close, self._token.remove, self._close_connections):
             self._loop.attempt(step)
         self._loop.close()
 
@@ -90,7 +91,7 @@ class StatusServer:
         for key, keep in (("token", self._token.keep), ("socket", self._socket.keep)):
             self._loop.guard.run(key, keep)  # not repeated by the loop: the next look comes soon enough
         if self._looks % _PORT_EVERY == 0:
-            self._port.keep()
+            self.port.keep()
         self._looks += 1
         self._routes.streams.tell_figures()
         self._give_up()
