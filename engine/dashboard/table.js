@@ -1,6 +1,7 @@
 // Tables: columns are declared once, rows are plain data, and a second's change touches only the cells that differ.
 
 import { fillChildren, make, makeSvg, setAttribute, setText } from "./dom.js";
+import { share } from "./format.js";
 import { kindOf } from "./states.js";
 
 let made = 0;
@@ -66,10 +67,10 @@ const PAINTERS = {
         setText(cell.lastChild, second);
     },
 
-    bar(cell, share) {
+    bar(cell, part) {
         if (!cell.firstChild) cell.append(make("span", { class: "bar-text" }), makeBar());
-        setText(cell.firstChild, share === null ? "–" : `${Math.round(100 * share)} %`);
-        setAttribute(cell.lastChild.lastChild, "width", 100 * Math.min(1, Math.max(0, share ?? 0)));
+        setText(cell.firstChild, share(part));
+        setAttribute(cell.lastChild.lastChild, "width", 100 * Math.min(1, Math.max(0, part ?? 0)));
     },
 
     parts(cell, parts) {

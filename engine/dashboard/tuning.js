@@ -23,7 +23,7 @@ export function tuningNote(tuning) {
     const why = tuning.reason ? `: ${tuning.reason}` : "";
     const now = WORDS[tuning.state] ?? tuning.state;
     const stage = tuning.stage ? `, ${tuning.stage}` : "";
-    const compared = tuning.sounds ? `. Answers were compared on ${tuning.sounds}` : "";
+    const compared = tuning.sounds ? `. Sounds: ${tuning.sounds}` : "";
     return `${now}${stage}${faster}${why}${compared}`;
 }
 
@@ -35,8 +35,8 @@ export function candidateRows(tuning) {
 }
 
 function why(candidate) {
-    if (candidate.refused) return candidate.refused;
-    return candidate.needs ? `precision=${candidate.needs} would let it serve` : "";
+    const needs = candidate.needs ? `precision=${candidate.needs} would let it serve` : "";
+    return [candidate.refused, needs].filter(Boolean).join("; ");
 }
 
 function largest(agreement) {

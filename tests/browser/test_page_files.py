@@ -56,6 +56,12 @@ def test_the_page_has_nothing_inline_and_every_address_is_a_neighbour() -> None:
     assert {address for address in here if not (FOLDER / address).is_file()} == {"status", "metrics"}
 
 
+def test_the_picture_of_the_page_in_the_readme_is_small() -> None:
+    picture = FOLDER.parents[1] / "benchmarks" / "dashboard.png"
+    assert "(benchmarks/dashboard.png)" in (FOLDER.parents[1] / "README.md").read_text()
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 200_000
+
+
 def test_every_file_is_used() -> None:
     text = "".join(file.read_text() for file in FILES)
     assert [file.name for file in FILES if file.name not in text.replace("./", "") and file.name != "index.html"] == []

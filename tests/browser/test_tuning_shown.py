@@ -12,15 +12,16 @@ from tests.browser.browser_page import BrowserPage
 CANDIDATES = (
     CandidateResult(form="eager", items_per_s={1: 31.25, 4: 28.0}),
     CandidateResult(form="openvino-int8", items_per_s={4: 191.2}, windows=512, top1=0.998, close=0.9, largest=0.021,
-                    needs="auto"),
+                    refused="precision=fp32 does not take it", needs="auto"),
     CandidateResult(form="torch-bf16", items_per_s={4: 88.0}, windows=512, top1=1.0, close=0.5, largest=0.31,
                     refused="a probability differs by 0.31"),
     CandidateResult(form="onnxruntime-fp32", items_per_s={4: 44.0}, windows=512, top1=1.0, close=1.0, largest=7e-7),
 )  # fmt: skip
 RESULT = TuningResult(
     winner="onnxruntime-fp32", speedup=1.41, candidates=CANDIDATES, device="cpu", processor="one", versions={},
-    finished_at_s=1.0, seconds=60.0, sounds="512 windows made here",
+    finished_at_s=1.0, seconds=60.0, sounds="made by rules",
 )  # fmt: skip
+NEEDS = "precision=fp32 does not take it; precision=auto would let it serve"
 SHOWN = """({ candidateRows, tuningNote, TUNING_COLUMNS }, tuning) => ({
     rows: candidateRows(tuning).map((row) => TUNING_COLUMNS.map((column) => column.of(row))),
     note: tuningNote(tuning),
@@ -39,12 +40,12 @@ def test_each_candidate_says_how_fast_it_is_and_why_it_does_not_serve(plain_page
     found = shown(plain_page, told)
     assert found["rows"] == [
         ["eager", "done", "31", "–", "–", ""],
-        ["openvino-int8", "done", "191", "2.1e-2", "99.8 % of 512", "precision=auto would let it serve"],
+        ["openvino-int8", "refused", "191", "2.1e-2", "99.8 % of 512", NEEDS],
         ["torch-bf16", "refused", "88", "3.1e-1", "100 % of 512", "a probability differs by 0.31"],
         ["onnxruntime-fp32", "serves", "44", "7.0e-7", "100 % of 512", ""],
     ]
     assert found["note"] == (
-        "A faster form serves, 1.4 times as fast. Answers were compared on 512 windows made here"
+        "A faster form serves, 1.4 times as fast. Sounds: made by rules"
     )
 
 
