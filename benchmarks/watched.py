@@ -93,7 +93,11 @@ def run_one(settings: dict[str, str], workload: Workload, seconds: int) -> Watch
             with timing.running():
                 loaded = load(url, [body], concurrency=CONCURRENCY, seconds=seconds)
             used_s = [now - then for now, then in zip((cpu_s(servers), cpu_s(processes.supervisors)), before)]
-            calls_s = sum(spent_s for _, spent_s in timing.collect().values())
+            calls = timing.collect()
+    for name, (count, spent_s) in calls.items():
+        told = f"    {name:36} {count / loaded.answers:5.2f} calls {1e6 * spent_s / loaded.answers:7.2f} us"
+        print(told, file=sys.stderr, flush=True)
+    calls_s = sum(spent_s for _, spent_s in calls.values())
     everything, supervisor = (1e6 * each / loaded.answers for each in used_s)
     return Watched(loaded.answers / seconds, everything, 1e6 * calls_s / loaded.answers, supervisor)
 

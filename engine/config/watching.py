@@ -48,9 +48,10 @@ class WatchSettings:
         ),
     )
     otel_requests_per_s: int = setting(
-        100,
+        20,
         Rule(
-            text="Most requests that are traced; those whose caller traces them come first.",
+            text="Most requests that are traced; those whose caller traces them come first. Each takes the supervisor "
+            "half a millisecond.",
             unit="requests/s",
             at_least=1,
             at_most=10_000,
