@@ -56,7 +56,9 @@ class Leisure:
             self._meet_next()
 
     def run(self) -> None:
-        """Makes the next run. Raises Poisoned if the model does not do in it what it did at warm-up."""
+        """Makes the next run, if one is left. Raises Poisoned if the model does not do in it what it did at warm-up."""
+        if self.is_over:  # somebody's batch had the last size that was to be met
+            return
         meeting = bool(self._unmet)
         items = self._unmet.pop() if meeting else self._again.popleft()
         if items <= self._size.ceiling.limit:

@@ -71,6 +71,15 @@ def test_what_somebody_else_has_run_is_met() -> None:
     assert stage.run() == [6, 5] and stage.met == [[6, 5]]
 
 
+def test_the_last_size_may_be_met_by_somebody_elses_batch() -> None:
+    stage = Stage(repeats=1)
+    for size in (3, 5, 6, 7):
+        stage.leisure.met(size)
+    assert stage.leisure.is_over
+    stage.leisure.run()  # whoever had looked before that batch came
+    assert stage.module.seen == []
+
+
 @pytest.mark.parametrize(("max_batch", "repeats"), [(1, 0), (2, 1)])
 def test_where_there_is_nothing_to_meet_all_are_met_at_once(max_batch: int, repeats: int) -> None:
     stage = Stage(max_batch=max_batch, repeats=repeats)
