@@ -1,6 +1,6 @@
 """How much of the processor the cache and the journal take where no recording comes twice, by function and by process.
 
-    python -m benchmarks.added [--seconds 8] [--workload tiny] [--variant cache]
+    python -m benchmarks.added [--seconds 8] [--workload tiny] [--variant cache] [--part counted]
 
 Of one run: the time in their functions on the way of a request (`TIMED`, in every thread of a frontend), in the threads
 that frontends have beside the one that serves, and in the supervisor, over all that the server takes. Requests per
@@ -30,6 +30,14 @@ TIMED = (
     "frontend.predict.journal_entry:JournalEntries.answered",
 )
 
+# What counting takes of a request in its frontend; an instance counts once for a batch.
+COUNTED = (
+    "frontend.predict.context:RouteContext.count_answer",
+    "frontend.predict.context:RouteContext.count_recording",
+    "engine.shm.board:LaneBoard.add_answered",
+)
+PARTS = {"kept": TIMED, "counted": COUNTED}
+
 
 def main() -> int:
     options = parse_arguments()
@@ -37,16 +45,18 @@ def main() -> int:
     for workload in (WORKLOADS[name] for name in options.workload):
         for variant in options.variant:
             with settings_of(variant) as settings:
-                run_one(variant, settings, workload, options.seconds)
+                run_one(variant, settings, workload, options.seconds, PARTS[options.part])
     return 0
 
 
-def run_one(variant: str, settings: dict[str, str], workload: Workload, seconds: int) -> None:
+def run_one(
+    variant: str, settings: dict[str, str], workload: Workload, seconds: int, functions: tuple[str, ...]
+) -> None:
     with tempfile.TemporaryDirectory(prefix="ns-bench-") as folder:
         found_in, body = Path(folder) / "found", Path(folder) / "body.wav"
         found_in.mkdir()
         body.write_bytes(workload.bodies[0])
-        with running(timed(engine_with(settings), TIMED, counted_in=found_in), workload) as (url, _):
+        with running(timed(engine_with(settings), functions, counted_in=found_in), workload) as (url, _):
             load(url, [body], concurrency=CONCURRENCY, seconds=WARM_S)
             processes = roles()
             timing = CallTime(found_in, processes.frontends, ROOT)
@@ -77,6 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS))
     parser.add_argument("--variant", action="append", choices=VARIANTS)
+    parser.add_argument("--part", choices=list(PARTS), default="kept", help="whose functions are timed")
     options = parser.parse_args()
     options.workload = options.workload or ["tiny"]
     options.variant = options.variant or list(VARIANTS)
