@@ -13,9 +13,13 @@ class Slowest:
         self._least_ns = -1  # below it, and before the next moment, there is no place
         self._forget_at_ns = 0
 
+    def has_place(self, took_ns: int, now: int) -> bool:
+        """Whether `place` would give one to a request which took so long and ended now."""
+        return took_ns > self._least_ns or now >= self._forget_at_ns
+
     def place(self, took_ns: int, now: int) -> int | None:
         """The place that a request gets which took so long and ended now; None if it is not slow enough."""
-        if took_ns <= self._least_ns and now < self._forget_at_ns:
+        if not self.has_place(took_ns, now):
             return None
         held = self._held
         place = min(range(len(held)), key=lambda k: held[k][1])

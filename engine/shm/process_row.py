@@ -16,7 +16,7 @@ from engine.core.lending import Holding, Loan
 from engine.crash_points import reach
 from engine.errors import ProtocolError
 from engine.messages import process_start_ticks
-from engine.observe.histograms import HistogramShape, http_duration
+from engine.observe.histograms import AUDIO_LENGTH, UPLOAD_SIZE, HistogramShape, http_duration
 from engine.observe.metrics import (
     HTTP_ROUTES,
     HTTP_STATUSES,
@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 _COUNTER_WORD = {name: ProcessWord.COUNTERS + k for k, name in enumerate(PROCESS_COUNTERS)}
 _GAUGE_WORD = {name: ProcessWord.GAUGES + k for k, name in enumerate(PROCESS_GAUGES)}
 _ROUTE_SHAPE = {route: http_duration(*route) for route in HTTP_ROUTES}
+_SHAPES = (*_ROUTE_SHAPE.values(), UPLOAD_SIZE, AUDIO_LENGTH)
+_BUCKET_WORDS = {shape: tuple(_COUNTER_WORD[name] for name in shape.buckets) for shape in _SHAPES}
+_TOTAL_WORD = {shape: _COUNTER_WORD[shape.total] for shape in _SHAPES}
 _STATUS_WORD = {
     (*route, status): _COUNTER_WORD[http_counter(*route, status)] for route in HTTP_ROUTES for status in HTTP_STATUSES
 }
@@ -171,7 +174,7 @@ class ProcessRow:
         route = http_route(method, endpoint)
         word = _STATUS_WORD.get((*route, status)) or _COUNTER_WORD[http_counter(*route, status)]
         shape = _ROUTE_SHAPE[route]
-        bucket, total = _COUNTER_WORD[shape.buckets[shape.bucket(duration_ns)]], _COUNTER_WORD[shape.total]
+        bucket, total = _BUCKET_WORDS[shape][shape.bucket(duration_ns)], _TOTAL_WORD[shape]
         with self._lock:
             words = self._words
             words[word] = (words[word] + 1) & _WORD_MASK
@@ -183,7 +186,7 @@ class ProcessRow:
         with self._lock:
             words = self._words
             for shape, figure in figures:
-                bucket, total = _COUNTER_WORD[shape.buckets[shape.bucket(figure)]], _COUNTER_WORD[shape.total]
+                bucket, total = _BUCKET_WORDS[shape][shape.bucket(figure)], _TOTAL_WORD[shape]
                 words[bucket] = (words[bucket] + 1) & _WORD_MASK
                 words[total] = (words[total] + figure) & _WORD_MASK
 

@@ -8,6 +8,9 @@ is written: of two owners of a row, one of them killed, none writes a number twi
 
 The first LAST_PLACES places go round by the number. In the next ERROR_PLACES the same is done with those that failed,
 and the rest are the slowest of a minute: at a thousand requests a second a failure would not be seen otherwise.
+
+Of a flood of ordinary ones few are written (`wants`): whoever looks does so once a second, when all places would have
+been written several times over, at 2 % of the processor's time.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Iterator
 
 from engine.clock import NS_PER_S
 from engine.core.slowest import Slowest
+from engine.core.thinning import Thinning
 from engine.crash_points import reach
 from engine.observe.answered import AnsweredRequest
 from engine.observe.recent_requests import FIRST_ERROR_STATUS
@@ -41,6 +45,7 @@ class _Unfinished(enum.Enum):
 UNFINISHED = _Unfinished.UNFINISHED  # in place of a record that its writer has begun, or is about to
 _PLACE_WORDS = PLACE_BYTES // WORD_BYTES
 _KEEP_SLOW_NS = 60 * NS_PER_S
+_ORDINARY_NS = NS_PER_S // LAST_PLACES  # between ordinary ones of a flood: the places are those of a second
 _ERRORS_AT, _SLOW_AT = LAST_PLACES, LAST_PLACES + ERROR_PLACES
 
 
@@ -55,7 +60,15 @@ class RequestRing:
         self._words: memoryview | None = None  # the same, as words
         self._numbers = [0, 0]  # of the next request and the next failure
         self._slowest = Slowest(SLOW_PLACES, _KEEP_SLOW_NS)
+        self._thinning = Thinning(LAST_PLACES, _ORDINARY_NS)
         self._closed = False
+
+    def wants(self, total_ns: int, at_ns: int) -> bool:
+        """Whether to write an ordinary request, answered with a 200, that took so long and ended then.
+
+        It may be asked by several threads: then a few more are written, or fewer.
+        """
+        return self._thinning.lets(at_ns) or self._slowest.has_place(total_ns, at_ns)
 
     def write(self, answered: AnsweredRequest) -> None:
         """Remembers it."""

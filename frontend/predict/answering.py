@@ -37,7 +37,7 @@ class Answering:
         self._is_logged = dialect.endpoint == "legacy"
         self._journal = JournalEntries(dialect.endpoint, lambda: context.journal)
         self._notes = RequestNotes(
-            dialect.endpoint, context.remember, slow_ms=context.settings.slow_request_ms
+            dialect.endpoint, context.remember, context.remembers, slow_ms=context.settings.slow_request_ms
         )
 
     def is_quickly_worded(self, prediction: Prediction) -> bool:

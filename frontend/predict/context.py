@@ -69,6 +69,10 @@ class RouteContext:
         """This process's; None where none is kept."""
         return current_stores(self.settings).journal if self.settings.journal == "on" else None
 
+    def remembers(self, total_ns: int, at_ns: int) -> bool:
+        """Whether an ordinary request is to be remembered (`RequestRing.wants`). Raises ConfigError as `remember`."""
+        return current_stores(self.settings).row.requests.wants(total_ns, at_ns)
+
     def remember(self, answered: AnsweredRequest) -> None:
         """It is among the last requests of this process. Raises ConfigError for settings of stores that are wrong."""
         current_stores(self.settings).row.requests.write(answered)

@@ -1,7 +1,7 @@
-"""What is remembered of every answer of a prediction route: for `/requests`, and for traces.
+"""What is remembered of the answers of a prediction route: for `/requests`, and for traces.
 
 Written when the answer is worded, by one copy into the ring of this process; read by whoever wants to, never by the
-request.
+request. Of a flood of ordinary answers few are written; failures, the slowest, and what its caller traces always are.
 """
 
 from __future__ import annotations
@@ -22,17 +22,32 @@ _LOG = logging.getLogger(__name__)
 
 
 class RequestNotes:
-    """Of one route. `remember`: where it is kept. `slow_ms`: from there on it is logged as well; 0: never."""
+    """Of one route. `slow_ms`: from there on it is logged as well; 0: never."""
 
-    def __init__(self, route: str, remember: Callable[[AnsweredRequest], None], *, slow_ms: int) -> None:
+    def __init__(
+        self,
+        route: str,
+        remember: Callable[[AnsweredRequest], None],
+        remembers: Callable[[int, int], bool],
+        *,
+        slow_ms: int,
+    ) -> None:
+        """`remember`: where it is kept; `remembers`: whether an ordinary one is, by its time and its end."""
         self._route = route
         self._remember = remember
+        self._remembers = remembers
         self._slow_ns = slow_ms * NS_PER_MS or LAST_NS
 
     def answered(
         self, prediction: Prediction, answers: Sequence[Computed], request: HttpRequest, timing: RequestTiming
     ) -> None:
         """The 200 of a prediction."""
+        if timing.total_ns >= self._slow_ns:
+            self._log_slow(200, prediction.request_id, request, timing)
+        trace = trace_of(request.headers)
+        is_traced = trace is not None and trace.is_sampled
+        if not self._remembers(timing.total_ns, timing.end_ns) and not is_traced:
+            return
         batch_size = answers[0].batch_size if len(answers) == 1 else max([each.batch_size for each in answers])
         self._remember(
             AnsweredRequest(
@@ -46,11 +61,9 @@ class RequestNotes:
                 prediction.parameters.deployment,
                 prediction.description.model_version,
                 prediction.filename,
-                trace_of(request.headers),
+                trace,
             )
         )
-        if timing.total_ns >= self._slow_ns:
-            self._log_slow(200, prediction.request_id, request, timing)
 
     def other(
         self,

@@ -123,6 +123,17 @@ def test_the_last_ones_are_kept_and_failures_and_the_slowest_for_longer(
     assert not slow & set(numbers(machine))
 
 
+def test_of_a_flood_as_many_are_wanted_as_there_are_places_and_whatever_is_slow(row: ProcessRow) -> None:
+    ring, second = row.requests, 10**9
+    for number in range(SLOW_PLACES):
+        ring.write(answered(number, took_ns=10**6))
+    for begins in (0, 5 * second):
+        wanted = sum(ring.wants(1_000, begins + k * 1_000) for k in range(10_000))  # in a hundredth of a second
+        assert LAST_PLACES <= wanted <= LAST_PLACES + 2
+        assert ring.wants(10**7, begins + second // 100)
+    assert ring.wants(1_000, 6 * second)
+
+
 def test_what_was_answered_before_there_was_a_segment_is_in_it_once(machine: MachineSegment, row: ProcessRow) -> None:
     for number in range(300):
         row.requests.write(answered(number, status=503 if number == 20 else 200))
