@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ os.environ["NIGHTSCAN_OPTIMIZED_SERVING__TUNING"] = "off"
 os.environ["NIGHTSCAN_OPTIMIZED_SERVING__STATUS_PORT"] = "0"
 for _variable in ("REDIS_URL", "DATABASE_URL", "STATE_DIRECTORY"):
     os.environ.pop(_variable, None)
+
+# A shell that runs the tests in the background has this one ignored, and whatever a test starts and then interrupts
+# would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
