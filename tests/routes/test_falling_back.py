@@ -12,7 +12,7 @@ from tests.routes.test_errors import all_errors, made
 THE_ENGINE_DOES_NOT_SERVE = {
     "NotReady", "DeploymentFailed", "EngineClosed", "InheritedByFork",  # not ready, failed, closing
     "BrokenError", "OutOfMemory", "StateNotWritten", "PeerGone", "ProtocolError", "UnsupportedPlatform",
-    "SupervisorRunning", "TuningDamaged", "TrialsFailed", "FormUnavailable",
+    "SupervisorRunning", "TuningDamaged", "TrialsFailed", "FormUnavailable", "MixedLayouts",
 }  # fmt: skip
 IT_SERVES = {
     "EngineError", "InternalError",  # a bug of ours is to be seen
