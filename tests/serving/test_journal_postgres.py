@@ -140,8 +140,11 @@ def test_a_wrong_password_a_missing_right_and_a_newer_schema_degrade_and_are_tol
             wait_for(reasons_have(process, "does not let the engine in"), "health says why")
             owner.execute(f"ALTER ROLE writer PASSWORD '{PASSWORD}'".encode())
         wait_for(reasons_have(process, "denies a right"), "health says why")
-        postgres.execute("CREATE SCHEMA nightscan_engine; GRANT ALL ON SCHEMA nightscan_engine TO PUBLIC")
-        postgres.execute("CREATE TABLE nightscan_engine.schema_versions AS SELECT 99 AS version")
-        postgres.execute("GRANT SELECT ON nightscan_engine.schema_versions TO PUBLIC")
+        # In one transaction: in a schema where it may, the engine would make its tables at once.
+        postgres.execute(
+            "CREATE SCHEMA nightscan_engine; GRANT ALL ON SCHEMA nightscan_engine TO PUBLIC;"
+            " CREATE TABLE nightscan_engine.schema_versions AS SELECT 99 AS version;"
+            " GRANT SELECT ON nightscan_engine.schema_versions TO PUBLIC"
+        )
         wait_for(reasons_have(process, "newer version"), "health says why")
         assert address_of(process).get("/ready").status == 200
