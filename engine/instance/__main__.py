@@ -34,7 +34,7 @@ from engine.instance.mapped_segment import MappedSegment
 from engine.instance.notebook import Notebook
 from engine.instance.runner import ModelRunner
 from engine.instance.surroundings import Surroundings, give_way, leave
-from engine.instance.warmup import warm_up
+from engine.instance.warmup import WarmUp, warm_up
 from engine.messages import sealed_memfd
 from engine.models.foreign import describe
 from engine.observe.log import set_up_logging
@@ -99,11 +99,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             warmed = dataclasses.replace(warmed, warnings=(taken.warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
-        control.send({
-            "type": "ready",
-            "warmup_ms": {str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()},
-            "weights_bytes": runner.runtime.memory_bytes(),
-        })
+        report_ready(control, runner, warmed)
         expect(control, "take")
         surroundings.settle()
         if runner.device.type == "cpu":
@@ -153,6 +149,14 @@ def report_loaded(control: ControlLink, runner: ModelRunner) -> None:
         control.send({"type": "loaded"}, [memfd])
     finally:
         os.close(memfd)
+
+
+def report_ready(control: ControlLink, runner: ModelRunner, warmed: WarmUp) -> None:
+    control.send({
+        "type": "ready",
+        "warmup_ms": {str(size): round(ms, 3) for size, ms in warmed.bucket_ms.items()},
+        "weights_bytes": runner.runtime.memory_bytes(),
+    })
 
 
 class reported:

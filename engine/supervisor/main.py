@@ -73,9 +73,7 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     them, and its name in the lock, to a successor.
     """
     _allow_descriptors()
-    manager = ServiceManager.taken_from(os.environ)
-    if embedded:  # the service is gunicorn's, whose frontends say when they are ready
-        manager = ServiceManager()
+    manager = _service_manager(embedded=embedded)
     loop = Loop()
     follows = last_holder(options.runtime_dir / SUPERVISOR_LOCK) is not None
     supervisor = Supervisor(options, loop, follows=follows)
@@ -113,6 +111,12 @@ def run(options: SupervisorOptions, *, embedded: bool) -> None:
     loop.close()
     lock.release()
     remove_if_over(options.runtime_dir)
+
+
+def _service_manager(*, embedded: bool) -> ServiceManager:
+    """Embedded, the service is gunicorn's, whose frontends say when they are ready."""
+    given = ServiceManager.taken_from(os.environ)
+    return ServiceManager() if embedded else given
 
 
 def _locked(runtime_dir: Path, *, embedded: bool) -> LockFile:
