@@ -176,7 +176,7 @@ def agree(server: ServerProcess, clients: CountingClients) -> None:
     assert value_of(found, "nightscan_prediction_duration_seconds_count", **of) == predicted
     assert value_of(found, "nightscan_engine_refused_total", **of) == clients.counted[http_counter(*REFUSED)]
     restarts = sum(value for name, value in found.items() if name.startswith("nightscan_engine_instance_restarts"))
-    assert restarts == 1
+    assert restarts <= 1  # none where the version that follows has its instances before the successor has its seat
     text = server.fetch("GET", "/metrics", Connection="close").body.decode()
     frontend, supervisor = series_of(text), series_of(Asking(server.runtime_dir).get("/metrics").body.decode())
     differing = {name for name, _ in frontend.items() ^ supervisor.items()}
