@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,8 @@ def flood(server: ServerProcess, clients: CountingClients) -> None:
 def replace_everything(server: ServerProcess, clients: CountingClients) -> None:
     """One after the other, while requests come; each is there again before the next one goes."""
     (supervisor,) = processes_of(server, "engine.supervisor")
+    # One that dies while it loads has counted nothing, and nobody follows it in its seat.
+    wait_for(lambda: are_ready(status_of(server)["deployments"][0]["versions"][0]), "all instances to be ready")
     os.kill(processes_of(server, "engine.instance")[0], signal.SIGKILL)
     worker = server.workers()[0]
     os.kill(worker, signal.SIGTERM)
@@ -134,6 +137,10 @@ def replace_everything(server: ServerProcess, clients: CountingClients) -> None:
     wait_for(lambda: processes_of(server, "engine.supervisor") not in ([], [supervisor]), "a successor")
     deploy(server)
     wait_for(lambda: len(status_of(server)["deployments"][0]["versions"]) == 1, "the former version to be gone")
+
+
+def are_ready(version: dict[str, Any]) -> bool:
+    return bool(version["ready"] == len(version["instances"]) == version["pool_size"])
 
 
 def value_of(found: Series, name: str, **labels: str) -> float:
@@ -176,7 +183,7 @@ def agree(server: ServerProcess, clients: CountingClients) -> None:
     assert value_of(found, "nightscan_prediction_duration_seconds_count", **of) == predicted
     assert value_of(found, "nightscan_engine_refused_total", **of) == clients.counted[http_counter(*REFUSED)]
     restarts = sum(value for name, value in found.items() if name.startswith("nightscan_engine_instance_restarts"))
-    assert restarts <= 1  # none where the version that follows has its instances before the successor has its seat
+    assert restarts == 1
     text = server.fetch("GET", "/metrics", Connection="close").body.decode()
     frontend, supervisor = series_of(text), series_of(Asking(server.runtime_dir).get("/metrics").body.decode())
     differing = {name for name, _ in frontend.items() ^ supervisor.items()}
