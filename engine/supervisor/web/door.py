@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.supervisor.loop import Loop
+from engine.supervisor.socket_file import SocketFile
 
 STATUS_SOCKET = "status.sock"
 
@@ -42,7 +43,7 @@ class StatusDoor:
             self._socket = None
 
     def _open(self, listening: socket.socket) -> None:
-        self.close()
+        StatusDoor.close(self)  # the socket alone: a name is that of `listening` by now
         self._socket = listening
         self._loop.watch(listening.fileno(), self._accept)
 
@@ -99,27 +100,23 @@ class PortDoor(StatusDoor):
 
 
 class SocketDoor(StatusDoor):
-    """`status.sock`, 0600. Its name appears by rename, so that whoever finds it can connect."""
+    """`status.sock`."""
 
     def __init__(self, loop: Loop, on_connection: Accept, runtime_dir: Path) -> None:
         super().__init__(loop, on_connection)
-        self._path = runtime_dir / STATUS_SOCKET
-        self._file_id: tuple[int, int] | None = None
+        self._file = SocketFile(runtime_dir / STATUS_SOCKET, socket.SOCK_STREAM, _BACKLOG)
 
     def keep(self) -> None:
         """Listens anew under the same name if that was removed, or is another file's. Raises OSError."""
-        if self._socket is not None and _file_id(self._path) == self._file_id:
-            return
-        self._open(_listening(self._path))
-        self._file_id = _file_id(self._path)
+        if self._socket is None or not self._file.is_in_place:
+            self._open(self._file.listen())
 
     def close(self) -> None:
         """The name is gone too, unless it is another's by now. Idempotent."""
         was_open = self._socket is not None
         super().close()
-        if was_open and self._file_id is not None and _file_id(self._path) == self._file_id:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+        if was_open:
+            self._file.remove()
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -135,25 +132,3 @@ def _bound(host: str, port: int) -> socket.socket:
             undo.pop_all()
         return listening
     raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-
-
-def _listening(path: Path) -> socket.socket:
-    """A socket that listens as `path`, in place of any file of that name. Raises OSError."""
-    fresh = path.with_name(f"{path.name}.new")
-    with contextlib.ExitStack() as undo:
-        listening = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
-        fresh.unlink(missing_ok=True)
-        listening.bind(str(fresh))
-        fresh.chmod(0o600)
-        listening.listen(_BACKLOG)
-        fresh.rename(path)
-        undo.pop_all()
-    return listening
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
