@@ -6,9 +6,10 @@ is stuck, and says so. Connections cost a descriptor each, never a thread: those
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import socket
@@ -89,12 +90,21 @@ class StatusServer:
         """Now, and every second: what was removed from the folder comes back, who takes too long goes."""
         self._loop.call_after(_LOOK_EVERY_S, self._look)
         for key, keep in (("token", self._token.keep), ("socket", self._socket.keep)):
-            self._loop.guard.run(key, keep)  # not repeated by the loop: the next look comes soon enough
+            # Not repeated by the loop: the next look comes soon enough.
+            self._loop.guard.run(key, functools.partial(self._in_folder, keep))
         if self._looks % _PORT_EVERY == 0:
             self.port.keep()
         self._looks += 1
         self._routes.streams.tell_figures()
         self._give_up()
+
+    def _in_folder(self, keep: Callable[[], None]) -> None:
+        """A folder that was removed is no trouble: the supervisor's loop is about to make it again."""
+        try:
+            keep()
+        except FileNotFoundError:
+            if self._runtime_dir.is_dir():
+                keep()  # it is there again by now
 
     def _give_up(self) -> None:
         """Whoever takes too long goes; who waits for an order is told that it goes on."""
