@@ -50,6 +50,7 @@ class _EngineCollector(Collector):
         self, client: Observed | None, settings: Settings, totals: Totals | None, seats: Sequence[SeatFigures]
     ) -> None:
         known = [] if client is None else client.known_deployments()
+        self._deployed = [] if client is None else client.deployments()
         self._counters = {} if client is None else {name: client.counters(name) for name in known}
         self._settings = settings
         self._totals = totals
@@ -58,7 +59,7 @@ class _EngineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from http_families(self._totals)
         yield from _deployments(self._counters)
-        yield from seat_families(self._seats, self._counters)
+        yield from seat_families(self._seats, self._deployed)
         yield supervisor_family(self._totals)
         yield from store_families(self._totals, self._settings)
 

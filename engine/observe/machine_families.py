@@ -52,7 +52,10 @@ def http_families(totals: Totals | None) -> Iterator[Metric]:
 
 
 def seat_families(seats: Sequence[SeatFigures], deployments: Iterable[str]) -> Iterator[Metric]:
-    """What instances have counted, by their seats; of `deployments` without any, that none is ready."""
+    """What instances have counted, by their seats; and of what is deployed, how many are ready.
+
+    `deployments`: those. Of one that is gone no figure would be true: zero is what is alerted of.
+    """
     for name, counted, scale in _SEAT_COUNTERS:
         counters = counter(name)
         for seat in seats:
@@ -64,7 +67,7 @@ def seat_families(seats: Sequence[SeatFigures], deployments: Iterable[str]) -> I
             add_histogram(histograms, _labels(seat), shape, seat.counters)
         yield histograms
     ready = gauge("nightscan_engine_instances_ready")
-    for deployment in sorted({*deployments, *(seat.deployment for seat in seats)}):
+    for deployment in sorted(deployments):
         ready.add_metric([deployment], sum(seat.gauges["working"] for seat in seats if seat.deployment == deployment))
     yield ready
     yield from _device_memory(seats)

@@ -9,6 +9,8 @@ from tests.status.asking import Asking, deployment, serves
 from tests.supervisor.engine_process import EngineProcess
 from tests.support.wait import wait_for
 
+READY = f'nightscan_engine_instances_ready{{deployment="{DEPLOYMENT}"}}'
+
 
 def test_scale_drain_deploy_undeploy(runtime_dir: Path) -> None:
     asking = Asking(runtime_dir)
@@ -29,7 +31,9 @@ def carry_out_all(asking: Asking) -> None:
     said = asking.order("/deploy", deployment=DEPLOYMENT)
     assert (said.status, said.json) == (200, {"deployment": DEPLOYMENT, "version": 2})
     wait_for(lambda: serves(asking, 2), "the second version alone")
+    assert READY in asking.get("/metrics").body.decode()
     assert asking.order("/undeploy", deployment=DEPLOYMENT).status == 200
+    assert READY not in asking.get("/metrics").body.decode(), "nobody is alerted of what was ended in order"
     assert deployment(asking) == {}
     assert asking.order("/undeploy", deployment=DEPLOYMENT).status == 404
     assert asking.order("/deploy", deployment=DEPLOYMENT).json["version"] == 1

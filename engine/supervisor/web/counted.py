@@ -41,6 +41,7 @@ class CountedDeployment:
     gone: tuple[int, ...]  # counted in versions that are closed
     versions: tuple[CountedVersion, ...] = ()  # the oldest first
     serving: int = 0  # number; 0: none
+    is_gone: bool = True  # it has counted, and is deployed no more
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def counters(self) -> Counters:
@@ -70,8 +71,8 @@ class CountedMachine:
     by_id: Mapping[str, CountedDeployment]
 
     def deployments(self) -> list[str]:
-        """Those with a version."""
-        return [name for name, each in self.by_id.items() if each.versions]
+        """Those that are not gone, whether or not they serve."""
+        return [name for name, each in self.by_id.items() if not each.is_gone]
 
     def known_deployments(self) -> list[str]:
         """Those, and all that have ever counted."""

@@ -40,6 +40,7 @@ class Mappings:
                 gone=tuple(carrier.gone),
                 versions=tuple(self._version(number, plane, carrier) for number, plane in planes.items()),
                 serving=each.versions.number_serving,
+                is_gone=False,
                 tuning=tuning(each.id),
             )
         for plane in self._segments.keys() - open_now:
