@@ -128,13 +128,17 @@ class ClosingVersion(Version):
         is_vacant = self.state is VersionState.VACANT
         return [frontend.identity.pid for frontend in self._holding] if is_vacant else []
 
+    def offer(self, frontend: Frontend) -> None:
+        """It learns that it has to let go, if it has a lane here."""
+        if self.has_lane(frontend):
+            self._send_close(frontend)
+
     def claim(self, frontend: Frontend, lane: int) -> Frontend:
-        """It has come back, and learns that it has to let go. Returns who stood for it. Raises ProtocolError."""
+        """It has come back. Returns who stood for it. Raises ProtocolError."""
         before = super().claim(frontend, lane)
         if before in self._holding:
             self._holding.discard(before)
             self._holding.add(frontend)
-        self._send_close(frontend)
         return before
 
     def frontend_idle(self, frontend: Frontend) -> None:

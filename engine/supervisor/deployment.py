@@ -13,17 +13,15 @@ from typing import Any
 
 from engine.crash_points import reach
 from engine.errors import DeploymentFailed, EngineClosed, NotReady, StateNotWritten
+from engine.supervisor.carrying import Carrying
 from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.context import Context
 from engine.supervisor.frontend import Frontend
-from engine.supervisor.loop import Timer
 from engine.supervisor.plan import Plan
 from engine.supervisor.serving_version import ServingVersion
 from engine.supervisor.succession import Succession
 from engine.supervisor.version import Version
 from engine.supervisor.waiters import Waiter, Waiters
-
-CARRY_EVERY_S = 0.25  # while an old version is still open, in which instances finish and count
 
 # Frontends that read their messages within this time never meet a version that closes. Others meet it, are refused by
 # it and find the next one; so the value decides how smooth a swap is, not whether it is right.
@@ -39,9 +37,10 @@ class Deployment:
         self.id = deployment_id
         self._context = context
         self._on_gone = on_gone
-        self._carrier = context.totals.carrier(deployment_id)
-        self._carry_timer: Timer | None = None
         self.versions = Succession()
+        self._carrying = Carrying(context, deployment_id, self.versions)
+        self.carry = self._carrying.carry
+        self.version_empties = self._carrying.leave
         self._told: dict[str, Any] = {}
         self._start_waiters = Waiters(context.loop)
         self._size_waiters = Waiters(context.loop)
@@ -126,13 +125,18 @@ class Deployment:
         self.version_changed(version)
 
     def adopt(self, version: ServingVersion, *, serves: bool) -> Version:
-        """A version found alive. One that is not desired any more is closed. Returns what it is from here on."""
+        """A version found alive. One that is not desired is closed, but not before the one that starts in its place.
+
+        Returns what it is from here on.
+        """
         if serves and self.versions.awaited is not None:
             self.versions.awaited = None
             self.versions.serving = version
             self._context.rebalance()
             # Not at once: whoever offers it is in the middle of saying which lane it has already.
             self._context.loop.call_after(0.0, functools.partial(self.version_opened, version))
+        elif self.versions.serving is None and self.versions.starting is not None:
+            self.versions.replaced.append(version)
         else:
             self._replace(version, drain_s=self._drain_s)
         self._context.loop.attempt(self.carry)
@@ -173,9 +177,9 @@ class Deployment:
     # --- telling frontends ------------------------------------------------------------------------------------------
 
     def offer(self, frontend: Frontend) -> None:
-        """Tells a new frontend all there is, with lanes."""
+        """Tells a new frontend all there is, with lanes; what is on its way out last, so that it never has nothing."""
         frontend.send(self._state_message())
-        for version in self.versions:
+        for version in reversed(list(self.versions)):
             version.offer(frontend)
 
     def tell_state(self) -> None:
@@ -210,10 +214,10 @@ class Deployment:
         """One of its instances is ready. The first time it takes the place of what served."""
         if version is not self.versions.starting:
             return
-        before = self.versions.promote()
+        self.versions.promote()
         self._context.persist()
         reach("serve.written")
-        if before is not None:
+        for before in self.versions.replaced:
             close = functools.partial(self._close, before, drain_s=self._drain_s)
             self._context.loop.call_after(SWITCH_GRACE_S, functools.partial(self._context.when_written, close))
         self._context.loop.attempt(self.tell_state)
@@ -229,6 +233,8 @@ class Deployment:
         if self.versions.serving is None:
             self.versions.failure = reason
         self._replace(version, drain_s=0.0)
+        for found in list(self.versions.replaced) if self.versions.serving is None else ():
+            self._context.loop.attempt(functools.partial(self._close, found, drain_s=self._drain_s))
         self._context.persist()
         self._context.rebalance()
         self._context.loop.attempt(self.tell_state)
@@ -263,23 +269,6 @@ class Deployment:
         versions.heir = versions.newest + 1
         _log.warning("%s: %s; nobody serves that one any more: version %d follows it", self.id, reason, versions.heir)
         self.deploy(dataclasses.replace(version.plan, number=versions.heir))
-
-    def version_empties(self, version: ClosingVersion) -> None:
-        """Its plane is about to be closed."""
-        if version.plane is not None:
-            planes = {**self.versions.planes, version.plan.number: version.plane}
-            self._carrier.leave(dict(sorted(planes.items())), version.plan.number)
-            self._context.totals.changed()
-
-    def carry(self) -> None:
-        """Counters go on in the next version; again and again while an older one is open, in which some still count."""
-        if self._carry_timer is not None:
-            self._carry_timer.cancel()
-            self._carry_timer = None
-        planes = self.versions.planes
-        if len(planes) > 1:
-            self._carry_timer = self._context.loop.call_after(CARRY_EVERY_S, self.carry)
-        self._carrier.carry(planes)
 
     def version_gone(self, version: ClosingVersion) -> None:
         """Nothing is left of it. May be repeated."""

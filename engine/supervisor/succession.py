@@ -21,7 +21,7 @@ class Succession:
         self.serving: ServingVersion | None = None
         self.starting: ServingVersion | None = None  # in the place of the serving one, once it is ready
         self.awaited: DeploymentRecord | None = None  # what a predecessor had serving and nobody has offered yet
-        self.replaced: list[ServingVersion] = []  # serve on until they are closed, which is soon
+        self.replaced: list[ServingVersion] = []  # serve on until they are closed, soon after another one serves
         self.closing: list[ClosingVersion] = []
         self.newest = 0  # number of the newest version ever begun
         self.heir = 0  # number of the version that goes on because nobody can load what serves any more
@@ -106,13 +106,12 @@ class Succession:
         """It could not be begun anew either."""
         self.awaited = record
 
-    def promote(self) -> ServingVersion | None:
-        """What starts serves from here on. Returns what it takes the place of, which is to be closed."""
+    def promote(self) -> None:
+        """What starts serves from here on. What it takes the place of is to be closed: see `replaced`."""
         before, self.serving, self.starting, self.awaited = self.serving, self.starting, None, None
         self.failure = ""
         if before is not None:
             self.replaced.append(before)
-        return before
 
     def keeps_waiting(self, frontend: Frontend) -> bool:
         """Whether `frontend` must not listen yet on our account."""

@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.client import EngineClient
+from engine.client import EngineClient, Ticket
+from engine.client.roster import Roster
 from engine.errors import EngineError
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from tests.supervisor.engine_process import (
@@ -24,6 +27,7 @@ from tests.supervisor.engine_process import (
     serving,
     spec,
     status,
+    submit,
     tell,
     told,
     wait_all_free,
@@ -270,13 +274,34 @@ def test_a_state_file_that_was_lost_with_its_supervisor_is_known_to_the_instance
         wait_for(lambda: ready_pids(client, 1, "ordered") != before[1], "another instance of what was ordered")
 
 
-def test_what_begins_anew_gives_way_to_a_version_of_the_same_number(runtime_dir: Path) -> None:
-    """Nothing is left that says that there was an engine here: no state, no lock, and then somebody comes with it."""
+def test_what_begins_anew_gives_way_to_a_version_of_the_same_number(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left that says that there was an engine here: no state, no lock, and then somebody comes with it.
+
+    A request comes between any two messages to the client, each read when what came before it has been answered.
+    """
+    handle = Roster.handle
+    between: list[Ticket] = []
+    refusals: list[str] = []
+
+    def handle_and_ask(self: Roster, message: dict[str, Any], fds: list[int]) -> None:
+        time.sleep(0.02)
+        handle(self, message, fds)
+        try:
+            between.append(submit(client))
+        except EngineError as error:
+            refusals.append(f"{error} after {message['type']}")
+
     with EngineProcess(runtime_dir, model_pool_size=1) as engine, engine.client() as client:
         wait_serving(client)
+        monkeypatch.setattr(Roster, "handle", handle_and_ask)
         with Load(client, 2) as load:
             lose(engine, runtime_dir)
             wait_successor(engine, client)
             load.wait_version(2)
         wait_for(lambda: len(status(client)["versions"]) == 1, "the first one to be gone")
+        assert len(between) > 3 and not refusals, refusals
+        for ticket in between:
+            ticket.wait()
         wait_all_free(client)

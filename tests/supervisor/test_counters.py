@@ -56,21 +56,23 @@ class Watch:
         while not self._over.wait(0.002):
             for client in self._clients:
                 now = counters(client)
-                fell = {name: (old, now[name]) for name, old in before[client].items() if now[name] < old}
+                seen = {name: (old, now.get(name, -1.0)) for name, old in before[client].items()}
+                fell = {name: (old, new) for name, (old, new) in seen.items() if new < old}
                 self.fell += [f"{name}: {old} -> {new}" for name, (old, new) in fell.items()]
                 before[client] = now
             self.looks += 1
 
 
 def counters(client: EngineClient) -> dict[str, float]:
-    """All that are exported, summed over instances."""
+    """All samples that are exported of counters and histograms."""
+    lines = exposition(client, Settings(), None).decode().splitlines()
+    gauges = {line.split()[2] for line in lines if line.startswith("# TYPE") and line.endswith(" gauge")}
     found: dict[str, float] = {}
-    for line in exposition(client, Settings(), None).decode().splitlines():
+    for line in lines:
         name, _, value = line.rpartition(" ")
-        if line.startswith("#") or name.startswith(("nightscan_ml_queue", "nightscan_engine_slots")):
-            continue
-        name = name.partition("{instance")[0]
-        found[name] = found.get(name, 0.0) + float(value)
+        if not line.startswith("#") and name.partition("{")[0] not in gauges:
+            found[name] = float(value)
+    assert gauges and found
     return found
 
 

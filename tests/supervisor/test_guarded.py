@@ -44,7 +44,7 @@ STEPS = [
     *("Deployment.version_opened", "Deployment.version_serves", "Deployment.version_changed"),
     *("Deployment.version_gone", "Deployment.tell_state", "Deployment.offer", "Deployment._leave_if_empty"),
     *("LaneTable.assign", "LaneTable.look_again", "LaneTable.frontend_died", "LaneTable._sweep"),
-    *("Placement.apply", "Carrier.carry", "Carrier.leave", "Deployment.carry", "Deployment.version_empties"),
+    *("Placement.apply", "Carrier.carry", "Carrier.leave", "Carrying.carry", "Carrying.leave"),
     *("Steward.new_name", "Steward.mark_go", "Steward.clear_row", "Steward.sweep", "Plane.attach_fds"),
 ]
 ORDERS = ["Requests.handle", "Requests._deploy", "Requests._undeploy", "Deployment.deploy", "Deployment.undeploy"]

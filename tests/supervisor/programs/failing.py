@@ -17,6 +17,7 @@ from typing import Any
 from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.announcements import Announcements
+from engine.supervisor.carrying import Carrying
 from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.counting import Carrier
 from engine.supervisor.departures import Departures
@@ -55,7 +56,7 @@ VARIABLE = "NS_TEST_FAILING"
 KINDS: tuple[type, ...] = (
     *(Adoption, Deployment, Frontends, LaneTable, Ledger, Listener, MasterWatch, Peer, Plane, Pool, Requests),
     *(Carrier, Orders, Deployments, Placement, Reception, Recorder, RuntimeFolder, Steward, Supervisor, Totals),
-    *(MachineKeeper, Restoration, Shares, Tuner, Trial, TuningFigures),
+    *(Carrying, MachineKeeper, Restoration, Shares, Tuner, Trial, TuningFigures),
     *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 
