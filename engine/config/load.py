@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.declaration import ENVIRONMENT_PREFIX, SettingDeclaration, Value
+from engine.config.otel_variables import unheeded, who_wants_no_traces
 from engine.config.serving import default_runtime_dir
 from engine.config.settings import Settings, declared
 from engine.config.stores import default_state_dir
@@ -26,6 +27,8 @@ SECTION = "optimized_serving"
 
 # ONNX Runtime's official builds report what is done with them over HTTPS, unless told not to before they are loaded.
 _QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+# What the exporter of traces reads by itself, with the keys of the collector in it.
+_KEYS_OF_OTHERS = {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"}
 
 _Found = dict[str, tuple[Value, str]]  # name -> value, source
 
@@ -49,17 +52,19 @@ def load_settings(environ: Mapping[str, str] | None = None, file: str | os.PathL
     found.update(_from_bare_variables(environ, ignored))
     found.update(_from_environment(environ))
     values: dict[str, Any] = {name: value for name, (value, _) in found.items()}
+    ignored += unheeded(environ, endpoint=values.get("otel_endpoint", ""))
     sources = {name: source for name, (_, source) in found.items()}
     return Settings(**values, sources=sources, ignored=tuple(ignored))
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for processes that run other people's code: without the variables that set a secret setting.
+    """An environment for processes that run other people's code: without the variables that hold secrets of ours.
 
     Nor does a library in it report to its makers, unless somebody has said that it may.
     """
     secret = [item for item in declared() if item.rule.secret]
     names = {item.environment_variable for item in secret} | {item.rule.bare_variable for item in secret}
+    names |= _KEYS_OF_OTHERS
     return {**_QUIET, **{name: value for name, value in environ.items() if name.upper() not in names}}
 
 
@@ -96,6 +101,9 @@ def _from_bare_variables(environ: Mapping[str, str], ignored: list[str]) -> _Fou
     for item in declared():
         text = environ.get(item.rule.bare_variable, "") if item.rule.bare_variable else ""
         if not text:
+            continue
+        if item.name == "otel_endpoint" and (name := who_wants_no_traces(environ)):
+            ignored.append(f"{item.rule.bare_variable} (environment): ignored, because of {name}")
             continue
         try:
             found[item.name] = _read(item, text, item.rule.bare_variable)

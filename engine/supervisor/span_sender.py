@@ -8,7 +8,6 @@ are not among the attributes: where a collector stands is not for us to know.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,11 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
+from requests import RequestException
 
 from engine.clock import NS_PER_S, now_ns, wall_clock_s
 from engine.observe.answered import PARTS, AnsweredRequest
+from engine.supervisor.collector_session import CollectorSession
 
 _PATH = "/v1/traces"
 _TIMEOUT_S = 5  # of one sending with all its tries: meanwhile rings are written over, and what they lose is counted
@@ -30,7 +31,7 @@ _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _FIRST_SERVER_ERROR = 500
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("nightscan")
-_SERVICE = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "nightscan"}
+_NAME, _UNNAMED = "service.name", "unknown_service"  # what the library calls a service that nobody has named
 
 
 class SpanSender:
@@ -40,13 +41,19 @@ class SpanSender:
         """`endpoint`: without the path of traces. What else the library reads from OTEL_ variables, it does."""
         # What it has to say of a collector that is away is said once, by whoever sends.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        self._exporter = OTLPSpanExporter(endpoint.rstrip("/") + _PATH, timeout=_TIMEOUT_S)
-        self._resource = Resource.create(_SERVICE)
+        self._session = CollectorSession()
+        self._exporter = OTLPSpanExporter(endpoint.rstrip("/") + _PATH, timeout=_TIMEOUT_S, session=self._session)
+        self._resource = _resource()
 
-    def send(self, requests: Sequence[AnsweredRequest]) -> bool:
-        """Whether the collector has taken them; waits some seconds at most."""
+    def send(self, requests: Sequence[AnsweredRequest]) -> str:
+        """Why the collector has not taken them; "" where it has. Waits some seconds at most."""
         spans = [span for request in requests for span in self._spans(request)]
-        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        self._session.said = ""
+        try:
+            taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except RequestException:  # older releases of the library let some through
+            taken = False
+        return "" if taken else self._session.said or "they cannot be encoded"
 
     def close(self) -> None:
         """Ends a sending that is under way between two tries."""
@@ -73,6 +80,13 @@ class SpanSender:
                     start_time=at_ns, end_time=at_ns + part_ns, instrumentation_scope=_SCOPE,
                 )  # fmt: skip
                 at_ns += part_ns
+
+
+def _resource() -> Resource:
+    """As OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say."""
+    found = Resource.create()
+    is_named = not str(found.attributes.get(_NAME, _UNNAMED)).startswith(_UNNAMED)
+    return found if is_named else found.merge(Resource({_NAME: "nightscan"}))
 
 
 def _context(trace_id: int) -> SpanContext:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
+from engine.config import Settings, ineffective_settings
 from engine.observe.metrics import INSTANCE_COUNTERS
+from engine.observe.store_health import stores_seen
+from engine.observe.store_stats import Totals
 from engine.shm.board import instance_rows
 from engine.supervisor.deployment import Deployment
 from engine.supervisor.frontend import Frontend
@@ -24,13 +27,14 @@ def describe(
     began_at_ns: int,
     restarted: bool,
     health: dict[str, Any],
-    stores: dict[str, Any],
+    totals: Totals | None,
+    settings: Settings,
     tuning: Callable[[str], dict[str, Any]],
     status_server: dict[str, Any],
 ) -> dict[str, Any]:
     """The whole machine. `health`: whether the supervisor itself is well, and what it cannot do just now.
 
-    `stores`: pools, cache and journal of all processes. `tuning`: what is to be said of that of a deployment.
+    `totals`: of all processes, None while unknown. `tuning`: what is to be said of that of a deployment.
     `status_server`: where it listens, and why not at its port.
     """
     everybody = list(frontends)
@@ -41,8 +45,9 @@ def describe(
             "adopted": restarted,
         },
         "health": health,
-        "stores": stores,
+        "stores": stores_seen(totals, settings),
         "status_server": status_server,
+        "ignored": ineffective_settings(settings),
         "frontends": [
             {"pid": each.identity.pid, "connected": each.connected, "welcomed": each.welcomed} for each in everybody
         ],

@@ -17,7 +17,6 @@ from engine.clock import Deadline, now_ns
 from engine.control.process_holds import ProcessHolds
 from engine.errors import ProtocolError
 from engine.launch.identity import wait_dead
-from engine.observe.store_health import stores_seen
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.context import Context
@@ -287,7 +286,8 @@ class Supervisor:
             began_at_ns=self._began_at_ns,
             restarted=self._adoption.found_living,
             health=self._loop.guard.describe(),
-            stores=stores_seen(self._machine.totals(), self._options.settings),
+            totals=self._machine.totals(),
+            settings=self._options.settings,
             tuning=self._tuner.describe,
             status_server=self._front.description,
         )

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Collector(Protocol):
     """Whoever takes spans; see `SpanSender`."""
 
-    def send(self, requests: list[AnsweredRequest]) -> bool: ...
+    def send(self, requests: list[AnsweredRequest]) -> str: ...
 
     def close(self) -> None: ...
 
@@ -143,14 +143,17 @@ class TraceExport:
 
     def _sent(self, chosen: list[AnsweredRequest]) -> bool:
         assert self._collector is not None
-        if self._collector.send(chosen):
+        why_not = self._collector.send(chosen)
+        if not why_not:
             self._row.add("traces.sent", len(chosen))
             if self._failures:
                 _log.info("the collector of traces takes them again")
             self._failures = 0
             return True
         self._row.add("traces.refused", len(chosen))
-        self._note_failure("the collector of traces (otel_endpoint) does not take them; requests are served as before")
+        self._note_failure(
+            f"the collector of traces (otel_endpoint) does not take them ({why_not}); requests are served as before"
+        )
         return False
 
     def _note_failure(self, text: str, error: Exception | None = None) -> None:

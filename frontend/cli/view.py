@@ -30,6 +30,7 @@ def status_view(status: dict[str, Any]) -> str:
         head += f"degraded: {trouble['step']}: {trouble['error']} ({times} times in {since_s:.0f} s, tried again)\n"
     for reason in status.get("stores", {}).get("reasons", []):
         head += f"degraded: {reason}\n"
+    head += "".join(f"{line}\n" for line in status.get("ignored", []))
     rows = [row for deployment in status.get("deployments", []) for row in _deployment_rows(deployment)]
     deployments = _table(("deployment", "version", "state", "instance", "device", "reason"), rows)
     tried, stores = list(tuning_rows(status)), list(store_rows(status))

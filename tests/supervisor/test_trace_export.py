@@ -22,7 +22,7 @@ from engine.shm.process_row import ProcessRow
 from engine.shm.ring_reader import RingReader
 from engine.shm.request_record import unpack_request
 from engine.supervisor.trace_export import TraceExport
-from tests.support.collector import Collector, attributes
+from tests.support.collector import Collector, EndlessCollector, attributes
 from tests.support.wait import wait_for
 
 MS = 10**6
@@ -148,6 +148,40 @@ def test_a_collector_that_refuses_is_told_of_once_and_left_alone_for_a_while(
         counted(rig, "refused", 2)
         assert collector.bodies == 2
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_redirection_is_no_success(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    with Collector(status=302) as collector, caplog.at_level(logging.WARNING):
+        rig.export_to(collector.endpoint.replace("//", "//me:secret@"))
+        rig.write(answered("a"))
+        counted(rig, "refused", 1)
+    assert "HTTP 302" in caplog.text and "secret" not in caplog.text and rig.count("sent") == 0
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+def test_an_answer_without_an_end_is_not_read_to_its_end(rig: Rig, pause_s: float) -> None:
+    """Fast it would fill the memory of the supervisor, slow it would end all traces."""
+    with EndlessCollector(pause_s) as collector:
+        rig.export_to(collector.endpoint)
+        rig.write(answered("a"))
+        counted(rig, "sent", 1)
+        wait_for(lambda: collector.ended, "the connection to be closed")
+    assert collector.sent_bytes < 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [({"OTEL_SERVICE_NAME": ""}, "nightscan"), ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=owls"}, "owls")],
+)
+def test_the_service_is_called_what_its_operator_calls_it(
+    rig: Rig, collector: Collector, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    rig.export_to(collector.endpoint)
+    rig.write(answered("a"))
+    counted(rig, "sent", 1)
+    assert collector.services == {name}
 
 
 def silent() -> tuple[str, Callable[[], None]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -61,6 +63,41 @@ class Collector:
             self.services.add(named["service.name"])
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
+
+
+class EndlessCollector:
+    """Takes what it is sent, and answers with a body that never ends, a piece each `pause_s`. A context manager."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._piece = b"x" * (1 if pause_s else 65536)
+        self._over = threading.Event()
+        self._pause_s = pause_s
+        self._thread = threading.Thread(target=self._run)
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent_bytes = 0
+        self.ended = False
+
+    def __enter__(self) -> EndlessCollector:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+            while not self._over.wait(self._pause_s):
+                connection.sendall(self._piece)
+                self.sent_bytes += len(self._piece)
+        self.ended = True
 
 
 def attributes(span: Span) -> dict[str, str | int]:
