@@ -21,7 +21,7 @@ def test_what_is_not_done_is_said_in_one_line_without_values() -> None:
 
 
 def test_what_is_done_anyway_is_not_worth_a_line() -> None:
-    same = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "false"}
+    same = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_TRACES_EXPORTER": "otlp"}
     heeded = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=owls", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret"}
     assert ineffective_settings(load_settings({BARE: COLLECTOR, **same, **heeded})) == []
     assert ineffective_settings(load_settings({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})) == []  # no trace is sent
