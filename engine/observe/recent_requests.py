@@ -16,7 +16,7 @@ from engine.observe.answered import PARTS, UNKNOWN_NS, AnsweredRequest
 FIRST_ERROR_STATUS = 400
 LISTED = 50  # of each list, unless asked otherwise
 # Before the newest one: what a process that died long ago remembers of its start is no news.
-_SLOW_WITHIN_NS = 600 * NS_PER_S
+SLOW_WITHIN_NS = 600 * NS_PER_S
 
 
 def recent_requests(answered: Iterable[AnsweredRequest], *, limit: int = LISTED) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +26,7 @@ def recent_requests(answered: Iterable[AnsweredRequest], *, limit: int = LISTED)
     that is in it twice is shown once.
     """
     newest_first = sorted(set(answered), key=lambda each: -each.at_ns)
-    since_ns = newest_first[0].at_ns - _SLOW_WITHIN_NS if newest_first else 0
+    since_ns = newest_first[0].at_ns - SLOW_WITHIN_NS if newest_first else 0
     slowest = sorted((each for each in newest_first if each.at_ns > since_ns), key=lambda each: -each.total_ns)
     failed = [each for each in newest_first if each.status >= FIRST_ERROR_STATUS]
     return {

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.errors import OutOfMemory, ProtocolError
 from engine.observe.answered import AnsweredRequest
 from engine.observe.metrics import GREATEST_GAUGES, PROCESS_COUNTERS, PROCESS_GAUGES
+from engine.observe.recent_requests import LISTED
 from engine.shm.byte_lock import ByteLocks
 from engine.shm.forked import not_for_children
 from engine.shm.l1 import L1, geometry_of, prepare_cache, statistics_of
@@ -27,6 +28,8 @@ from engine.shm.layout import PAGE_BYTES
 from engine.shm.machine_layout import (
     MACHINE_MAGIC,
     MACHINE_VERSION,
+    PLACE_BYTES,
+    REQUEST_PLACES,
     REQUEST_RING_BYTES,
     SUPERVISOR_ROW,
     MachineGeometry,
@@ -35,7 +38,8 @@ from engine.shm.machine_layout import (
     SeatWord,
 )
 from engine.shm.memory import available_bytes
-from engine.shm.request_ring import records_in
+from engine.shm.request_choice import chosen
+from engine.shm.request_ring import record_at
 from engine.shm.words import WORD_BYTES, word_view
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -154,14 +158,16 @@ class MachineSegment:
             totals["l1.without_memory"] = 1
         return totals
 
-    def answered(self) -> list[AnsweredRequest]:
-        """What all processes, of the dead too, remember of the requests that they have answered; in no order."""
-        found: list[AnsweredRequest] = []
-        for row in range(self.geometry.rows):
-            # Nothing is read of a ring that nobody has written into: that would allocate its pages.
-            if self.row(row)[ProcessWord.REQUESTS]:
-                found += [each for _, each in records_in(self.ring(row))]
-        return found
+    def answered(self, limit: int = LISTED) -> list[AnsweredRequest]:
+        """The newest, the slowest and the failed, `limit` of each, of the requests that all processes, the dead too,
+        remember to have answered; in no order."""
+        # Nothing is read of a ring that nobody has written into: that would allocate its pages.
+        rows = np.flatnonzero(self._words()[:, ProcessWord.REQUESTS]).tolist()
+        count = self.geometry.rows * REQUEST_RING_BYTES // WORD_BYTES
+        rings = np.frombuffer(self.bytes, np.uint64, count, self.geometry.rings_at)
+        places = rings.reshape(self.geometry.rows, REQUEST_PLACES, PLACE_BYTES // WORD_BYTES)
+        found = (record_at(self.ring(row), place) for row, place in chosen(places, rows, limit))
+        return [each for each in found if each is not None]
 
     def close(self) -> None:
         """Closes the descriptor and unmaps, or leaves the mapping to the views of it that still live. Idempotent."""

@@ -10,6 +10,7 @@ from engine.observe.answered import AnsweredRequest, TraceParent
 # trace, span, cache, endpoint, code, request id, deployment, model version, file.
 _RECORD = struct.Struct("<Qq6qHHBB2x16s8s8s16s32s128s64s64s96s")
 PAYLOAD_BYTES = _RECORD.size
+AT_BYTE, TOTAL_BYTE, STATUS_BYTE = 0, 8, struct.calcsize("<Qq6q")  # of a payload
 _TRACE_AT = struct.calcsize("<Qq6qHH")
 _NO_TRACE = (False, False, b"", b"")
 _MOST = 0xFFFF

@@ -149,6 +149,13 @@ def records_in(ring: memoryview) -> Iterator[tuple[int, AnsweredRequest]]:
                 yield found
 
 
+def record_at(ring: memoryview, place: int) -> AnsweredRequest | None:
+    """What lies in this place; None if that is nothing whole."""
+    with ring.cast("Q") as words:
+        found = _whole_at(ring, words, place)
+    return None if found is None else found[1]
+
+
 def payload_at(ring: memoryview, number: int) -> bytes | _Unfinished | None:
     """What `pack_request` has made of the record of this number; None if another one lies in its place by now."""
     place = number % LAST_PLACES

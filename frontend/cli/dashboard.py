@@ -15,11 +15,12 @@ import click
 
 from engine.config import Settings
 from engine.errors import BrokenError, NotReady
-from frontend.cli.http_client import address_of, status_of
+from frontend.cli.http_client import status_of
 from frontend.cli.looking import look
 from frontend.cli.printing import json_option, show
 from frontend.cli.settings_here import settings_here
 from frontend.cli.verdict import EngineState
+from frontend.server.addresses import url_of
 
 _TOKEN_FILE = "admin.token"
 _PAGE_FILE = "dashboard.html"
@@ -49,7 +50,7 @@ def _url(settings: Settings) -> str:
     if not settings.status_port:
         raise NotReady("status_port=0: the page is served at status.sock in runtime_dir alone; see nightscan config")
     token = _token(Path(settings.runtime_dir) / _TOKEN_FILE)
-    base = address_of(settings.status_host, settings.status_port)
+    base = url_of(settings.status_host, settings.status_port)
     status = status_of(f"{base}/requests", token, timeout_s=_TIMEOUT_S)
     if status == 401:
         raise BrokenError(f"{base} is the page of another engine, whose runtime_dir is not {settings.runtime_dir}")

@@ -11,6 +11,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from engine.config import Settings
 from engine.errors import BrokenError, ConfigError, NotReady
+from frontend.server.addresses import url_of
 
 TIMEOUT_S = 300.0
 
@@ -19,13 +20,7 @@ _OPENER = build_opener(ProxyHandler({}))  # what proxies there are for the world
 
 def own_url(settings: Settings) -> str:
     """Where the server of these settings listens, seen from this machine."""
-    return address_of(settings.bind_host, settings.port)
-
-
-def address_of(bind_host: str, port: int) -> str:
-    """Of whoever listens there; from this machine where that is every address."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_host, bind_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return url_of(settings.bind_host, settings.port)
 
 
 def post_file(base_url: str, path: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:

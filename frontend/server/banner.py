@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.config import Settings
+from frontend.server.addresses import url_of
 
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
-def banner(settings: Settings, addresses: Sequence[Any], *, colour: bool = False) -> str:
-    """A few lines of text. `addresses`: what the listening sockets are bound to, as `getsockname` gives it."""
+def banner(settings: Settings, addresses: Sequence[Any], page: str, *, colour: bool = False) -> str:
+    """A few lines of text. `addresses`: what the listening sockets are bound to, as `getsockname` gives it.
+
+    `page`: where the page of the engine is; empty where there is none.
+    """
     base = _base_url(addresses)
     bold = (lambda text: f"{_BOLD}{text}{_PLAIN}") if colour else str
     lines = [
@@ -19,6 +23,8 @@ def banner(settings: Settings, addresses: Sequence[Any], *, colour: bool = False
         f"  send a recording:  curl -F file=@recording.wav {base}/api/optimized/predict",
         f"  look at it:        {base}/api/optimized/stats   {base}/ready   {base}/metrics",
     ]
+    if page:
+        lines.append(f"  see it at work:    {page}")
     return "\n".join(lines) + "\n"
 
 
@@ -28,5 +34,4 @@ def _base_url(addresses: Sequence[Any]) -> str:
     first = addresses[0]
     if not isinstance(first, tuple):
         return f"unix:{first}"
-    host = str({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(first[0], first[0]))
-    return f"http://{f'[{host}]' if ':' in host else host}:{first[1]}"
+    return url_of(str(first[0]), int(first[1]))

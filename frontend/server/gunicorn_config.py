@@ -24,6 +24,7 @@ from engine.launch import check_platform, prepare_state_dir, start_keeper, stop_
 from engine.stores.preconditions import check_store_addresses
 from frontend.server.banner import banner
 from frontend.server.frontend_service import FrontendService
+from frontend.server.page_address import PageAddress
 from frontend.server.quick_exit import skip_teardown
 from frontend.server.trusted_proxies import FORWARDED_ALLOW_IPS, trust
 
@@ -33,6 +34,7 @@ _BELT_S = 1  # the master kills this long after a frontend should have left by i
 
 _LOG = logging.getLogger(__name__)
 _SERVICE = FrontendService()  # changed in the master, before it forks
+_PAGE: list[PageAddress] = []  # one, made in the master
 
 try:
     _SETTINGS = load_settings()
@@ -71,6 +73,7 @@ def on_starting(server: Any) -> None:
         check_store_addresses(_SETTINGS)
         if _SETTINGS.journal == "on":
             prepare_state_dir(_SETTINGS)
+        _PAGE.append(PageAddress(_SETTINGS))
         if _SETTINGS.enabled and _SETTINGS.start_engine:
             start_keeper(_SETTINGS.runtime_dir, os.getpid())
     except EngineError as error:
@@ -82,7 +85,7 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """The sockets listen: say where to send a recording and where to look."""
     addresses = [listener.sock.getsockname() for listener in server.LISTENERS]
-    sys.stderr.write(banner(_SETTINGS, addresses, colour=sys.stderr.isatty()))
+    sys.stderr.write(banner(_SETTINGS, addresses, _PAGE[0].url(), colour=sys.stderr.isatty()))
     sys.stderr.flush()
 
 

@@ -27,6 +27,10 @@ def test_figures_move_under_load_and_rest_after_it(engine: WatchedEngine, open_p
     assert ["200", "optimized"] in [row[:2] for row in page.rows("Answers by status")]
 
 
+def test_a_start_names_the_page(engine: WatchedEngine) -> None:
+    assert f"see it at work:    {engine.page_url}\n" in engine.server.log
+
+
 def test_every_part_of_the_engine_is_shown(engine: WatchedEngine, open_page: Opener) -> None:
     assert engine.predict() == 200
     page = open_page()

@@ -59,6 +59,7 @@ def test_every_line_of_every_process_is_an_event(process: ServerProcess) -> None
     """But for the few lines that say where to send a recording."""
     lines = [line for line in process.log.splitlines() if not line.startswith("{")]
     assert len(lines) < 12 and not [line for line in lines if "INFO" in line or "WARN" in line], lines
+    assert "see it at work" not in process.log, "with status_port=0 there is no page to name"
     found = wait_for(lambda: {event["logger"] for event in events(process)}, "something to be logged")
     assert {"gunicorn.error", "nightscan.server", "engine.supervisor.deployment"} <= found
 

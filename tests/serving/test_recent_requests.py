@@ -38,7 +38,7 @@ class Served(NamedTuple):
         """What is remembered of a request."""
 
         def found() -> dict[str, Any] | None:
-            last = recent_requests(self.machine.answered(), limit=1000)["last"]
+            last = recent_requests(self.machine.answered(1000), limit=1000)["last"]
             rows = [row for row in last if row["request_id"] == request_id]
             assert len(rows) < 2
             return rows[0] if rows else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from engine.crash_points import VARIABLE
 from engine.observe.answered import UNKNOWN_NS, AnsweredRequest, TraceParent
+from engine.observe.recent_requests import SLOW_WITHIN_NS, recent_requests
 from engine.shm.machine import MachineSegment
 from engine.shm.machine_layout import (
     ERROR_PLACES,
@@ -72,7 +74,7 @@ def row(machine: MachineSegment) -> Iterator[ProcessRow]:
 
 
 def numbers(machine: MachineSegment) -> list[int]:
-    return sorted({each.at_ns for each in machine.answered()})
+    return sorted({each.at_ns for each in machine.answered(1000)})
 
 
 def writer(machine: MachineSegment, count: int, crash_point: str = "") -> subprocess.Popen[bytes]:
@@ -94,7 +96,7 @@ def test_a_place_holds_one_record_and_a_ring_is_whole_pages() -> None:
 def test_a_request_is_read_as_it_was_written(machine: MachineSegment, row: ProcessRow) -> None:
     assert row.move_to(machine)
     row.requests.write(answered(7))
-    assert set(machine.answered()) == {answered(7)}
+    assert set(machine.answered(1000)) == {answered(7)}
 
 
 def test_texts_that_are_too_long_are_cut_between_two_characters() -> None:
@@ -148,7 +150,7 @@ def test_what_was_answered_before_there_was_a_segment_is_in_it_once(machine: Mac
 def test_the_supervisor_needs_no_ring_and_looking_allocates_none(machine: MachineSegment, row: ProcessRow) -> None:
     before = os.fstat(machine.fd).st_blocks
     assert row.move_to(machine, SUPERVISOR_ROW)
-    assert machine.answered() == []
+    assert machine.answered(1000) == []
     assert os.fstat(machine.fd).st_blocks == before
 
 
@@ -163,10 +165,29 @@ def test_the_dead_are_remembered_and_the_next_owner_goes_on(machine: MachineSegm
     assert numbers(machine) == list(range(20))
 
 
+def test_few_of_many_are_read_and_none_is_missed_that_would_be_shown(machine: MachineSegment) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    numbers, rows = random.Random(seed), [ProcessRow.private() for _ in range(3)]
+    for row in rows:
+        assert row.move_to(machine)
+        for _ in range(3 * LAST_PLACES):
+            at_ns, total_ns = numbers.randrange(SLOW_WITHIN_NS * 2), numbers.randrange(10**9)
+            row.requests.write(answered(at_ns)._replace(total_ns=total_ns, status=numbers.choice((200, 200, 429))))
+    everything = machine.answered(10_000)
+    assert len(everything) > 3 * LAST_PLACES
+    assert len(machine.answered(5)) <= 3 * 5
+    shown, of_all = (recent_requests(found, limit=5) for found in (machine.answered(5), everything))
+    for name, found in of_all.items():
+        assert [row["request_id"] for row in shown[name]] == [row["request_id"] for row in found]
+    for row in rows:
+        row.close()
+
+
 def test_killed_within_a_record_a_writer_leaves_none_of_it_and_a_ring_that_goes_on(machine: MachineSegment) -> None:
     killed = writer(machine, 500, "request.half:150")
     assert killed.wait(30) == -9
-    found = machine.answered()
+    found = machine.answered(1000)
     assert found and all(each == numbered(each.at_ns) for each in found)
     after = ProcessRow.private()
     assert after.move_to(machine)
@@ -180,7 +201,7 @@ def test_no_reader_ever_takes_two_halves_for_one_record(machine: MachineSegment)
     """Another process writes as fast as it can, round the ring hundreds of times."""
     process, looks, seen = writer(machine, 60_000), 0, set[int]()
     while process.poll() is None:
-        for each in machine.answered():
+        for each in machine.answered(1000):
             assert each == numbered(each.at_ns)
             seen.add(each.at_ns)
         looks += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.config import load_settings
 from engine.manager.host import EngineHost
+from frontend.server.page_address import PageAddress
 from tests.status.asking import Asking
 from tests.supervisor.engine_process import EngineProcess
 from tests.support.server import free_port
@@ -24,7 +25,8 @@ def test_the_second_engine_of_a_machine_has_its_socket_and_no_port(runtime_dir: 
     port, second_dir = free_port(), runtime_dir / "second"
     second_dir.mkdir(mode=0o700)
     first, second = Asking(runtime_dir), Asking(second_dir)
-    with EngineProcess(runtime_dir, status_port=port), EngineProcess(second_dir, status_port=port):
+    with EngineProcess(runtime_dir, status_port=port) as one, EngineProcess(second_dir, status_port=port) as other:
+        engines = (one, other)
         for asking in (first, second):
             wait_for(lambda: asking.path.exists() and asking.get("/healthz").status == 200, "both to answer")
         said = [asking.get("/status").json for asking in (first, second)]
@@ -34,6 +36,8 @@ def test_the_second_engine_of_a_machine_has_its_socket_and_no_port(runtime_dir: 
         assert troubles == {"", f"no status server at 127.0.0.1:{port}: another process has the port"}
         with socket.create_connection(("127.0.0.1", port)):
             pass
+        told = [PageAddress(each.settings.changed(runtime_dir=str(each.runtime_dir))).url() for each in engines]
+        assert sorted(told) == ["", f"http://127.0.0.1:{port}/"], "whoever starts a server is told of its own page"
 
 
 def test_an_engine_that_a_program_has_started_has_one(runtime_dir: Path) -> None:

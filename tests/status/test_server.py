@@ -139,6 +139,21 @@ def test_a_port_that_is_another_s_is_a_warning_until_it_is_free(caplog: pytest.L
         loop.close()
 
 
+def test_a_host_of_several_addresses_is_listened_at_where_that_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, loop = free_port(), Loop()
+    ours = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ours)  # as on a machine without the first of them
+    door = PortDoor(loop, socket.socket.close, "localhost", port)
+    try:
+        door.keep()
+        assert door.address == f"localhost:{port}" and not door.trouble
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+    finally:
+        door.close()
+        loop.close()
+
+
 @pytest.mark.parametrize("content", ["", "short\n", "a" * 43, "a" * 42 + "/\n", "\0" * 44])
 def test_a_token_that_nobody_here_made_is_replaced(runtime_dir: Path, content: str) -> None:
     (runtime_dir / "admin.token").write_text(content)

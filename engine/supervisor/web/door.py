@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import socket
@@ -83,7 +82,7 @@ class PortDoor(StatusDoor):
         self._open(listening)
         host = f"[{self._host}]" if ":" in self._host else self._host
         self.trouble, self.address = "", f"{host}:{self._port}"
-        _log.info("status server at http://%s/", self.address)
+        _log.info("the page, status and metrics are at http://%s/", self.address)
 
     def close(self) -> None:
         """Nobody can connect any more. Idempotent."""
@@ -120,15 +119,18 @@ class SocketDoor(StatusDoor):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Raises OSError."""
+    """At the first address of the host that can be had. Raises OSError."""
+    refused = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):
-        with contextlib.ExitStack() as undo:
-            listening = undo.enter_context(socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol))
+        listening = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a predecessor linger
             listening.bind(address)
             listening.listen(_BACKLOG)
-            undo.pop_all()
-        return listening
-    raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+            return listening
+        except OSError as error:
+            listening.close()
+            refused = error  # a name may lead to an address of a kind that this machine has not
+    raise refused
