@@ -25,10 +25,10 @@ def chosen(rings: NDArray[np.uint64], rows: list[int], limit: int) -> list[tuple
     `rings`: `[all rows, REQUEST_PLACES, words of a place]`, of which nothing is read but `rows`. What is written
     meanwhile may be left out, and another request may lie in a place by the time that it is read.
     """
-    places = np.arange(REQUEST_PLACES)
-    words, at_ns, total_ns, status = (rings[np.ix_(rows, places, [column])].ravel() for column in _COLUMNS)
-    unchanged = words == rings[np.ix_(rows, places, [0])].ravel()
-    keys = words | np.repeat(np.array(rows, np.uint64), REQUEST_PLACES) << _ROW_SHIFT
+    which = np.array(rows, np.intp)
+    words, at_ns, total_ns, status = (rings[which, :, column].ravel() for column in _COLUMNS)
+    unchanged = words == rings[which, :, 0].ravel()
+    keys = words | np.repeat(which.astype(np.uint64), REQUEST_PLACES) << _ROW_SHIFT
     _, once = np.unique(keys, return_index=True)  # some are in two places, under the same number
     found = once[(unchanged & (words > 0) & (words % 2 == 0))[once]]
     newest_first = found[np.argsort(at_ns[found])[::-1]]
