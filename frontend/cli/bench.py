@@ -6,7 +6,6 @@ import contextlib
 import json
 import resource
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -18,6 +17,7 @@ from frontend.cli.http_client import own_url
 from frontend.cli.load import LoadResult, LoadRun, requests_of
 from frontend.cli.load_connection import LoadAnswer
 from frontend.cli.printing import json_option, show
+from frontend.cli.recordings import RECORDING, bytes_of
 from frontend.cli.settings_here import settings_here
 from frontend.cli.sounds import chirps
 from frontend.cli.target import LoadTarget, target_of
@@ -39,7 +39,7 @@ def _sweep(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 
 
 @click.command()
-@click.argument("recordings", nargs=-1, type=click.Path(exists=True, dir_okay=False, readable=True))
+@click.argument("recordings", nargs=-1, type=RECORDING)
 @click.option("--url", help="http://host:port or unix:/path/of.sock; default: the server of the settings.")
 @click.option("--concurrency", callback=_sweep, default="1,2,4,8,16,32", show_default=True, help="Connections.")
 @click.option("--seconds", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, help="Of each step.")
@@ -62,8 +62,8 @@ def bench(
     """
     if len(concurrency) * seconds > MOST_SECONDS:
         raise click.UsageError(f"{len(concurrency)} steps of {seconds:g} s: {MOST_SECONDS:.0f} s at most in all")
-    target = target_of(url or own_url(settings_here()), allow_remote=allow_remote)
-    bodies = [Path(path).read_bytes() for path in recordings] or [chirps()]
+    target = target_of(url if url is not None else own_url(settings_here()), allow_remote=allow_remote)
+    bodies = [bytes_of(path) for path in recordings] or [chirps()]
     results = measure(target, bodies, concurrency, seconds, same=same, tell=not as_json)
     show({"url": target.shown, "steps": [each.to_json() for each in results]}, bench_view(results), as_json=as_json)
     if any(each.others for each in results):
@@ -91,13 +91,13 @@ def try_once(target: LoadTarget, body: bytes) -> None:
     run.on_answer = told.append
     result = run.go(_FIRST_S, most=1)
     if result.others:
-        raise BrokenError(f"{target.shown} answered {', '.join(result.others)}: {_words(told)}")
+        raise BrokenError(f"no prediction from {target.shown}: {', '.join(result.others)}{_words(told)}")
 
 
 def _words(answers: list[LoadAnswer]) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
-        return str(json.loads(answers[0].body)["error"])
-    return "nothing that could be read; is it a server of ours?"
+        return f": {json.loads(answers[0].body)['error']}"
+    return "; is it a server of ours?"
 
 
 def _allow_descriptors(connections: int) -> None:

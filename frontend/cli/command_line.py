@@ -74,4 +74,6 @@ class CommandLine(click.Group):
         """Ends the process with a code of `CommandEnd`; with `standalone_mode` off, returns or raises as click does."""
         name = prog_name or "nightscan"
         run = functools.partial(super().main, args, name, complete_var, standalone_mode=False, **extra)
-        return sys.exit(ended(run)) if standalone_mode else run()
+        if not standalone_mode:
+            return run()
+        return sys.exit(ended(run, as_json="--json" in (sys.argv[1:] if args is None else args)))

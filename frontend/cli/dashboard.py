@@ -13,16 +13,15 @@ from pathlib import Path
 
 import click
 
-from engine.config import Settings
-from engine.errors import BrokenError, NotReady
-from frontend.cli.http_client import status_of
+from engine.config import load_settings
+from engine.errors import NotReady
+from frontend.cli.http_client import get_json_at
 from frontend.cli.looking import look
 from frontend.cli.printing import json_option, show
-from frontend.cli.settings_here import settings_here
 from frontend.cli.verdict import EngineState
 from frontend.server.addresses import url_of
 
-_TOKEN_FILE = "admin.token"
+_TOKEN_FILE, _SOCKET = "admin.token", "status.sock"
 _PAGE_FILE = "dashboard.html"
 _TIMEOUT_S = 3.0
 
@@ -35,35 +34,34 @@ def dashboard(only_print: bool, as_json: bool) -> None:
 
     What it prints with --print is a secret: whoever has it can order the engine about.
     """
-    settings = settings_here()
-    url = _url(settings)
+    runtime_dir = load_settings().runtime_dir
+    url = _url(runtime_dir)
     if only_print or as_json:
         show({"url": url}, url, as_json=as_json)
-    elif webbrowser.open(_page(Path(settings.runtime_dir), url).as_uri()):
+    elif webbrowser.open(_page(Path(runtime_dir), url).as_uri()):
         click.echo(f"opened {url.partition('#')[0]} in a browser")
     else:
         raise NotReady("there is no browser here; the address: nightscan dashboard --print")
 
 
-def _url(settings: Settings) -> str:
-    """Raises NotReady where no engine serves a page, BrokenError where another one does."""
-    if not settings.status_port:
-        raise NotReady("status_port=0: the page is served at status.sock in runtime_dir alone; see nightscan config")
-    token = _token(Path(settings.runtime_dir) / _TOKEN_FILE)
-    base = url_of(settings.status_host, settings.status_port)
-    status = status_of(f"{base}/requests", token, timeout_s=_TIMEOUT_S)
-    if status == 401:
-        raise BrokenError(f"{base} is the page of another engine, whose runtime_dir is not {settings.runtime_dir}")
-    return f"{base}/#token={token}"
+def _url(runtime_dir: str) -> str:
+    """Of the port that this engine says it has: at that of the settings anybody may listen, and would get the token.
 
-
-def _token(path: Path) -> str:
+    Raises NotReady where no engine serves a page.
+    """
+    folder = Path(runtime_dir)
     try:
-        return path.read_text().strip()
-    except FileNotFoundError as error:
-        verdict = look(str(path.parent)).verdict
+        token = (folder / _TOKEN_FILE).read_text(errors="replace").strip()
+        server = get_json_at(str(folder / _SOCKET), "/status", timeout_s=_TIMEOUT_S)["status_server"]
+    except (FileNotFoundError, NotADirectoryError, NotReady) as error:
+        verdict = look(runtime_dir).verdict
         why = "it has no status server" if verdict.state is EngineState.HEALTHY else verdict.text
-        raise NotReady(f"there is no {path}: {why}; see nightscan status") from error
+        raise NotReady(f"there is no page: {why}; see nightscan status") from error
+    if not server["address"]:
+        why = server["trouble"] or "status_port=0"
+        raise NotReady(f"{why}; the page is served at {_SOCKET} in {runtime_dir} alone; see nightscan config")
+    host, _, port = str(server["address"]).rpartition(":")
+    return f"{url_of(host.strip('[]'), int(port))}/#token={token}"
 
 
 def _page(folder: Path, url: str) -> Path:

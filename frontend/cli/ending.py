@@ -1,9 +1,13 @@
-"""Every command ends here: with one of the codes of `CommandEnd`, one line about what went wrong, and no traceback."""
+"""Every command ends here: with one of the codes of `CommandEnd`, one line about what went wrong, and no traceback.
+
+With `--json` that is a document, too, so that a program always has one to read.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 import traceback
@@ -23,9 +27,9 @@ def end(code: CommandEnd) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
-def ended(run: Callable[[], object]) -> int:
+def ended(run: Callable[[], object], *, as_json: bool = False) -> int:
     """Runs a command; how it ended. What it printed has been written, or nobody reads it any more."""
-    _replace_what_cannot_be_written()
+    _prepare_streams()
     try:
         code = run()
         sys.stdout.flush()
@@ -34,44 +38,61 @@ def ended(run: Callable[[], object]) -> int:
         _let_go_of_output()
         return CommandEnd.DONE
     except (KeyboardInterrupt, click.Abort):
-        return CommandEnd.INTERRUPTED
+        failed, text = CommandEnd.INTERRUPTED, "interrupted"
     except click.ClickException as error:
         with contextlib.suppress(OSError):
             error.show()
-        return CommandEnd.MISUSED
+        failed, text = CommandEnd.MISUSED, error.format_message()
     except EngineError as error:
-        _say(str(error))
-        return end_of(error)
+        failed, text = end_of(error), _say(str(error))
     except OSError as error:
-        _let_go_of_output()
-        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
-        return CommandEnd.REFUSED
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        failed, text = CommandEnd.REFUSED, _say(text)
     except Exception as error:  # a fault of ours: people get a line, and where it was for those who mend it
-        _say(_fault(error))
-        return CommandEnd.REFUSED
+        failed, text = CommandEnd.REFUSED, _fault(error)
+    _print_last({"error": text, "exit_code": int(failed)} if as_json else None)
+    return failed
 
 
-def _say(text: str) -> None:
+def _say(text: str) -> str:
+    """In one line, whatever stands in it: what a server said, or the name of a file."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     with contextlib.suppress(OSError):
-        click.echo(f"nightscan: {text}", err=True)
+        click.echo(f"nightscan: {line}", err=True)
+    return line
 
 
 def _fault(error: Exception) -> str:
-    if os.environ.get(TRACEBACK_VARIABLE):
-        return "".join(traceback.format_exception(error))
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{os.path.basename(last.filename)}:{last.lineno}"
-    return (
-        f"a fault of nightscan itself: {type(error).__name__}: {error} ({where}); "
-        f"with {TRACEBACK_VARIABLE}=1 it shows where"
-    )
+    if os.environ.get(TRACEBACK_VARIABLE):
+        with contextlib.suppress(OSError):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    text = f"a fault of nightscan itself: {type(error).__name__}: {error} ({where})"
+    return _say(f"{text}; with {TRACEBACK_VARIABLE}=1 it shows where")
 
 
-def _replace_what_cannot_be_written() -> None:
-    """A name in letters that the terminal does not have is no reason to end."""
+def _print_last(document: dict[str, object] | None) -> None:
+    """What is still to be written, and the document; where nothing can be written, nothing."""
+    try:
+        sys.stdout.flush()
+        if document is not None:
+            click.echo(json.dumps(document))
+    except OSError:
+        _let_go_of_output()
+
+
+def _prepare_streams() -> None:
+    """A name in letters that the terminal does not have is no reason to end, nor is a stream that is closed."""
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w")
 
 
 def _let_go_of_output() -> None:

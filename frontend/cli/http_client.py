@@ -1,20 +1,24 @@
-"""The command line's own HTTP client: one recording to a running server."""
+"""The command line's own HTTP client: one question to a running server."""
 
 from __future__ import annotations
 
 import json
-from http.client import HTTPException
-from pathlib import Path
+import socket
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from engine.clock import Deadline
 from engine.config import Settings
-from engine.errors import BrokenError, ConfigError, NotReady
+from engine.errors import BrokenError, NotReady
+from frontend.cli.target import place_of
 from frontend.server.addresses import url_of
 
 TIMEOUT_S = 300.0
+MOST_BYTES = 64 << 20  # of an answer: four times what the server makes
 
+_PIECE_BYTES = 1 << 16
 _OPENER = build_opener(ProxyHandler({}))  # what proxies there are for the world is nothing to an engine of ours
 
 
@@ -23,57 +27,75 @@ def own_url(settings: Settings) -> str:
     return url_of(settings.bind_host, settings.port)
 
 
-def post_file(base_url: str, path: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """The optimized route's answer. Raises NotReady when nobody listens, BrokenError with the server's own words."""
-    return post_audio(base_url, Path(path).read_bytes(), timeout_s=timeout_s)
-
-
 def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """As `post_file`, for the bytes of a recording."""
-    try:
-        request = Request(f"{base_url.rstrip('/')}/api/optimized/predict", data=audio, method="POST")
-    except ValueError as error:
-        raise ConfigError(f"{base_url}: no address; one is http://127.0.0.1:8001") from error
+    """The optimized route's answer. Raises ConfigError for what is no address, NotReady when nobody listens,
+    BrokenError with the server's own words."""
+    place_of(base_url, schemes=("http", "https"))
+    request = Request(f"{base_url.rstrip('/')}/api/optimized/predict", data=audio, method="POST")
     request.add_header("Content-Type", "application/octet-stream")
-    try:
-        with _OPENER.open(request, timeout=timeout_s) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except HTTPError as error:
-        with error:
-            raise BrokenError(f"the server answered {error.code}: {_told(error.read())}") from error
-    except (URLError, OSError, HTTPException) as error:
-        raise NotReady(f"no answer from {base_url}: {_why(error)}; start a server: nightscan serve") from error
+    return _asked(request, timeout_s, "; start a server: nightscan serve")
 
 
 def get_json(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """An object that a server tells. Raises NotReady, BrokenError."""
+    return _asked(Request(url), timeout_s, "")
+
+
+def get_json_at(path: str, route: str, *, timeout_s: float) -> dict[str, Any]:
+    """The same of a server that listens at a Unix socket."""
+    connection = HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
     try:
-        with _OPENER.open(Request(url), timeout=timeout_s) as response:
-            found: dict[str, Any] = json.load(response)
-            return found
-    except HTTPError as error:
-        with error:
-            raise BrokenError(f"{url} answered {error.code}: {_told(error.read())}") from error
-    except (URLError, OSError, HTTPException, ValueError) as error:
-        raise NotReady(f"no answer from {url}: {_why(error)}") from error
+        connection.sock.settimeout(timeout_s)
+        connection.sock.connect(path)
+        connection.request("GET", route)
+        return _object(_body(connection.getresponse(), Deadline.after_s(timeout_s)), path)
+    except (OSError, HTTPException) as error:
+        raise NotReady(f"no answer from {path}: {_why(error)}") from error
+    finally:
+        connection.close()
 
 
-def status_of(url: str, token: str, *, timeout_s: float) -> int:
-    """With which status a page is answered. Raises NotReady when nobody listens."""
-    request = Request(url, headers={"Authorization": f"Bearer {token}"})
+def _asked(request: Request, timeout_s: float, advice: str) -> dict[str, Any]:
+    deadline = Deadline.after_s(timeout_s)
+    place = f"{request.type}://{request.host}"
     try:
         with _OPENER.open(request, timeout=timeout_s) as response:
-            return int(response.status)
+            return _object(_body(response, deadline), place)
     except HTTPError as error:
         with error:
-            return int(error.code)
+            raise BrokenError(f"{place} answered {error.code}: {_told(error.read(MOST_BYTES))}") from error
     except (URLError, OSError, HTTPException) as error:
-        raise NotReady(f"no answer from {url}: {_why(error)}") from error
+        raise NotReady(f"no answer from {place}: {_why(error)}{advice}") from error
+
+
+def _body(response: HTTPResponse, deadline: Deadline) -> bytes:
+    """Raises BrokenError for one without an end, TimeoutError for one that does not come to it."""
+    received = bytearray()
+    while piece := response.read1(_PIECE_BYTES):
+        received += piece
+        if len(received) > MOST_BYTES:
+            raise BrokenError(f"an answer of over {MOST_BYTES >> 20} MB; is it a server of ours?")
+        if deadline.expired:
+            raise TimeoutError("it does not come to an end")
+    if response.length:
+        raise ConnectionResetError("it breaks off")
+    return bytes(received)
+
+
+def _object(body: bytes, place: str) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    raise BrokenError(f"{place} answered nothing that could be read; is it a server of ours?")
 
 
 def _why(error: Exception) -> str:
-    return str(error.reason if isinstance(error, URLError) else error)
+    cause = error.reason if isinstance(error, URLError) else error
+    return str(getattr(cause, "strerror", None) or cause)
 
 
 def _told(body: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.clock import now_ns
 from frontend.cli.target import LoadTarget
@@ -12,11 +12,14 @@ from frontend.cli.target import LoadTarget
 CONNECT_S = 5.0
 
 _RECEIVE_BYTES = 1 << 16
+_MOST_HEAD_BYTES, _MOST_BYTES = 1 << 16, 64 << 20  # four times what the server makes
 _END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
-_TIMING = re.compile(rb"\r\nserver-timing:([^\r]*)", re.IGNORECASE)
-_PART = re.compile(rb"(\w+);dur=([\d.]+)")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n")
+_TIMING = re.compile(rb"\r\nserver-timing:([^\r]*)")
+_PART = re.compile(rb"(\w+);dur=(\d{1,12}(?:\.\d{1,9})?)(?![\d.])")
 _HIT = re.compile(rb'"cache_hit":\s*true')
+_CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,22 @@ class LoadAnswer:
 
     status: int
     latency_ns: int
-    closes: bool
-    is_cached: bool
-    parts_ms: dict[str, float] = field(default_factory=dict)  # as its Server-Timing says
-    body: bytes = b""
+    head: bytes  # in small letters
+    body: bytes  # as it came, where it came in chunks
+
+    @property
+    def closes(self) -> bool:
+        return b"\r\nconnection: close\r\n" in self.head
+
+    @property
+    def is_cached(self) -> bool:
+        return _HIT.search(self.body) is not None
+
+    @property
+    def parts_ms(self) -> dict[str, float]:
+        """As its Server-Timing says."""
+        timing = _TIMING.search(self.head)
+        return {name.decode(): float(value) for name, value in _PART.findall(timing[1])} if timing else {}
 
 
 class LoadConnection:
@@ -62,32 +77,28 @@ class LoadConnection:
         if not piece:
             raise ConnectionResetError("closed in place of an answer")
         self._received += piece
-        head_bytes = self._received.find(_END)
-        if head_bytes < 0:
+        end = self._received.find(_END) + len(_END)
+        if end < len(_END):
+            if len(self._received) > _MOST_HEAD_BYTES:
+                raise ConnectionError("no answer of HTTP/1.1")
             return None
-        head = bytes(self._received[:head_bytes])
-        length = _LENGTH.search(head)
-        if not head.startswith(b"HTTP/1.") or length is None:
-            raise ConnectionError("no answer of HTTP/1.1 with a length")
-        if len(self._received) < head_bytes + len(_END) + int(length[1]):
-            return None
-        return self._answer(head, bytes(self._received[head_bytes + len(_END) :]))
+        return self._answer(bytes(self._received[:end]).lower(), end)
 
     def close(self) -> None:
         """Idempotent."""
         self.socket.close()
 
-    def _answer(self, head: bytes, body: bytes) -> LoadAnswer:
-        timing = _TIMING.search(head)
-        parts = _PART.findall(timing[1]) if timing is not None else []
-        return LoadAnswer(
-            status=int(head[9:12]),
-            latency_ns=now_ns() - self._began_ns,
-            closes=b"\r\nconnection: close" in head.lower(),
-            is_cached=_HIT.search(body) is not None,
-            parts_ms={name.decode(): float(value) for name, value in parts},
-            body=body,
-        )
+    def _answer(self, head: bytes, end: int) -> LoadAnswer | None:
+        length = _LENGTH.search(head)
+        if not head.startswith(b"http/1.") or not head[9:12].isdigit() or not (length or _CHUNKED in head):
+            raise ConnectionError("no answer of HTTP/1.1 with a length")
+        if len(self._received) > _MOST_BYTES:
+            raise ConnectionError(f"an answer of over {_MOST_BYTES >> 20} MB")
+        if length is None and not self._received.endswith(_LAST_CHUNK):
+            return None
+        if length is not None and len(self._received) < end + int(length[1]):
+            return None
+        return LoadAnswer(int(head[9:12]), now_ns() - self._began_ns, head, bytes(self._received[end:]))
 
     def _send(self) -> None:
         try:

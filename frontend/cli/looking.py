@@ -59,7 +59,9 @@ def _silent(runtime_dir: str) -> EngineVerdict:
         return EngineVerdict(EngineState.STARTING, "its supervisor is being started", (advice,))
     if was_killed(runtime_dir):
         return _stopped(runtime_dir, "its supervisor was killed")
-    return _stopped(runtime_dir, "nobody listens" if os.path.isdir(runtime_dir) else "there is no such folder")
+    if os.path.isdir(runtime_dir):
+        return _stopped(runtime_dir, "nobody listens")
+    return _stopped(runtime_dir, "that is no folder" if os.path.lexists(runtime_dir) else "there is no such folder")
 
 
 def _stopped(runtime_dir: str, why: str) -> EngineVerdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from frontend.cli.command_line import CommandLine
 from frontend.cli.runtime_dir import runtime_dir_option
+from frontend.cli.start import start
 from frontend.cli.verbs import VERBS
 
 main = CommandLine(
@@ -18,4 +19,4 @@ main = CommandLine(
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import click
 
-from frontend.cli.http_client import own_url, post_file
+from engine.errors import BrokenError
+from frontend.cli.http_client import own_url, post_audio
 from frontend.cli.printing import json_option, show
+from frontend.cli.recordings import RECORDING, bytes_of
 from frontend.cli.settings_here import settings_here
 from frontend.cli.view import prediction_view
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True))
-@click.option("--url", help="Server, as http://host:port; default: the one of the settings.")
+@click.argument("file", type=RECORDING)
+@click.option("--url", help="Server, as http://host:port or https://host:port; default: the one of the settings.")
 @json_option
 def predict(file: str, url: str | None, as_json: bool) -> None:
     """Send a recording to a running server and show the answer."""
-    answer = post_file(url or own_url(settings_here()), file)
+    url = url if url is not None else own_url(settings_here())
+    answer = post_audio(url, bytes_of(file))
+    if not {"top_predictions", "segments"} <= answer.keys():
+        raise BrokenError(f"{url} answered something else than a prediction; is it a server of ours?")
     show(answer, prediction_view(answer), as_json=as_json)

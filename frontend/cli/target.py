@@ -1,12 +1,14 @@
-"""Which server a load is for: one of this machine, unless somebody says that another is theirs."""
+"""Addresses of servers, and which of them a load is for: one of this machine, unless somebody says it is theirs."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from engine.config import shown_address
 from engine.errors import ConfigError, NotReady
 
 _UNIX = "unix:"
@@ -38,23 +40,30 @@ class LoadTarget:
         return connected
 
 
+def place_of(url: str, *, schemes: tuple[str, ...]) -> SplitResult:
+    """The parts of an address that can be asked. Raises ConfigError for any other, and shows no password of it."""
+    with contextlib.suppress(ValueError):
+        place = urlsplit(url)
+        host = (place.hostname or "").encode("idna")
+        plain = url.isascii() and url.isprintable() and " " not in url and place.username is None
+        if place.scheme in schemes and host and plain and place.port != 0:
+            return place
+    allowed = " or ".join(f"{scheme}://127.0.0.1:8001" for scheme in schemes)
+    raise ConfigError(f"{shown_address(url) if '://' in url else url}: no address; one is {allowed}")
+
+
 def target_of(url: str, *, allow_remote: bool) -> LoadTarget:
     """Of `http://host:port[/path]` or `unix:/path`. Raises ConfigError for anything else, and for another machine."""
     if url.startswith(_UNIX):
         return LoadTarget(url, url.removeprefix(_UNIX), "localhost", _ROUTE)
-    try:
-        place = urlsplit(url)
-        host, port = place.hostname or "", place.port or 80
-    except ValueError:
-        host, place = "", urlsplit("")
-    if place.scheme != "http" or not host:
-        raise ConfigError(f"{url}: no address for a load; one is http://127.0.0.1:8001, or unix:/path/of.sock")
+    place = place_of(url, schemes=("http",))
+    host, port = place.hostname or "", place.port or 80
     if not allow_remote and not _is_here(host, port):
         raise ConfigError(
             f"{url} is not on this machine; a load takes all that a server has: with --allow-remote it goes there too"
         )
     path = _ROUTE if place.path in ("", "/") else place.path
-    return LoadTarget(url, (host, port), place.netloc.rpartition("@")[2], path)
+    return LoadTarget(url, (host, port), place.netloc, f"{path}?{place.query}" if place.query else path)
 
 
 def _is_here(host: str, port: int) -> bool:

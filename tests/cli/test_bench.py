@@ -103,17 +103,23 @@ def test_addresses() -> None:
     assert target_of("http://localhost:8001/api/predict", allow_remote=False).path == "/api/predict"
     assert target_of("http://192.0.2.1:81/", allow_remote=True).path == "/api/optimized/predict"
     assert target_of("unix:/run/night.sock", allow_remote=False).address == "/run/night.sock"
-    for wrong in ("127.0.0.1:8001", "https://127.0.0.1", "http://:80", "http://127.0.0.1:port"):
+    for wrong in ("127.0.0.1:8001", "https://127.0.0.1", "http://:80", "http://127.0.0.1:port", "http://[::1", "",
+                  "http://127.0.0.1:0", "http://127.0.0.1:65536", "http://h/a b", "http://h/ü",
+                  f"http://{'h' * 64}"):  # fmt: skip
         with pytest.raises(ConfigError):
-            target_of(wrong, allow_remote=False)
+            target_of(wrong, allow_remote=True)
+    with pytest.raises(ConfigError) as refused:
+        target_of("http://night:hunter2@127.0.0.1", allow_remote=False)
+    assert "hunter2" not in str(refused.value)
 
 
 # --- servers that do what they should not ---------------------------------------------------------------------------
 
 
 @contextmanager
-def scripted(path: Path, answer: bytes, *, closes: bool) -> Iterator[None]:
-    """Says `answer` to whatever comes, on a Unix socket."""
+def scripted(place: Path | tuple[str, int], answer: bytes, *, closes: bool) -> Iterator[None]:
+    """Says `answer` to whatever comes, on a Unix socket or a port."""
+    address, family = (str(place), socket.AF_UNIX) if isinstance(place, Path) else (place, socket.AF_INET)
     leave = threading.Event()
 
     def serve(listener: socket.socket) -> None:
@@ -125,8 +131,8 @@ def scripted(path: Path, answer: bytes, *, closes: bool) -> Iterator[None]:
                     if closes:
                         break
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
+    with socket.socket(family) as listener:
+        listener.bind(address)
         listener.listen(64)
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
@@ -134,8 +140,8 @@ def scripted(path: Path, answer: bytes, *, closes: bool) -> Iterator[None]:
             yield
         finally:
             leave.set()
-            with socket.socket(socket.AF_UNIX) as last:
-                last.connect(str(path))
+            with socket.socket(family) as last:
+                last.connect(address)
             thread.join()
 
 
@@ -145,6 +151,9 @@ def scripted(path: Path, answer: bytes, *, closes: bool) -> Iterator[None]:
         (b"HTTP/1.1 429 Too Many\r\nContent-Length: 17\r\n\r\n" + b'{"error": "full"}', True, "429"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", False, "no answer of HTTP/1.1 with a length"),
         (b"", True, "closed in place of an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1%0999d\r\n\r\n" % 0, False, "no answer of HTTP/1.1 with a length"),
+        (b"HTTP/1.1 abc\r\nContent-Length: 2\r\n\r\n{}", False, "no answer of HTTP/1.1 with a length"),
+        (b"x" * (1 << 17), False, "no answer of HTTP/1.1"),
     ],
 )
 def test_answers_that_are_none_are_counted_by_kind(runtime_dir: Path, answer: bytes, closes: bool, kind: str) -> None:
@@ -152,10 +161,43 @@ def test_answers_that_are_none_are_counted_by_kind(runtime_dir: Path, answer: by
     with scripted(path, answer, closes=closes):
         target = target_of(f"unix:{path}", allow_remote=False)
         result = LoadRun(target, requests_of(target, [b"12345678"], same=False), 1).go(0.1)
-        with pytest.raises(BrokenError, match="full" if answer.startswith(b"HTTP") else kind[:20]):
+        with pytest.raises(BrokenError, match="full" if kind == "429" else kind[:20]):
             try_once(target, b"12345678")
     assert result.latencies_ms == [] and result.others[kind] > 0
     assert result.percentile_ms(0.5) is None and result.to_json()["latency_ms"]["p50"] is None
+
+
+def test_a_timing_that_is_no_number_is_none(runtime_dir: Path) -> None:
+    timing = b"HTTP/1.1 200 OK\r\nServer-Timing: a;dur=1.2.3, b;dur=" + b"9" * 400 + b", c;dur=2.5, d;dur=.\r\n"
+    with scripted(runtime_dir / "s", timing + b"Content-Length: 2\r\n\r\n{}", closes=False):
+        target = target_of(f"unix:{runtime_dir / 's'}", allow_remote=False)
+        assert LoadRun(target, requests_of(target, [b"12345678"], same=False), 1).go(5, most=1).parts_ms == {"c": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("answer", "end", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", CommandEnd.REFUSED, "is it a server of ours?"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", CommandEnd.REFUSED, "is it a server of ours?"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\n\x1b[1mX", CommandEnd.REFUSED, "answered 500: [1mX"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", CommandEnd.NOTHING_RUNS, "breaks off"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", CommandEnd.NOTHING_RUNS, "no answer from http://"),
+    ],
+)
+def test_a_server_that_is_none_of_ours_is_said_in_one_line(
+    tmp_path: Path, answer: bytes, end: CommandEnd, said: str
+) -> None:
+    recording = tmp_path / "night.wav"
+    recording.write_bytes(chirps(0.1))
+    with scripted(("127.0.0.1", port := free_port()), answer, closes=True):
+        told = in_this_process("predict", str(recording), "--url", f"http://127.0.0.1:{port}", "--json")
+    assert told.code == end and said in told.err and told.err.count("\n") == 1 and "fault" not in told.err
+    assert json.loads(told.out)["exit_code"] == end
+
+
+def test_a_recording_is_a_file_with_an_end() -> None:
+    told = in_this_process("predict", "/dev/zero")
+    assert told.code == CommandEnd.MISUSED and told.err == "nightscan: /dev/zero: no file\n"
 
 
 def test_a_unix_socket_without_a_server(runtime_dir: Path) -> None:

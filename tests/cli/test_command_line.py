@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -139,6 +140,34 @@ def test_what_completion_prints_is_understood_by_the_shell(shell: str) -> None:
     assert "_NIGHTSCAN_COMPLETE" in script and "nightscan" in script
 
 
+# --- for programs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        (["scale", "x", "2", "--json"], CommandEnd.NOTHING_RUNS),
+        (["undeploy", "x", "--json", "--runtime-dir", __file__], CommandEnd.NOTHING_RUNS),
+        (["dashboard", "--json", "--runtime-dir", __file__], CommandEnd.NOTHING_RUNS),
+        (["journal", "tail", "--json"], CommandEnd.NOTHING_RUNS),
+        (["journal", "migrate", "--json"], CommandEnd.MISUSED),
+        (["predict", __file__, "--json", "--url", "http://127.0.0.1:1"], CommandEnd.NOTHING_RUNS),
+        (["predict", __file__, "--json", "--url", "file:///etc/passwd"], CommandEnd.MISUSED),
+        (["bench", "--json", "--url", "unix:/none"], CommandEnd.NOTHING_RUNS),
+        (["scale", "x", "9999", "--json"], CommandEnd.MISUSED),
+        (["stats", "--json"], CommandEnd.MISUSED),
+    ],
+)
+def test_with_json_what_goes_wrong_is_a_document_too(
+    arguments: list[str], end: CommandEnd, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RUNTIME_DIR", "STATE_DIR"):
+        monkeypatch.setenv(f"{SETTING}{name}", str(runtime_dir))
+    told = in_this_process(*arguments)
+    assert json.loads(told.out)["exit_code"] == told.code == end
+    assert json.loads(told.out)["error"].split()[0] in told.err
+
+
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +226,15 @@ def test_a_full_disk_under_the_output_is_one_line() -> None:
             timeout=60,
         )  # fmt: skip
     assert done.returncode == CommandEnd.REFUSED and done.stderr == "nightscan: No space left on device\n"
+
+
+def test_streams_that_are_closed_are_no_reason_to_end(runtime_dir: Path) -> None:
+    for script, code in (("config >&-", 0), ("config >/dev/null 2>&-", 0), ("status <&- >&- 2>&-", 3)):
+        done = subprocess.run(
+            ["bash", "-c", f"{' '.join(COMMAND)} {script}"], env=clean_environment(runtime_dir), cwd=ROOT, timeout=60,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_letters_that_the_terminal_does_not_have_are_no_reason_to_end(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import tempfile
 import urllib.request
@@ -92,12 +93,18 @@ def test_a_browser_is_given_a_file_that_nobody_else_can_read(engine: EngineProce
     assert stat.S_IMODE(page.stat().st_mode) == 0o600 and "#token=" in page.read_text()
 
 
-def test_the_page_of_another_engine_is_not_taken_for_ours(engine: EngineProcess, runtime_dir: Path) -> None:
+def test_whoever_listens_in_place_of_the_engine_is_sent_no_token(runtime_dir: Path) -> None:
+    """Anybody may have the port of the settings, before the engine or after it was killed."""
     (runtime_dir / "admin.token").write_text("x" * 43 + "\n")
-    wait_for(lambda: _printed(engine), "the status server to listen")
-    port = {f"{SETTING}STATUS_PORT": str(engine.settings.status_port)}
-    told = nightscan("dashboard", "--print", runtime_dir=runtime_dir, variables=port)
-    assert told.code == CommandEnd.REFUSED and "another engine" in told.err
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        somebody.setblocking(False)
+        port = {f"{SETTING}STATUS_PORT": str(somebody.getsockname()[1])}
+        told = nightscan("dashboard", "--print", runtime_dir=runtime_dir, variables=port)
+        with pytest.raises(BlockingIOError):
+            somebody.accept()
+    assert told.code == CommandEnd.NOTHING_RUNS and "nightscan status" in told.err and told.out == ""
 
 
 def test_without_an_engine_there_is_no_page(runtime_dir: Path) -> None:
