@@ -9,7 +9,7 @@ from engine.client.checks import check_request
 from engine.client.counting import CounterBook
 from engine.client.deadlines import DeadlineWheel
 from engine.client.dispatch import Dispatcher
-from engine.client.tally import counts_of
+from engine.client.tally import EXPIRED, counts_of
 from engine.client.ticket import Ticket
 from engine.client.versions import Versions
 from engine.clock import LAST_NS, NS_PER_S, Deadline, now_ns
@@ -47,7 +47,7 @@ class DeploymentClient:
         check_request(items, None if attachment is None else attachment.description, request_id, level, caller_hash)
         arrival_ns, deadline_ns = now_ns(), deadline.at_ns
         if deadline_ns <= arrival_ns:
-            self.count(("refused", 1))
+            self.count(*EXPIRED)  # as one whose deadline passes a moment later
             raise DeadlineExceeded("the deadline passed before the request was complete")
         census = None if attachment is None else attachment.census
         if census is not None and 2 * census.count < self._queue_size and arrival_ns < census.fresh_until_ns:

@@ -7,7 +7,7 @@ from engine.errors import ClientGone, DeadlineExceeded
 
 Counts = tuple[tuple[str, int], ...]
 
-_EXPIRED: Counts = (("requests", 1), ("failed", 1), ("expired", 1))
+EXPIRED: Counts = (("requests", 1), ("failed", 1), ("expired", 1))
 _CANCELLED: Counts = (("requests", 1), ("cancelled", 1))
 _FAILED: Counts = (("requests", 1), ("failed", 1))
 
@@ -20,5 +20,5 @@ def counts_of(ticket: Ticket) -> Counts:
     if error is None:
         return (("requests", 1), ("succeeded", 1), ("latency_ns", ticket.done_ns - ticket.arrival_ns))
     if isinstance(error, DeadlineExceeded):
-        return _EXPIRED
+        return EXPIRED
     return _CANCELLED if isinstance(error, ClientGone) else _FAILED

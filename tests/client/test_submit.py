@@ -140,6 +140,14 @@ def test_a_deadline_is_answered_on_time_while_the_instance_is_busy(
     assert lane_totals(version.segment)["expired"] == 1
 
 
+def test_a_deadline_that_has_passed_counts_as_one_that_passes_a_moment_later(stage: Stage, attach: Attach) -> None:
+    version = stage.deploy()
+    with pytest.raises(DeadlineExceeded):
+        submit(attach(), item(1), within_s=-1)
+    totals = lane_totals(version.segment)
+    assert [totals[name] for name in ("requests", "failed", "expired", "refused")] == [1, 1, 1, 0]
+
+
 def test_done_callbacks_hear_of_a_deadline_that_nobody_waits_for(stage: Stage, attach: Attach) -> None:
     stage.start_instance(stage.deploy(), gated=True)
     heard = threading.Event()
