@@ -99,15 +99,20 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             warmed = dataclasses.replace(warmed, warnings=(taken.warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
+        seat = mapped.take_seat(control, runner)
         report_ready(control, runner, warmed)
-        expect(control, "take")
+        try:
+            expect(control, "take")
+        except (PeerGone, NotReady):
+            seat.close()
+            raise
         surroundings.settle()
         if runner.device.type == "cpu":
             give_way()
         try:
             aging_ms, longest_wait_ms = float(fields["aging_ms"]), float(fields["batch_timeout_ms"])
             mapped.run_loop(
-                control, runner, warmed, leisure, notebook, aging_ms=aging_ms, longest_wait_ms=longest_wait_ms
+                control, runner, seat, warmed, leisure, notebook, aging_ms=aging_ms, longest_wait_ms=longest_wait_ms
             )
         except Poisoned as error:
             leave_poisoned(control, error)

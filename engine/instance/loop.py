@@ -77,15 +77,16 @@ class InstanceLoop:
         self._poller.register(self._wake_fd, select.EPOLLIN)
         self._watch_control()
         self._report()
+        self._seat.work()
         signal.signal(signal.SIGTERM, self.handle_term)
         try:
             while not self._leaving:
                 self._step()
             while self._processor.in_flight:
                 self._finish()
+            self._seat.close()  # not after an error: whoever follows is to be counted as one that follows a death
         finally:
             self._board.work()  # whoever leaves shares nothing
-            self._seat.close()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._poller.close()
             os.close(self._wake_fd)

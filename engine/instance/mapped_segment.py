@@ -58,10 +58,18 @@ class MappedSegment:
             lease.close()
             segment.close()
 
+    def take_seat(self, control: ControlLink, runner: ModelRunner) -> SeatCount:
+        """Where it counts, as far as that is known; to be closed."""
+        board = InstanceBoard(self.segment, self.name)
+        seat = SeatCount(str(self.hold[0]["deployment"]), board.seat, board.device, runner.place.memory_bytes)
+        seat.meet(control.process)
+        return seat
+
     def run_loop(
         self,
         control: ControlLink,
         runner: ModelRunner,
+        seat: SeatCount,
         warmed: WarmUp,
         leisure: Leisure,
         notebook: Notebook,
@@ -71,14 +79,11 @@ class MappedSegment:
     ) -> None:
         """Works until told to leave. Raises Poisoned, after which nothing may be stored in the segment."""
         control.holds = lambda: (self.hold,)
-        board = InstanceBoard(self.segment, self.name)
-        seat = SeatCount(str(self.hold[0]["deployment"]), board.seat, board.device, runner.place.memory_bytes)
-        seat.meet(control.process)
         taker = Taker(self.segment, self.name, self.lease, self.doorbell, self.reply_bells)
         InstanceLoop(
             taker=taker,
             processor=BatchProcessor(taker, runner, warmed),
-            board=board,
+            board=InstanceBoard(self.segment, self.name),
             seat=seat,
             doorbell=self.doorbell,
             control=control,

@@ -18,14 +18,13 @@ _LOOK_EVERY_NS = NS_PER_S  # at the device's memory
 
 
 class SeatCount:
-    """For the loop of one instance. From here on it works: its seat says so until it is closed, or the process dead."""
+    """Of one instance, from before it says that it is ready: whoever is seen to work must be missed when it dies."""
 
     def __init__(
         self, deployment_id: str, seat: int, device: int, memory: Callable[[], tuple[int, int] | None]
     ) -> None:
         """`memory`: bytes in use and in all of the device, by whomever; None where it has none of its own."""
         self.row = SeatRow(deployment_id, seat, device)
-        self.row.set("working", 1)
         self._memory = memory
         self._machine: MachineSegment | None = None
         self._number = 0  # of the hold that was looked at last
@@ -52,6 +51,10 @@ class SeatCount:
         if before is not None:
             before.close()
 
+    def work(self) -> None:
+        """It takes what comes: its seat says so until it is closed, or the process dead."""
+        self.row.set("working", 1)
+
     def look(self) -> None:
         """To be called often; tells of the device's memory once a second."""
         moment_ns = now_ns()
@@ -64,7 +67,7 @@ class SeatCount:
             self.row.set("memory_total_bytes", memory[1])
 
     def close(self) -> None:
-        """It leaves in good order."""
+        """It leaves in good order. Idempotent."""
         self.row.close()
         if self._machine is not None:
             self._machine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from engine.testing.models import POISON
 from tests.client.stage import wait_until
 from tests.instance.conftest import FRAMES
 from tests.manager.conftest import Deploy, deploy, engine_dir, manager
+from tests.serving.counting_client import series_of
+from tests.status.asking import Asking
 
 __all__ = ["deploy", "engine_dir", "manager"]
 
@@ -24,8 +27,15 @@ def version(manager: SyncModelServingManager) -> dict[str, Any]:
     return found
 
 
+def restarts_counted(engine_dir: Path) -> float:
+    """What a scraper is told of instances that took the place of one that had died."""
+    text = Asking(engine_dir).get("/metrics").body.decode()
+    found = series_of(text).items()
+    return sum(value for name, value in found if name.startswith("nightscan_engine_instance_restarts_total"))
+
+
 def test_a_poisoned_instance_leaves_and_the_innocent_are_answered(
-    manager: SyncModelServingManager, deploy: Deploy
+    manager: SyncModelServingManager, deploy: Deploy, engine_dir: Path
 ) -> None:
     options = {"input_shape": (FRAMES,), "pool_size": 2, "max_batch_size": 4}
     deploy("t", "engine.testing.models:troubled", **options)
@@ -42,5 +52,5 @@ def test_a_poisoned_instance_leaves_and_the_innocent_are_answered(
     wait_until(lambda: version(manager)["ready"] == version(manager)["pool_size"], "others work in their place")
     status = version(manager)
     assert "items failed (ValueError: nothing works any more), then the warm-up item:" in status["last_death"]
-    assert status["restarts"] == 2
+    assert status["restarts"] == 2 == restarts_counted(engine_dir)
     assert not before & {each["pid"] for each in status["instances"]}

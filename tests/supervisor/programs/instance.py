@@ -132,6 +132,7 @@ class Instance:
         board = InstanceBoard(segment, name)
         seat = self.seat = SeatCount(str(self.hold["deployment"]), board.seat, board.device, lambda: None)
         seat.meet(self.link.process)
+        seat.work()
         while True:
             taken = taker.take(_choose)
             if taken:
