@@ -33,7 +33,6 @@ TIMED = (
 # What counting takes of a request in its frontend; an instance counts once for a batch.
 COUNTED = (
     "frontend.predict.context:RouteContext.count_answer",
-    "frontend.predict.context:RouteContext.count_recording",
     "engine.shm.board:LaneBoard.add_answered",
 )
 PARTS = {"kept": TIMED, "counted": COUNTED}

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.counting_site.sitecustomize import COUNT, LIST, TIME
+from benchmarks.counting_site.sitecustomize import COUNT, LEAVE_OUT, LIST, TIME
 from benchmarks.processes import own_descendants
 
 _PATIENCE_S = 20.0
@@ -185,6 +185,20 @@ class CallTime(_Switched):
                 found[row["name"]] = calls + row["calls"], used_s + row["cpu_ns"] / 1e9
             file.unlink()
         return found
+
+
+class CallsLeftOut(_Switched):
+    """Inside `running`, the functions that TIMED_VARIABLE names do nothing."""
+
+    number = LEAVE_OUT
+
+    def collect(self) -> set[str]:
+        """Those that were left out by any of the processes. Forgets it."""
+        files = [self._folder / f"{pid}.json" for pid in self._pids]
+        names = {row["name"] for file in files for row in json.loads(file.read_text())}
+        for file in files:
+            file.unlink()
+        return names
 
 
 class SystemCallCount:

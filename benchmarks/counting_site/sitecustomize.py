@@ -1,4 +1,4 @@
-"""Counts, lists or times calls in a process between two signals; loaded by Python itself, before all else.
+"""Counts, lists, times or leaves out calls in a process between two signals; loaded by Python itself, before all else.
 
 `PYTHONPATH` must name this folder, and FOLDER_VARIABLE the one that is written to: `PID.json`, whose presence says that
 it has ended, and `PID.counting`, that it has begun. Without that variable nothing is changed. A process that is forked
@@ -23,9 +23,10 @@ from typing import Any
 
 FOLDER_VARIABLE = "NIGHTSCAN_COUNT_FOLDER"
 TIMED_VARIABLE = "NIGHTSCAN_TIMED_CALLS"  # `module:Class.function`, separated by commas
-COUNT = signal.SIGRTMIN + 7  # these three are of no meaning to gunicorn, asyncio or torch
+COUNT = signal.SIGRTMIN + 7  # these four are of no meaning to gunicorn, asyncio or torch
 LIST = signal.SIGRTMIN + 8
 TIME = signal.SIGRTMIN + 9
+LEAVE_OUT = signal.SIGRTMIN + 10
 
 
 class _Counting:
@@ -102,6 +103,25 @@ class _Timing:
         return timed
 
 
+class _LeavingOut:
+    """The calls of TIMED_VARIABLE do nothing and return None: what the process takes without them."""
+
+    def __init__(self) -> None:
+        self._places = [_owner_of(target) for target in os.environ.get(TIMED_VARIABLE, "").split(",") if target]
+        self._kept: list[tuple[Any, str, Callable[..., Any]]] = []
+
+    def begin(self) -> None:
+        for owner, name in self._places:
+            if owner is not None:
+                self._kept.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, lambda *arguments, **named: None)
+
+    def end(self) -> list[dict[str, Any]]:
+        for owner, name, function in self._kept:
+            setattr(owner, name, function)
+        return [{"name": f"{owner.__name__}.{name}"} for owner, name, _ in self._kept]
+
+
 def _asking_ns() -> float:
     """What asking for the time takes by itself: microseconds, on a virtual machine."""
     moments = [time.thread_time_ns() for _ in range(1001)]
@@ -118,13 +138,16 @@ def _owner_of(target: str) -> tuple[Any, str]:
     return owner, name
 
 
+Kind = type[_Counting] | type[_Listing] | type[_Timing] | type[_LeavingOut]
+
+
 class _Switch:
     """Begins at the first signal, writes what was found at the second, and so on."""
 
-    def __init__(self, folder: Path, kind: type[_Counting] | type[_Listing] | type[_Timing]) -> None:
+    def __init__(self, folder: Path, kind: Kind) -> None:
         self._folder = folder
         self._kind = kind
-        self._running: _Counting | _Listing | _Timing | None = None
+        self._running: _Counting | _Listing | _Timing | _LeavingOut | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         name = f"{self._folder}/{os.getpid()}"
@@ -155,3 +178,4 @@ if FOLDER_VARIABLE in os.environ:
     signal.signal(COUNT, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Counting).handle)
     signal.signal(LIST, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Listing).handle)
     signal.signal(TIME, _Switch(Path(os.environ[FOLDER_VARIABLE]), _Timing).handle)
+    signal.signal(LEAVE_OUT, _Switch(Path(os.environ[FOLDER_VARIABLE]), _LeavingOut).handle)

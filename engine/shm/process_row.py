@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 
 from engine.core.lending import Holding, Loan
 from engine.crash_points import reach
@@ -36,10 +37,15 @@ from engine.shm.words import WORD_BYTES
 _log = logging.getLogger(__name__)
 _COUNTER_WORD = {name: ProcessWord.COUNTERS + k for k, name in enumerate(PROCESS_COUNTERS)}
 _GAUGE_WORD = {name: ProcessWord.GAUGES + k for k, name in enumerate(PROCESS_GAUGES)}
-_ROUTE_SHAPE = {route: http_duration(*route) for route in HTTP_ROUTES}
-_SHAPES = (*_ROUTE_SHAPE.values(), UPLOAD_SIZE, AUDIO_LENGTH)
-_BUCKET_WORDS = {shape: tuple(_COUNTER_WORD[name] for name in shape.buckets) for shape in _SHAPES}
-_TOTAL_WORD = {shape: _COUNTER_WORD[shape.total] for shape in _SHAPES}
+
+
+def _words_of(shape: HistogramShape) -> tuple[Sequence[int], tuple[int, ...], int]:
+    """Its bounds, and the words of its buckets and of its total."""
+    return shape.bounds, tuple(_COUNTER_WORD[name] for name in shape.buckets), _COUNTER_WORD[shape.total]
+
+
+_DURATION = {route: _words_of(http_duration(*route)) for route in HTTP_ROUTES}
+_RECORDING = (_words_of(UPLOAD_SIZE), _words_of(AUDIO_LENGTH))
 _STATUS_WORD = {
     (*route, status): _COUNTER_WORD[http_counter(*route, status)] for route in HTTP_ROUTES for status in HTTP_STATUSES
 }
@@ -169,26 +175,26 @@ class ProcessRow:
                 word = _COUNTER_WORD[name]
                 words[word] = (words[word] + n) & _WORD_MASK
 
-    def add_answer(self, method: str, endpoint: str, status: int, duration_ns: int) -> None:
-        """One answer over HTTP, and how long it took."""
-        route = http_route(method, endpoint)
-        word = _STATUS_WORD.get((*route, status)) or _COUNTER_WORD[http_counter(*route, status)]
-        shape = _ROUTE_SHAPE[route]
-        bucket, total = _BUCKET_WORDS[shape][shape.bucket(duration_ns)], _TOTAL_WORD[shape]
+    def add_answer(
+        self, method: str, endpoint: str, status: int, duration_ns: int, recording: tuple[int, int] | None = None
+    ) -> None:
+        """One answer over HTTP, how long it took, and of a recording that was answered the bytes and milliseconds.
+
+        A route or status that is not declared is counted under "other".
+        """
+        word = _STATUS_WORD.get((method, endpoint, status)) or _COUNTER_WORD[http_counter(method, endpoint, status)]
+        bounds, buckets, total = _DURATION.get((method, endpoint)) or _DURATION[http_route(method, endpoint)]
+        bucket = buckets[bisect_left(bounds, duration_ns)]
         with self._lock:
             words = self._words
             words[word] = (words[word] + 1) & _WORD_MASK
             words[bucket] = (words[bucket] + 1) & _WORD_MASK
             words[total] = (words[total] + duration_ns) & _WORD_MASK
-
-    def observe(self, *figures: tuple[HistogramShape, int]) -> None:
-        """One more figure for each of these histograms, whose counters are among PROCESS_COUNTERS."""
-        with self._lock:
-            words = self._words
-            for shape, figure in figures:
-                bucket, total = _BUCKET_WORDS[shape][shape.bucket(figure)], _TOTAL_WORD[shape]
-                words[bucket] = (words[bucket] + 1) & _WORD_MASK
-                words[total] = (words[total] + figure) & _WORD_MASK
+            if recording is not None:
+                for (bounds, buckets, total), figure in zip(_RECORDING, recording):
+                    bucket = buckets[bisect_left(bounds, figure)]
+                    words[bucket] = (words[bucket] + 1) & _WORD_MASK
+                    words[total] = (words[total] + figure) & _WORD_MASK
 
     def set(self, name: str, value: int) -> None:
         """Sets a gauge of PROCESS_GAUGES, not below 0; KeyError for any other name."""

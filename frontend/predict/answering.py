@@ -54,12 +54,13 @@ class Answering:
         response = self._dialect.success(prediction, answers, total_s)
         if self._is_logged:
             self._context.predict_log.write(response.body)
-        self._context.count_recording(request, prediction.recording.duration_s)
         self._journal.answered(prediction, answers, request, total_s)
         timing = timing_of_computed(prediction, answers, request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))
         self._notes.answered(prediction, answers, request, timing)
-        return self._complete(response, request, prediction.request_id)
+        return self._complete(
+            response, request, prediction.request_id, recording_s=prediction.recording.duration_s
+        )
 
     def known(
         self, prediction: Prediction, answers: Sequence[Computed], request: HttpRequest, client: EngineClient
@@ -73,12 +74,13 @@ class Answering:
         if self._is_logged:
             self._context.predict_log.write(response.body)
         client.count_cached(parameters.deployment, total_ns)
-        self._context.count_recording(request, prediction.recording.duration_s)
         self._journal.answered(prediction, answers, request, total_s)
         timing = timing_of_known(request, now_ns())
         response.headers.append(("Server-Timing", timing.header()))
         self._notes.answered(prediction, answers, request, timing)
-        return self._complete(response, request, prediction.request_id)
+        return self._complete(
+            response, request, prediction.request_id, recording_s=prediction.recording.duration_s
+        )
 
     def refuse(
         self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None

@@ -9,7 +9,7 @@ from typing import Protocol
 from engine.clock import now_ns
 from engine.config import Settings
 from engine.observe.answered import AnsweredRequest
-from engine.observe.histograms import AUDIO_LENGTH, UPLOAD_SIZE
+from engine.observe.histograms import AUDIO_LENGTH
 from engine.stores.preconditions import check_redis_address
 from engine.stores.spool import JournalWriter
 from engine.stores.two_level import TwoLevelCache
@@ -81,19 +81,30 @@ class RouteContext:
         """One of FALLBACK_OUTCOMES. Raises ConfigError for settings of stores that are wrong."""
         current_stores(self.settings).row.add(f"fallback.{outcome}")
 
-    def count_recording(self, request: HttpRequest, duration_s: float) -> None:
-        """A recording of this length was answered. Raises ConfigError for settings of stores that are wrong."""
-        size_bytes = 0 if request.upload is None else len(request.upload.data)
-        length_ms = round(duration_s * AUDIO_LENGTH.per_unit)
-        current_stores(self.settings).row.observe((UPLOAD_SIZE, size_bytes), (AUDIO_LENGTH, length_ms))
+    def complete(
+        self,
+        response: HttpResponse,
+        request: HttpRequest,
+        request_id: str,
+        *,
+        endpoint: str,
+        recording_s: float | None = None,
+    ) -> HttpResponse:
+        """Adds what every answer carries and counts it, before its first byte leaves; the last step of every exchange.
 
-    def complete(self, response: HttpResponse, request: HttpRequest, request_id: str, *, endpoint: str) -> HttpResponse:
-        """Adds what every answer carries and counts it; the last step of every exchange."""
+        `recording_s`: length of the recording that was answered. Raises ConfigError as above.
+        """
         response.headers.append((REQUEST_ID_HEADER, request_id))
         response.headers.extend(self.cors.headers(request.headers))
-        self.count_answer(request.method, endpoint, response.status, now_ns() - request.arrival_ns)
+        recording = None
+        if recording_s is not None:
+            size_bytes = 0 if request.upload is None else len(request.upload.data)
+            recording = (size_bytes, round(recording_s * AUDIO_LENGTH.per_unit))
+        self.count_answer(request.method, endpoint, response.status, now_ns() - request.arrival_ns, recording)
         return response
 
-    def count_answer(self, method: str, endpoint: str, status: int, duration_ns: int) -> None:
-        """One answer over HTTP, before its first byte leaves. Raises ConfigError as above."""
-        current_stores(self.settings).row.add_answer(method, endpoint, status, duration_ns)
+    def count_answer(
+        self, method: str, endpoint: str, status: int, duration_ns: int, recording: tuple[int, int] | None = None
+    ) -> None:
+        """One answer over HTTP: see `ProcessRow.add_answer`. Raises ConfigError as above."""
+        current_stores(self.settings).row.add_answer(method, endpoint, status, duration_ns, recording)

@@ -136,11 +136,16 @@ def replace_everything(server: ServerProcess, clients: CountingClients) -> None:
     os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: processes_of(server, "engine.supervisor") not in ([], [supervisor]), "a successor")
     deploy(server)
-    wait_for(lambda: len(status_of(server)["deployments"][0]["versions"]) == 1, "the former version to be gone")
+    # Who sits where the dead one sat has counted the restart by then.
+    wait_for(lambda: is_settled(status_of(server)["deployments"][0]["versions"]), "nothing but the new version")
 
 
 def are_ready(version: dict[str, Any]) -> bool:
     return bool(version["ready"] == len(version["instances"]) == version["pool_size"])
+
+
+def is_settled(versions: list[dict[str, Any]]) -> bool:
+    return len(versions) == 1 and are_ready(versions[0])
 
 
 def value_of(found: Series, name: str, **labels: str) -> float:
