@@ -13,6 +13,7 @@ import { takeToken } from "./token.js";
 import { verdict } from "./verdict.js";
 
 takeToken();
+addEventListener("hashchange", takeToken); // of a tab that is open: a new fragment loads no page
 
 const history = new History(SPAN_MS, requestsOf);
 const httpHistory = new History(SPAN_MS, (answers) => Object.values(answers).reduce((sum, each) => sum + each, 0));

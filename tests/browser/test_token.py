@@ -32,6 +32,14 @@ def test_the_token_is_kept_in_memory_alone(engine: WatchedEngine, open_page: Ope
     assert engine.token not in page.tab.content()
 
 
+def test_a_tab_that_is_open_takes_a_new_token(engine: WatchedEngine, open_page: Opener) -> None:
+    page = open_page()
+    page.wait_verdict("Serving")
+    page.tab.evaluate(f"() => {{ location.hash = 'token={engine.token}' }}")
+    page.wait("() => document.querySelector('#requests caption')")
+    assert engine.token not in page.tab.evaluate("() => location.href")
+
+
 def test_with_the_token_requests_show_where_their_time_went(engine: WatchedEngine, open_page: Opener) -> None:
     sent = requests.post(
         f"http://127.0.0.1:{engine.server.port}{PREDICT}", files={"file": (FILE, WORKLOAD.bodies[0], "audio/wav")},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +16,14 @@ import pytest
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
 from engine.supervisor.loop import Loop
+from engine.supervisor.web.access import Access
+from engine.supervisor.web.answer import StatusAnswer
+from engine.supervisor.web.connection import StatusConnection
 from engine.supervisor.web.counted import CountedMachine
 from engine.supervisor.web.door import PortDoor
 from engine.supervisor.web.orders import MOST_AT_ONCE, Reply
+from engine.supervisor.web.refusal import StatusRefusal
+from engine.supervisor.web.request import StatusRequest
 from engine.supervisor.web.server import MOST_CONNECTIONS, StatusServer
 from engine.supervisor.web.snapshot import STALLED_S, Snapshot
 from tests.status.asking import Asking
@@ -117,7 +125,7 @@ def test_orders_wait_for_the_loop_and_no_more_of_them_than_may(runtime_dir: Path
 def test_a_port_that_is_another_s_is_a_warning_until_it_is_free(caplog: pytest.LogCaptureFixture) -> None:
     port, loop = free_port(), Loop()
     taken: list[socket.socket] = []
-    first, second = (PortDoor(loop, taken.append, "127.0.0.1", port) for _ in range(2))
+    first, second = (PortDoor(loop, taken.append, bool, "127.0.0.1", port) for _ in range(2))
     try:
         first.keep()
         for _ in range(3):
@@ -143,7 +151,7 @@ def test_a_host_of_several_addresses_is_listened_at_where_that_can_be(monkeypatc
     port, loop = free_port(), Loop()
     ours = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("192.0.2.1", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ours)  # as on a machine without the first of them
-    door = PortDoor(loop, socket.socket.close, "localhost", port)
+    door = PortDoor(loop, socket.socket.close, bool, "localhost", port)
     try:
         door.keep()
         assert door.address == f"localhost:{port}" and not door.trouble
@@ -152,6 +160,72 @@ def test_a_host_of_several_addresses_is_listened_at_where_that_can_be(monkeypatc
     finally:
         door.close()
         loop.close()
+
+
+def test_without_a_descriptor_left_whoever_is_silent_gives_his_up() -> None:
+    """Ten connections that say nothing and a limit of two more: the last one that comes is taken all the same."""
+    loop, taken, port = Loop(), list[socket.socket](), free_port()
+
+    def makes_room() -> bool:
+        taken.pop(0).close()
+        return True
+
+    door = PortDoor(loop, taken.append, makes_room, "127.0.0.1", port)
+    door.keep()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        stack.callback(door.close)
+        coming = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(10)]
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        for _ in range(highest - len(os.listdir("/proc/self/fd")) + 2):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))  # there are no free numbers below
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, before[1]))
+        loop.run_once(1.0)
+        stack.callback(lambda: [each.close() for each in taken])
+        assert not loop.guard.health.degraded
+        assert 0 < len(taken) < 10 and taken[-1].getpeername() == coming[-1].getsockname()
+
+
+def test_of_what_is_not_taken_little_is_kept() -> None:
+    """Eight programs that do not read would else take minutes to be found out, and megabytes of the kernel each."""
+    loop = Loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as deaf:
+        deaf.connect(listening.getsockname())
+        connected, _ = listening.accept()
+        connection = StatusConnection(loop, connected, _Nobody())
+        pushed = 0
+        while connection.push(b"x" * 16_384):
+            pushed += 16_384
+            assert pushed < 1_000_000
+        connection.close()
+        loop.close()
+
+
+class _Nobody:
+    def check(self, request: StatusRequest, connection: StatusConnection) -> None: ...
+
+    def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None: ...
+
+    def closed(self, connection: StatusConnection) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "may"),
+    [
+        ("192.0.2.2", "::ffff:192.0.2.2", True),  # of a socket for addresses of both kinds
+        ("192.0.2.3", "::ffff:192.0.2.2", False),
+        ("[fd00:0:0::2]:8002", "fd00::2", True),
+        ("[fd00::3]", "fd00::2", False),
+        ("fd00.example", "fd00::2", False),
+        ("192.0.2.2", "", False),
+    ],
+)
+def test_an_address_is_the_same_however_it_is_spelt(host: str, reached: str, may: bool) -> None:
+    request = StatusRequest(method="GET", headers={"host": host})
+    with contextlib.nullcontext() if may else pytest.raises(StatusRefusal):
+        Access("token", ()).check(request, reached)
 
 
 @pytest.mark.parametrize("content", ["", "short\n", "a" * 43, "a" * 42 + "/\n", "\0" * 44])

@@ -54,8 +54,9 @@ class Access:
 
     def _check_host(self, request: StatusRequest, reached: str) -> None:
         name = _name(request.headers.get("host", ""))
+        address = _address(name)
         # An address cannot be made to lead elsewhere, so the one that the connection came to is as good as a name.
-        if name not in self._hosts and not (_is_address(name) and name == reached):
+        if name not in self._hosts and (address is None or address != _address(reached)):
             told = f"the host {name!r:.100}" if name else "a request without a host"
             raise StatusRefusal(403, "FOREIGN_HOST", f"{told} is not known here: see the setting status_hosts")
 
@@ -77,9 +78,10 @@ def _name(authority: str) -> str:
     return text.rpartition(":")[0] if text.count(":") == 1 else text
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """However it is spelt: a socket for both kinds of addresses has those of the older kind inside of newer ones."""
     try:
-        ipaddress.ip_address(name)
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address

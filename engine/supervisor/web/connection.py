@@ -19,6 +19,7 @@ ANSWER_S = 60.0  # for an order to be carried out, before it is said that it is 
 WRITE_S = 10.0  # for an answer that is not taken
 END_S = 2.0  # for the other end to have read the last answer
 _AT_ONCE_BYTES = 16 * 1024
+_KERNEL_BYTES = 64 * 1024  # of answers that are not taken; of its own accord the kernel keeps megabytes of each
 _MOST_UNREAD_BYTES = 1024 * 1024  # thrown away at the end; whoever goes on loses the answer
 
 
@@ -62,6 +63,7 @@ class StatusConnection:
         self.doing = Doing.IDLE
         self.give_up_at_ns = now_ns() + int(HEAD_S * NS_PER_S)  # LAST_NS of the service's own for what it answers
         connected.setblocking(False)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
         self.reached = _address(connected)  # the address that it came to; empty for a socket in the file system
         loop.watch(connected.fileno(), self._readable)
 

@@ -17,6 +17,7 @@ _BACKLOG = 512
 _MOST_AT_ONCE = 32  # connections taken before anything else is looked at
 
 Accept = Callable[[socket.socket], None]
+MakesRoom = Callable[[], bool]
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +25,11 @@ _log = logging.getLogger(__name__)
 class StatusDoor:
     """One listening socket, made anew when it is gone. `keep` may be called again and again."""
 
-    def __init__(self, loop: Loop, on_connection: Accept) -> None:
-        """`on_connection` owns what it is given."""
+    def __init__(self, loop: Loop, on_connection: Accept, makes_room: MakesRoom) -> None:
+        """`on_connection` owns what it is given. `makes_room` closes another connection; False if it closes none."""
         self._loop = loop
         self._on_connection = on_connection
+        self._makes_room = makes_room
         self._socket: socket.socket | None = None
 
     def keep(self) -> None:
@@ -47,7 +49,8 @@ class StatusDoor:
         self._loop.watch(listening.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """Raises OSError for want of descriptors: then the loop pauses, since the backlog would not."""
+        """Raises OSError for want of descriptors, once nobody gives his up: then the loop pauses, since the backlog
+        would not."""
         for _ in range(_MOST_AT_ONCE):
             if self._socket is None:
                 return
@@ -57,14 +60,18 @@ class StatusDoor:
                 return
             except ConnectionError:
                 continue  # gave up while it stood in the backlog
+            except OSError:
+                if self._makes_room():
+                    continue
+                raise
             self._on_connection(connection)
 
 
 class PortDoor(StatusDoor):
     """A TCP port. Taken by another process it is a warning, once, and tried again."""
 
-    def __init__(self, loop: Loop, on_connection: Accept, host: str, port: int) -> None:
-        super().__init__(loop, on_connection)
+    def __init__(self, loop: Loop, on_connection: Accept, makes_room: MakesRoom, host: str, port: int) -> None:
+        super().__init__(loop, on_connection, makes_room)
         self._host = host
         self._port = port
         self.trouble = ""  # why nobody listens there
@@ -101,8 +108,8 @@ class PortDoor(StatusDoor):
 class SocketDoor(StatusDoor):
     """`status.sock`."""
 
-    def __init__(self, loop: Loop, on_connection: Accept, runtime_dir: Path) -> None:
-        super().__init__(loop, on_connection)
+    def __init__(self, loop: Loop, on_connection: Accept, makes_room: MakesRoom, runtime_dir: Path) -> None:
+        super().__init__(loop, on_connection, makes_room)
         self._file = SocketFile(runtime_dir / STATUS_SOCKET, socket.SOCK_STREAM, _BACKLOG)
 
     def keep(self) -> None:

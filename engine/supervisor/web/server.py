@@ -50,7 +50,9 @@ class StatusServer:
         self._connections: dict[StatusConnection, None] = {}  # the least lately accepted first
         self._looks = 0
         # Of it the loop reads `address` and `trouble`, which the thread stores whole.
-        self.port = PortDoor(self._loop, self._accept, settings.status_host, settings.status_port)
+        self.port = PortDoor(
+            self._loop, self._accept, self._makes_room, settings.status_host, settings.status_port
+        )
         self._has_streams = False  # stored by the thread; a hint: without any nobody has to be woken
         self._snapshot: Snapshot | None = None  # stored by the supervisor's loop, whole
         # A daemon: a disk that never answers must not keep the process.
@@ -79,7 +81,7 @@ class StatusServer:
         self._token = AdminToken(self._runtime_dir)
         desk = OrderDesk(self._give, self._loop.call_soon_threadsafe)
         self._routes = StatusRoutes(self._settings, self._token, desk, lambda: self._snapshot)
-        self._socket = SocketDoor(self._loop, self._accept, self._runtime_dir)
+        self._socket = SocketDoor(self._loop, self._accept, self._makes_room, self._runtime_dir)
         self._loop.call_after(0.0, self._look)
         self._loop.run()
         for step in (self.port.close, self._socket.close, self._token.remove, self._close_connections):
