@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from engine.supervisor.web.door import PortDoor
 from engine.supervisor.web.orders import MOST_AT_ONCE, Reply
 from engine.supervisor.web.refusal import StatusRefusal
 from engine.supervisor.web.request import StatusRequest
-from engine.supervisor.web.server import MOST_CONNECTIONS, StatusServer
+from engine.supervisor.web.server import MOST_CONNECTIONS, MOST_WAITING, StatusServer
 from engine.supervisor.web.snapshot import STALLED_S, Snapshot
 from tests.status.asking import Asking
 from tests.support.server import free_port
@@ -66,8 +67,9 @@ def served(runtime_dir: Path, desk: Desk | None = None, **settings: Any) -> Iter
     assert not list(runtime_dir.iterdir())  # nothing of it is left
 
 
-def snapshot(age_s: float = 0.0) -> Snapshot:
-    return Snapshot(now_ns() - int(age_s * NS_PER_S), 0.0, STATE, CountedMachine({}), None)
+def snapshot(age_s: float = 0.0, *, text: str = "", counted: CountedMachine | None = None) -> Snapshot:
+    state = {**STATE, "text": text}
+    return Snapshot(now_ns() - int(age_s * NS_PER_S), 0.0, state, counted or CountedMachine({}), None)
 
 
 def test_before_the_first_snapshot_it_says_that_it_starts(runtime_dir: Path) -> None:
@@ -183,7 +185,8 @@ def test_without_a_descriptor_left_whoever_is_silent_gives_his_up() -> None:
             stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))  # there are no free numbers below
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, before[1]))
         loop.run_once(1.0)
-        stack.callback(lambda: [each.close() for each in taken])
+        for each in taken:
+            stack.enter_context(each)
         assert not loop.guard.health.degraded
         assert 0 < len(taken) < 10 and taken[-1].getpeername() == coming[-1].getsockname()
 
@@ -203,10 +206,65 @@ def test_of_what_is_not_taken_little_is_kept() -> None:
         loop.close()
 
 
+def test_few_answers_that_nobody_takes_are_kept(runtime_dir: Path) -> None:
+    """Each of them is as long as the state is; the last one to come is kept."""
+    with served(runtime_dir) as (asking, server), ExitStack() as stack:
+        server.publish(snapshot(text="x" * 400_000), ())
+        deaf = []
+        for _ in range(MOST_WAITING + 8):
+            deaf.append(stack.enter_context(asking.connect()))
+            deaf[-1].sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert deaf[-1].recv(12) == b"HTTP/1.1 200"
+        assert _rest(deaf[-1]) > 400_000 > _rest(deaf[0])
+        assert asking.get("/healthz").status == 200
+
+
+def _rest(connection: socket.socket) -> int:
+    """How many bytes come until none do any more, or it ends."""
+    count = 0
+    connection.settimeout(0.3)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while piece := connection.recv(65_536):
+            count += len(piece)
+    return count
+
+
+def test_what_is_asked_at_the_same_moment_is_found_out_once(runtime_dir: Path) -> None:
+    asked, counted = 20, _Counted({})
+    with served(runtime_dir) as (asking, server), ExitStack() as stack:
+        server.publish(snapshot(counted=counted), ())
+        ready = threading.Event()
+        held = stack.enter_context(asking.connect())
+        held.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert held.recv(12) == b"HTTP/1.1 200"
+        connections = [stack.enter_context(asking.connect()) for _ in range(asked)]
+        server._loop.call_soon_threadsafe(lambda: ready.wait(20))
+        for each in connections:
+            each.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        ready.set()
+        assert {each.recv(12) for each in connections} == {b"HTTP/1.1 200"}
+        assert 0 < counted.looks < asked
+        before = counted.looks
+        assert asking.get("/metrics").status == 200
+        assert counted.looks == before + 1, "whoever asks later gets later figures"
+
+
+class _Counted(CountedMachine):
+    """Nothing, and how often it was looked at."""
+
+    looks = 0
+
+    def known_deployments(self) -> list[str]:
+        object.__setattr__(self, "looks", self.looks + 1)
+        return []
+
+
 class _Nobody:
     def check(self, request: StatusRequest, connection: StatusConnection) -> None: ...
 
     def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None: ...
+
+    def waits(self) -> None: ...
 
     def closed(self, connection: StatusConnection) -> None: ...
 

@@ -43,6 +43,9 @@ class StatusService(Protocol):
     def answer(self, request: StatusRequest, connection: StatusConnection) -> StatusAnswer | None:
         """Now; None: `connection.answer` is called later."""
 
+    def waits(self) -> None:
+        """An answer is not taken at once."""
+
     def closed(self, connection: StatusConnection) -> None:
         """It is gone."""
 
@@ -88,6 +91,8 @@ class StatusConnection:
         streams = answer.body is None and self._request.method != "HEAD"
         self._now(Doing.STREAMING if streams else Doing.WRITING, WRITE_S)
         self._flush()
+        if self._out:
+            self._service.waits()
 
     def answer_later(self, request: StatusRequest, answer: StatusAnswer) -> None:
         """The answer to `request`, unless it was given up: then something else may be asked by now."""

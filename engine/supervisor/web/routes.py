@@ -29,14 +29,22 @@ class StatusRoutes:
     """For the thread of the status server."""
 
     def __init__(
-        self, settings: Settings, token: AdminToken, desk: OrderDesk, snapshot: Callable[[], Snapshot | None]
+        self,
+        settings: Settings,
+        token: AdminToken,
+        desk: OrderDesk,
+        snapshot: Callable[[], Snapshot | None],
+        after_round: Callable[[Callable[[], object]], object],
     ) -> None:
+        """`after_round` calls once all requests are answered that have arrived by now."""
         self.access = Access(token.value, settings.status_hosts.split(","))
         self._settings = settings
         self._latest = snapshot
         self._page = PageFiles()
         self._desk = desk
         self.streams = EventStreams(snapshot)
+        self._after_round = after_round
+        self._found: dict[tuple[str, bool], StatusAnswer] = {}  # in this round, by path and whether with the token
         self._looks: dict[str, Route] = {
             "/status": self._status,
             "/metrics": self._metrics,
@@ -73,9 +81,18 @@ class StatusRoutes:
         if not request.only_looks:
             raise StatusRefusal(405, "METHOD_NOT_ALLOWED", "this can only be looked at", Allow="GET, HEAD")
         if look is not None:
-            return look(request)
+            return self._look(look, request)
         assert file is not None
         return file
+
+    def _look(self, look: Route, request: StatusRequest) -> StatusAnswer:
+        """Found out once for all who ask at the same moment: of a hundred the last would else wait for seconds."""
+        key = (request.path, self.access.has_token(request))
+        if not self._found:
+            self._after_round(self._found.clear)
+        if key not in self._found:
+            self._found[key] = look(request)
+        return self._found[key]
 
     def _snapshot(self) -> Snapshot:
         """Raises StatusRefusal."""

@@ -28,6 +28,7 @@ from engine.supervisor.web.routes import StatusRoutes
 from engine.supervisor.web.snapshot import Snapshot
 
 MOST_CONNECTIONS = 256
+MOST_WAITING = 32  # whose answers are not taken at once: each is held in full, and may have half a megabyte
 _LOOK_EVERY_S = 1.0
 _LEAVE_WITHIN_S = 1.0
 _PORT_EVERY = 5  # looks at a port that is taken
@@ -80,7 +81,9 @@ class StatusServer:
     def _run(self) -> None:
         self._token = AdminToken(self._runtime_dir)
         desk = OrderDesk(self._give, self._loop.call_soon_threadsafe)
-        self._routes = StatusRoutes(self._settings, self._token, desk, lambda: self._snapshot)
+        self._routes = StatusRoutes(
+            self._settings, self._token, desk, lambda: self._snapshot, lambda act: self._loop.call_after(0.0, act)
+        )
         self._socket = SocketDoor(self._loop, self._accept, self._makes_room, self._runtime_dir)
         self._loop.call_after(0.0, self._look)
         self._loop.run()
@@ -152,6 +155,12 @@ class StatusServer:
             return found[0]
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
         return json_answer({"error": "internal error; the log has it", "code": "INTERNAL"}, 500)
+
+    def waits(self) -> None:
+        """Of those that do not take their answers few are kept, the latest."""
+        waiting = [each for each in self._connections if each.doing is Doing.WRITING]
+        if len(waiting) > MOST_WAITING:
+            min(waiting, key=lambda each: each.give_up_at_ns).close()
 
     def closed(self, connection: StatusConnection) -> None:
         """It is gone."""
