@@ -33,6 +33,7 @@ from engine.instance.loading import load
 from engine.instance.mapped_segment import MappedSegment
 from engine.instance.notebook import Notebook
 from engine.instance.runner import ModelRunner
+from engine.instance.seat_count import SeatCount
 from engine.instance.surroundings import Surroundings, give_way, leave
 from engine.instance.warmup import WarmUp, warm_up
 from engine.messages import sealed_memfd
@@ -99,13 +100,7 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             warmed = dataclasses.replace(warmed, warnings=(taken.warning, *warmed.warnings))
         leisure = Leisure(runner, warmed, repeats=int(fields["warmup_requests"]), all_met=keep_freed_memory)
         surroundings.restore(threads=threads)
-        seat = mapped.take_seat(control, runner)
-        report_ready(control, runner, warmed)
-        try:
-            expect(control, "take")
-        except (PeerGone, NotReady):
-            seat.close()
-            raise
+        seat = seated(control, mapped, runner, warmed)
         surroundings.settle()
         if runner.device.type == "cpu":
             give_way()
@@ -118,6 +113,18 @@ def serve(control: ControlLink, surroundings: Surroundings) -> None:
             leave_poisoned(control, error)
         with contextlib.suppress(PeerGone, NotReady):
             control.send({"type": "detached"})
+
+
+def seated(control: ControlLink, mapped: MappedSegment, runner: ModelRunner, warmed: WarmUp) -> SeatCount:
+    """Its seat, once the supervisor has said that it may take. Raises PeerGone, NotReady; then it has none."""
+    seat = mapped.take_seat(control, runner)
+    try:
+        report_ready(control, runner, warmed)
+        expect(control, "take")
+    except (PeerGone, NotReady):
+        seat.close()
+        raise
+    return seat
 
 
 def leave_poisoned(control: ControlLink, error: Poisoned) -> NoReturn:
