@@ -124,7 +124,7 @@ class Exchange(BodyIntake):
         made = text_head(status, fields, self.connection.state.date_line, length, self.connection_line())
         self.response_started = True
         if logs_access(status):
-            self.request_id = next((value for name, value in fields if name == REQUEST_ID), "")
+            self._note_id(fields)
         if self.head.method != "HEAD":
             made += body
         self.connection.transport.write(made)
@@ -197,7 +197,12 @@ class Exchange(BodyIntake):
 
     def _words_for(self, error: TransportRefusal) -> HttpResponse:
         head = self.head
-        return self.connection.state.wording.words_for(error, head.method, head.path, head.fields)
+        words = self.connection.state.wording.words_for(error, head.method, head.path, head.fields)
+        self._note_id(words.headers)
+        return words
+
+    def _note_id(self, fields: Collection[tuple[str, str]]) -> None:
+        self.request_id = next((value for name, value in fields if name == REQUEST_ID), "")
 
     def _is_endless(self) -> bool:
         discard_bytes = self.connection.state.limits.discard_bytes

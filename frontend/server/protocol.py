@@ -20,7 +20,7 @@ from engine.clock import NS_PER_MS, now_ns
 from frontend.server.asgi_call import AsgiCall
 from frontend.server.connection_flow import ConnectionFlow, Pause
 from frontend.server.connection_pace import ConnectionPace
-from frontend.server.exchange import AnsweringApplication, Exchange
+from frontend.server.exchange import REQUEST_ID, AnsweringApplication, Exchange
 from frontend.server.head import RequestHead, path_of
 from frontend.server.peer import HttpPeer
 from frontend.server.reader import RequestReader
@@ -66,10 +66,12 @@ class NightScanProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.flow = ConnectionFlow(transport)
-        self._reader = RequestReader(self, HttpPeer(transport, self.state.trusted_proxies), self._pace, self.state)
+        peer = HttpPeer(transport, self.state.trusted_proxies)
+        self._reader = RequestReader(self, peer, self._pace, self.state)
         self.state.connections.add(self)
         if len(self.state.connections) > self.state.limits.max_connections:
             transport.write(_TOO_MANY_CONNECTIONS)
+            log_access("", "", TooManyConnections.status, "", peer.address, None, whole=False)
             self.linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,6 +132,8 @@ class NightScanProtocol(asyncio.Protocol):
             path = path_of(head)
             words = self.state.wording.words_for(error, method if path else "", path, head.fields)
             self.transport.write(last_answer(words))
+            request_id = dict(words.headers).get(REQUEST_ID, "")
+            log_access(method, path, words.status, request_id, head.address, None, whole=False)
         else:
             exchange.refuse(error)
         self.linger()

@@ -27,23 +27,29 @@ def logs_access(status: int) -> bool:
     return bool(ACCESS_LOG.handlers) and ACCESS_LOG.isEnabledFor(_level_of(status))
 
 
-def log_access(method: str, path: str, status: int, request_id: str, client: str, duration_ms: float) -> None:
-    """One answer; nothing where it is not wanted. Where errors alone are, the same ones are counted."""
+def log_access(
+    method: str, path: str, status: int, request_id: str, client: str, duration_ms: float | None, *, whole: bool = True
+) -> None:
+    """One answer; nothing where it is not wanted. Where errors alone are, the same ones are counted.
+
+    `duration_ms`: None if nobody knows when it began. `whole`: False for a request that no application has seen;
+    `method` and `path` are then as much of them as has come.
+    """
     if not logs_access(status):
         return
     path = path[:_MOST_CHARACTERS]
     alike = None
     if not ACCESS_LOG.isEnabledFor(logging.INFO):
-        # Not by the path of what is not there: somebody who tries thousands of them would fill the log.
-        alike = ("access", method, status, "" if status == _NOT_FOUND else path)
+        # Not by the path of what is not there, or is no request: somebody who tries thousands would fill the log.
+        alike = ("access", method, status, path if whole and status != _NOT_FOUND else "")
     told = {
         "request_id": request_id,
         "client": client,
         "status": status,
-        "duration_ms": round(duration_ms, 1),
+        "duration_ms": None if duration_ms is None else round(duration_ms, 1),
         "repeat_key": alike,
     }
-    ACCESS_LOG.log(_level_of(status), "%s %s %d", method, path, status, extra=told)
+    ACCESS_LOG.log(_level_of(status), "%s %s %d", method or "-", path or "-", status, extra=told)
 
 
 def _level_of(status: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,32 @@ def test_what_a_caller_makes_up_is_no_line(process: ServerProcess, address: Addr
     assert not [event for event in events(process) if event["level"] == "ERROR"]
 
 
+def test_what_no_application_has_seen_is_logged_as_far_as_it_has_come(process: ServerProcess) -> None:
+    for request, told in (
+        (b"GET /two?key=secret HTTP/1.1\r\nHost: a\r\nHost: b\r\nX-Request-ID: twice\r\n\r\n", "GET /two 400"),
+        (b"GET /long HTTP/1.1\r\nX-Request-ID: long\r\nX: " + b"a" * 80_000 + b"\r\n\r\n", "GET /long 431"),
+        (b"\x1b[2K{\r\n\r\n", "- - 400"),
+    ):
+        with socket.create_connection(("127.0.0.1", process.port), timeout=20) as connection:
+            connection.sendall(request)
+            status = connection.recv(12)[-3:].decode()
+        line = wait_for(lambda: [each for each in events(process) if told in each["message"]], told)[0]
+        assert (str(line["status"]), line["client"]) == (status, "127.0.0.1") and "duration_ms" not in line
+    assert "secret" not in process.log
+
+
 def test_errors_alone_are_counted_where_they_are_the_same(tmp_path: Path) -> None:
     with workload_server(WORKLOADS["tiny"], tmp_path, {**SETTINGS, "access_log": "errors"}) as process:
         address = address_of(process)
         for _ in range(20):
             assert address.post(OPTIMIZED, b"", "audio/wav").status == 400
         assert address.get("/health").status == 200
+        for k in range(20):  # no requests: not a line for each of their paths
+            with socket.create_connection(("127.0.0.1", process.port), timeout=20) as connection:
+                connection.sendall(b"GET /%d HTTP/1.1\r\n\r\n" % k)
+                assert b" 400 " in connection.recv(1000)
         process.signal(signal.SIGTERM)  # what was counted is told at the end
         wait_for(lambda: process.process.poll() is not None, "the server to leave")
-        access = [event for event in events(process) if f"POST {OPTIMIZED} 400" in event["message"]]
-    assert [event.get("repeated") for event in access] == [None, 19], access
+        for told in (f"POST {OPTIMIZED} 400", "GET /0 400"):
+            access = [event for event in events(process) if told in event["message"]]
+            assert [event.get("repeated") for event in access] == [None, 19], access
