@@ -50,7 +50,7 @@ class ServiceManager:
         lines = [line for said, line in ((ready, "READY=1"), (stopping, "STOPPING=1"), (alive, "WATCHDOG=1")) if said]
         if status:
             lines.append("STATUS=" + " ".join(status.split())[:_LONGEST_STATUS])
-        return self._send("\n".join(lines).encode()) if self._address and lines else True
+        return self._send("\n".join(lines).encode(errors="replace")) if self._address and lines else True
 
     def _send(self, datagram: bytes) -> bool:
         try:

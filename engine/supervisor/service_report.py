@@ -14,6 +14,7 @@ from engine.supervisor.loop import Loop
 
 _EVERY_S = 0.5  # how late a change may show; a look costs microseconds
 _SERVING = (DeploymentState.READY, DeploymentState.DRAINED)  # what somebody had drained is no start that failed
+_LINE_END = "\n"
 _SIGNS_PER_LIMIT = 3  # of life: one or two may be late
 
 
@@ -69,5 +70,5 @@ def _one(deployment: Deployment) -> str:
         seats = version.pool.seats
         told += f" (version {version.plan.number}: {seats.working} of {len(seats)} instances)"
     if versions.reason and versions.state is not DeploymentState.READY:
-        told += f": {versions.reason.strip().splitlines()[-1]}"
+        told += f": {versions.reason.strip().rpartition(_LINE_END)[2]}"
     return told

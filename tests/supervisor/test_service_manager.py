@@ -92,3 +92,10 @@ def test_a_long_reason_of_many_lines_is_one_line(runtime_dir: Path) -> None:
         assert ServiceManager(heard.name).tell(status="first\nREADY=1\n" + "x" * 1000)
         (line,) = heard.listen()
         assert line.startswith("STATUS=first READY=1 xxx") and len(line) < 400
+
+
+def test_a_reason_that_is_no_text_costs_no_sign_of_life(runtime_dir: Path) -> None:
+    """A file's name that is not UTF-8, say: without the sign its supervisor would be ended again and again."""
+    with notify_socket(f"{runtime_dir}/n") as heard:
+        assert ServiceManager(heard.name).tell(alive=True, status="no file /models/\udcff.pth")
+        assert list(heard.listen()) == ["WATCHDOG=1", "STATUS=no file /models/?.pth"]
