@@ -27,9 +27,9 @@ def main() -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     os.nice(_NICE)
-    told = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):
-        found = _found(ModelSpec.from_json(json.load(sys.stdin)))
+    told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for what foreign code writes past Python, too
+    found = _found(ModelSpec.from_json(json.load(sys.stdin)))
     print(json.dumps(found), file=told, flush=True)
     return 1 if "error" in found else 0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from engine.config import Settings, spec_from_settings, without_secrets
 from engine.launch import module_command
@@ -18,6 +20,7 @@ from frontend.cli.verdict import last_line
 
 MODEL_S = 120.0
 STORES_S = 20.0
+_SAID_BYTES = 1 << 16
 _STORES = {
     "redis": ("redis", "redis_url, the server, and its ACL; until then answers are cached on this machine alone"),
     "database": ("postgres", "database_url, the server, pg_hba.conf; until then the journal is kept in SQLite"),
@@ -32,37 +35,57 @@ _WANTED_MODEL = {
 
 
 class Trying:
-    """A process that has begun to try something. Its group is gone at the end, whatever it has started."""
+    """A process that has begun to try something. Its group is gone at the end, whatever it has started.
+
+    What it says goes to memory and not through pipes, which whatever it leaves behind would hold open.
+    """
 
     def __init__(self, module: str, order: str, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            module_command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment, text=True, errors="replace", start_new_session=True,
-        )  # fmt: skip
-        self._order = order
+        with contextlib.ExitStack() as undo:
+            self._in, self._out, self._err = (
+                undo.enter_context(open(os.memfd_create(name), "w+b")) for name in ("in", "out", "err")
+            )
+            self._in.write(order.encode())
+            self._in.seek(0)
+            self._process = subprocess.Popen(
+                module_command(module), stdin=self._in, stdout=self._out, stderr=self._err, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+            self._close = undo.pop_all().close
 
     def result(self, within_s: float) -> dict[str, Any]:
         """The line of JSON that it wrote; else `error` says how it ended."""
+        pidfd = os.pidfd_open(self._process.pid)
         try:
-            out, err = self._process.communicate(self._order, timeout=within_s)
-        except subprocess.TimeoutExpired:
+            is_done = bool(select.select([pidfd], [], [], within_s)[0])
+        finally:
+            os.close(pidfd)
+        code = self._kill()
+        if not is_done:
             return {"error": f"not done after {within_s:.0f} s"}
-        try:
-            found: dict[str, Any] = json.loads(last_line(out))
-            return found
-        except ValueError:
-            code = self._process.returncode
-            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-            return {"error": last_line(err) or how}
+        with contextlib.suppress(ValueError):
+            found = json.loads(_end_of(self._out))
+            if isinstance(found, dict):
+                return found
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return {"error": f"{how}: {said}" if (said := _end_of(self._err)) else how}
 
     def end(self) -> None:
         """Idempotent."""
-        if self._process.poll() is None:
+        self._kill()
+        self._close()
+
+    def _kill(self) -> int:
+        """Before the leader is reaped: until then nobody else can have the number of its group."""
+        if self._process.returncode is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            pipe.close()
+        return self._process.wait()
+
+
+def _end_of(file: IO[bytes]) -> str:
+    """Its last line."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _SAID_BYTES))
+    return last_line(file.read().decode(errors="replace"))
 
 
 @contextmanager

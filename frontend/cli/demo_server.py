@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 from engine.clock import Deadline
 from engine.config import Settings
 from engine.errors import EngineError, NotReady
+from engine.launch import keeper_pid, supervisor_pid
 from frontend.cli.http_client import post_audio
 from frontend.cli.serve_command import serve_command
 from frontend.cli.verdict import last_line
@@ -34,22 +37,24 @@ def demo_settings(settings: Settings, folder: str) -> Settings:
 
 @contextmanager
 def demo_server(settings: Settings, audio: bytes) -> Iterator[str]:
-    """The address of one that has answered `audio`. Raises NotReady with the last that a failed one said."""
-    with tempfile.TemporaryDirectory(prefix="nightscan-demo-") as folder:
-        own = demo_settings(settings, folder)
-        command = serve_command(own)
-        log = Path(folder) / "log"
+    """The address of one that has answered `audio`. Raises NotReady with the last that a failed one said.
+
+    Signals wait once it ends: whoever presses Ctrl-C again would leave a server behind.
+    """
+    with contextlib.ExitStack() as ending:
+        folder = tempfile.mkdtemp(prefix="nightscan-demo-")
+        ending.callback(shutil.rmtree, folder, ignore_errors=True)
+        own, log = demo_settings(settings, folder), Path(folder) / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                command, env={**os.environ, **own.to_environment()}, stdin=subprocess.DEVNULL,
+                serve_command(own), env={**os.environ, **own.to_environment()}, stdin=subprocess.DEVNULL,
                 stdout=file, stderr=file,
             )  # fmt: skip
-        try:
-            url = f"http://127.0.0.1:{own.port}"
-            _await_answer(url, audio, process, log)
-            yield url
-        finally:
-            _end(process)
+        ending.callback(_end, process, own.runtime_dir)
+        ending.callback(signal.pthread_sigmask, signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        url = f"http://127.0.0.1:{own.port}"
+        _await_answer(url, audio, process, log)
+        yield url
 
 
 def _await_answer(url: str, audio: bytes, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -65,14 +70,18 @@ def _await_answer(url: str, audio: bytes, process: subprocess.Popen[bytes], log:
     raise NotReady(f"the demo's server did not start; it said: {said}; why: nightscan doctor")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asked to leave, and made to if it does not."""
+def _end(process: subprocess.Popen[bytes], runtime_dir: str) -> None:
+    """Asked to leave, and made to if it does not; the engine, which follows by itself, would make its folder again."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(_END_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    deadline, pause = Deadline.after_s(_END_S), threading.Event()
+    pause.wait(_LOOK_S)  # it may have begun just now
+    while (keeper_pid(runtime_dir) or supervisor_pid(runtime_dir)) and not deadline.expired:
+        pause.wait(_LOOK_S)
 
 
 def _free_port() -> int:

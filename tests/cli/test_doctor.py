@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.errors import BrokenError
+from engine.spec import ModelSource, ModelSpec
 from frontend.cli.bundle import write_bundle
 from frontend.cli.check import CheckState
+from frontend.cli.check_children import trying
 from frontend.cli.command_end import CommandEnd
 from frontend.cli.looking import look
-from tests.cli.nightscan import SETTING, Told, nightscan
+from tests.cli.nightscan import COMMAND, ROOT, SETTING, Told, clean_environment, nightscan
 from tests.supervisor.engine_process import EngineProcess, wait_serving
 from tests.support.server import free_port
+from tests.support.wait import wait_for
 
 SECRET = "hunter2-hunter2"
 QUICK = "--no-model"
@@ -99,6 +105,41 @@ def test_a_model_that_ends_its_process_is_a_finding(runtime_dir: Path, tmp_path:
     told = nightscan("doctor", "--json", runtime_dir=runtime_dir, variables=environment)
     (model,) = (each for each in json.loads(told.out)["checks"] if each["name"] == "model")
     assert model["state"] == CheckState.BROKEN.value and "SIGKILL" in model["text"]
+
+
+def test_whatever_is_tried_leaves_nothing_behind_and_is_not_waited_for(tmp_path: Path) -> None:
+    """It says its line, and a child of it goes on with its output open."""
+    code = "import os, time\nprint('noise')\nif not (pid := os.fork()): time.sleep(600)\nprint('{\"pid\": %d}' % pid)\n"
+    (tmp_path / "begun.py").write_text(code)
+    with trying("begun", "", {**os.environ, "PYTHONPATH": str(tmp_path)}) as begun:
+        found = begun.result(20)
+        assert "pid" in found, found
+        wait_for(lambda: not psutil.pid_exists(found["pid"]) or _is_dead(found["pid"]), "the child to be gone")
+
+
+def _is_dead(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_model_prints_is_not_taken_for_what_came_of_it(runtime_dir: Path, tmp_path: Path) -> None:
+    noisy = "import os\ndef make():\n    os.write(1, b'[]x' * 40_000); raise ValueError('why')\n"
+    (tmp_path / "noisy.py").write_text(noisy)
+    spec = ModelSpec(source=ModelSource.FACTORY, location="noisy:make", import_paths=(str(tmp_path),))
+    with trying("engine.models.loads", json.dumps(spec.to_json()), dict(os.environ)) as begun:
+        assert begun.result(60)["error"].endswith("raised ValueError: why")
+
+
+def test_told_to_leave_it_ends_the_model_that_it_tries(runtime_dir: Path, tmp_path: Path) -> None:
+    stuck = f"import os, time\ndef make():\n    open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(600)\n"
+    (tmp_path / "stuck.py").write_text(stuck)
+    given = {**variables(runtime_dir / "state", {"model_factory": "stuck:make"}), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    environment = clean_environment(runtime_dir, given)
+    with subprocess.Popen([*COMMAND, "doctor"], env=environment, cwd=ROOT, stdout=subprocess.PIPE) as running:
+        pid = wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the model to be tried")
+        running.send_signal(signal.SIGTERM)
+        assert running.stdout is not None and running.stdout.read() == b""
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(int(pid or 0))
 
 
 def test_a_port_that_somebody_has_is_told_with_who(runtime_dir: Path) -> None:
