@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,11 @@ from tests.conformance.wire import Address, head
 from tests.routes.test_fallback import OriginalServer, original
 from tests.support.server import ServerProcess
 from tests.support.wait import wait_for
+from tests.transport.models import GATE
+from tests.transport.test_engine_server import recording
 
 __all__ = ["original"]  # a fixture
+LOUD = 30_000  # a first sample for which the model waits
 
 
 @pytest.fixture(params=WAYS)
@@ -47,43 +52,58 @@ def test_the_probes_tell_and_the_original_answers(broken: Address, original: Ori
         assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held(Address):
+    """A server whose one instance computes no sound of ours while the file `gate` is missing, one item a batch."""
+
+    gate: Path
+
+
 @pytest.fixture(scope="module", params=WAYS)
-def slow(request: pytest.FixtureRequest) -> Iterator[Address]:
-    """One instance that takes a second a batch, one item a batch."""
+def held_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    gate = tmp_path_factory.mktemp("held") / "gate"
     environment = {
-        f"{SETTING}MODEL_FACTORY": "engine.testing.models:slow",
+        f"{SETTING}MODEL_FACTORY": "tests.transport.models:gated",
         f"{SETTING}MODEL_POOL_SIZE": "1",
         f"{SETTING}MODEL_WARMUP_REQUESTS": "1",
         f"{SETTING}MAX_BATCH_SIZE": "1",
-        f"{SETTING}SAMPLE_RATE_HZ": "8000",
-        f"{SETTING}SEGMENT_S": "0.2",
-        "NIGHTSCAN_TEST_SLEEP_S": "1.0",
+        GATE: str(gate),
     }
     with ServerProcess(WAYS[request.param], environment=environment, ready="/ready") as process:
-        yield Address(process.port)
+        yield Held(port=process.port, gate=gate)
 
 
-def test_the_work_of_a_client_that_hangs_up_is_cancelled(slow: Address) -> None:
-    content = sounds.wav(sounds.tone(0.2))
+@pytest.fixture
+def held(held_server: Held) -> Iterator[Held]:
+    """With its gate closed; at the end it has computed whatever was left for it."""
+    held_server.gate.unlink(missing_ok=True)
+    yield held_server
+    held_server.gate.touch()
+    wait_for(lambda: not _busy(held_server), "all slots free")
+
+
+def test_the_work_of_a_client_that_hangs_up_is_cancelled(held: Held) -> None:
+    content = recording(LOUD)
     start = head("POST", "/api/optimized/predict", {"Content-Type": "audio/wav", "Content-Length": str(len(content))})
-    for _ in range(2):
-        with slow.connection() as connection:
+    for state in ("leased", "ready"):  # the first is computed, the second waits for it
+        with held.connection() as connection:
             connection.send(start + content)
-            wait_for(lambda: 0 < _busy(slow), "the request is in a slot")
-    wait_for(lambda: series(slow, "nightscan_engine_cancelled_total.*") == 2, "both are cancelled")
-    wait_for(lambda: not _busy(slow), "all slots free")
+            wait_for(lambda: _slots(held, state) == 1, f"a slot is {state}")
+    wait_for(lambda: series(held, "nightscan_engine_cancelled_total.*") == 2, "both are cancelled")
 
 
 def _busy(address: Address) -> float:
-    states = ("writing", "ready", "leased", "replied")
-    return sum(series(address, rf'nightscan_engine_slots\{{.*state="{state}"\}}') for state in states)
+    return sum(_slots(address, state) for state in ("writing", "ready", "leased", "replied"))
 
 
-def test_a_deadline_is_kept_while_the_model_is_busy(slow: Address) -> None:
-    content = sounds.wav(sounds.tone(0.2))
-    answer = slow.post("/api/optimized/predict", content, "audio/wav", X_Request_Timeout_Ms="300")
+def _slots(address: Address, state: str) -> float:
+    return series(address, rf'nightscan_engine_slots\{{.*state="{state}"\}}')
+
+
+def test_a_deadline_is_kept_while_the_model_is_busy(held: Held) -> None:
+    content = recording(LOUD)
+    answer = held.post("/api/optimized/predict", content, "audio/wav", X_Request_Timeout_Ms="300")
     assert (answer.status, answer.value["code"]) == (504, "DEADLINE_EXCEEDED")
-    legacy = slow.post("/api/predict", content, "audio/wav", X_Request_Timeout_Ms="300")
+    legacy = held.post("/api/predict", content, "audio/wav", X_Request_Timeout_Ms="300")
     assert legacy.pair == (504, {"error": "Request timeout"})
     assert int(legacy.headers["retry-after"]) >= 1, "the web application's task sends a POST again on 504"
-    wait_for(lambda: not _busy(slow), "all slots free")

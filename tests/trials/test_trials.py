@@ -22,6 +22,7 @@ from engine.tuning.order import TrialNews, TrialOrder
 from engine.tuning.result import TuningResult
 from tests.support.wait import wait_for
 from tests.trials.conftest import folder_of, order_of, started
+from tests.trials.noises import noises
 
 
 def tried(order: TrialOrder, told: list[TrialNews] | None = None, forms: str = "") -> TuningResult:
@@ -78,14 +79,14 @@ def read_artefacts(order: TrialOrder) -> set[str]:
     return set(result.artefacts)
 
 
-def test_what_hangs_or_crashes_costs_itself_alone(state_dir: Path) -> None:
-    order = order_of("hangs_and_crashes", state_dir, trial_limit_s=25)
+def test_what_hangs_or_crashes_costs_itself_alone(state_dir: Path, tmp_path: Path) -> None:
+    order = order_of("hangs_and_crashes", state_dir, trial_limit_s=15, calibration_dir=noises(tmp_path))
     process = started(order, "--forms", "onnxruntime-fp32,torch-bf16")
     assert end(process)[-1].state == "finished" and process.returncode == 0
     result = read(folder_of(order).path)
     assert result is not None
     refused = {each.form: each.refused for each in result.candidates}
-    assert refused["onnxruntime-fp32"] == "it cannot be exported: it did not end within 10 s"
+    assert refused["onnxruntime-fp32"] == "it cannot be exported: it did not end within 6 s"
     assert refused["torch-bf16"].startswith("it was killed by SIGSEGV")
     assert (result.winner, result.speedup, result.artefacts) == ("eager", 1.0, {})
     assert not left_of(state_dir)
@@ -101,9 +102,10 @@ def left_of(state_dir: Path) -> list[str]:
     return found
 
 
-def test_what_eats_memory_or_answers_nothing_finite_is_named(state_dir: Path) -> None:
+def test_what_eats_memory_or_answers_nothing_finite_is_named(state_dir: Path, tmp_path: Path) -> None:
     told: list[TrialNews] = []
-    order = order_of("greedy_and_lost", state_dir, precision="bf16", trial_memory_mb=2048)
+    settings = {"precision": "bf16", "trial_memory_mb": 2048, "calibration_dir": noises(tmp_path)}
+    order = order_of("greedy_and_lost", state_dir, **settings)
     result = tried(order, told, "onnxruntime-fp32 torch-bf16")
     refused = {each.form: each.refused for each in result.candidates}
     assert refused["onnxruntime-fp32"] == "it cannot be exported: it ran out of memory (trial_memory_mb=2048)"
@@ -116,9 +118,11 @@ def test_what_eats_memory_or_answers_nothing_finite_is_named(state_dir: Path) ->
     ]
 
 
-def test_what_there_was_no_time_for_is_listed(monkeypatch: pytest.MonkeyPatch, state_dir: Path) -> None:
+def test_what_there_was_no_time_for_is_listed(
+    monkeypatch: pytest.MonkeyPatch, state_dir: Path, tmp_path: Path
+) -> None:
     monkeypatch.setattr(Trials, "_left_s", property(lambda self: 100.0 if not self._reference else 0.0))
-    result = tried(order_of("small", state_dir), forms="onnxruntime-fp32")
+    result = tried(order_of("small", state_dir, calibration_dir=noises(tmp_path)), forms="onnxruntime-fp32")
     refused = [(each.form, each.refused) for each in result.candidates]
     assert refused == [("eager", ""), ("onnxruntime-fp32", trials.UNTRIED)]
 
