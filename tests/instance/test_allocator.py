@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+
+import pytest
 
 BATCHES = 5
 LARGE_BYTES = 48 * 1024 * 1024  # twice in a batch: more than glibc ever keeps by itself
@@ -11,62 +14,66 @@ SMALLER_BYTES = 2 * 1024 * 1024  # glibc keeps these in the heap once one has be
 PAGE_BYTES = 4096
 
 PROGRAM = f"""
-import resource, sys
+import json, os, resource
 import torch
-from engine.instance.allocator import keep_freed_memory
+from engine.instance.allocator import keep_freed_memory, large_blocks_apart
 
-if sys.argv[1] == "kept":
-    assert keep_freed_memory()
-items = int(sys.argv[2]) // 4
 torch.set_num_threads(1)
 
-def batch():
-    return (torch.ones(items) * 2.0).sum()
+def faults():
+    def batch():
+        return (torch.ones({LARGE_BYTES} // 4) * 2.0).sum()
 
-for _ in range(10):
-    batch()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range({BATCHES}):
-    batch()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    for _ in range(10):
+        batch()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range({BATCHES}):
+        batch()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def place():
+    for _ in range(10):
+        block = torch.ones({SMALLER_BYTES} // 4)
+        at = block.data_ptr()
+        del block
+    parts = [line.split()[0].split("-") for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
+    return "in the heap" if any(int(first, 16) <= at < int(beyond, 16) for first, beyond in parts) else "outside"
+
+def found_by_a_child(prepare, look):  # each is as this one was: torch alone takes a second to import
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        assert prepare()
+        os.write(writing, json.dumps(look()).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        found = json.load(said)
+    os.wait()
+    return found
+
+print(json.dumps({{
+    "faults, kept": found_by_a_child(keep_freed_memory, faults),
+    "faults, given back": found_by_a_child(lambda: True, faults),
+    "place, left alone": found_by_a_child(lambda: True, place),
+    "place, apart": found_by_a_child(large_blocks_apart, place),
+}}))
 """
 
 
-def faults(how: str, size_bytes: int) -> int:
-    command = [sys.executable, "-c", PROGRAM, how, str(size_bytes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return int(done.stdout)
+@pytest.fixture(scope="module")
+def found() -> dict[str, int | str]:
+    """How many faults some batches took, and where the last of some blocks of SMALLER_BYTES lay."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=100)
+    told: dict[str, int | str] = json.loads(done.stdout)
+    return told
 
 
-PLACE = f"""
-import sys
-import torch
-from engine.instance.allocator import large_blocks_apart
-
-if sys.argv[1] == "apart":
-    assert large_blocks_apart()
-torch.set_num_threads(1)
-for _ in range(10):
-    block = torch.ones({SMALLER_BYTES} // 4)
-    at = block.data_ptr()
-    del block
-[heap] = [line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
-first, beyond = (int(part, 16) for part in heap.split("-"))
-print("in the heap" if first <= at < beyond else "outside")
-"""
+def test_freed_memory_is_kept_for_the_next_batch(found: dict[str, int]) -> None:
+    assert found["faults, kept"] < LARGE_BYTES // PAGE_BYTES // 10
+    # what it is good for
+    assert found["faults, given back"] > BATCHES * LARGE_BYTES // PAGE_BYTES // 2
 
 
-def placed(how: str) -> str:
-    """Where the last of some blocks of SMALLER_BYTES lay."""
-    done = subprocess.run([sys.executable, "-c", PLACE, how], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.strip()
-
-
-def test_freed_memory_is_kept_for_the_next_batch() -> None:
-    assert faults("kept", LARGE_BYTES) < LARGE_BYTES // PAGE_BYTES // 10
-    assert faults("given back", LARGE_BYTES) > BATCHES * LARGE_BYTES // PAGE_BYTES // 2  # what it is good for
-
-
-def test_large_blocks_lie_outside_the_heap_until_then() -> None:
-    assert placed("left alone") == "in the heap"  # where glibc puts them once one has been freed
-    assert placed("apart") == "outside"
+def test_large_blocks_lie_outside_the_heap_until_then(found: dict[str, str]) -> None:
+    assert found["place, left alone"] == "in the heap"  # where glibc puts them once one has been freed
+    assert found["place, apart"] == "outside"

@@ -24,6 +24,7 @@ BIN = Path(sys.executable).parent
 SETTING = "NIGHTSCAN_OPTIMIZED_SERVING__"
 QUICK = {f"{SETTING}MODEL_POOL_SIZE": "1", f"{SETTING}MODEL_WARMUP_REQUESTS": "1"}
 _LIMIT_S = 90
+_MEASURED = re.compile(r"--seconds \d+")
 _OF_THE_SYSTEM = re.compile(r"/etc/|systemctl|\b(sudo|apt-get|docker)\b")
 
 
@@ -68,6 +69,7 @@ class Desk:
         own = text.replace(".venv/bin/", f"{BIN}/").replace("127.0.0.1:8001", f"127.0.0.1:{self.process.port}")
         own = own.replace("127.0.0.1:8002", f"127.0.0.1:{self.status_port}")
         own = own.replace("/run/nightscan", str(self.process.runtime_dir))
+        own = _MEASURED.sub("--seconds 1", own)  # a load is as good a load if it is shorter
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", own], cwd=directory or self.folder, stdin=subprocess.DEVNULL,

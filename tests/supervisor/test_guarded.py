@@ -21,7 +21,7 @@ from tests.supervisor.test_tuner import wait_tuning
 from tests.support.wait import wait_for
 
 OTHER = "other"
-TOGETHER = int(os.environ.get("NIGHTSCAN_FAILING_TOGETHER", "4"))  # steps that fail in the same round; 1: each alone
+TOGETHER = int(os.environ.get("NIGHTSCAN_FAILING_TOGETHER", "8"))  # steps that fail in the same round; 1: each alone
 
 # Everything that the loop calls, or that somebody's message sets going, while frontends and deployments come and go.
 STEPS = [

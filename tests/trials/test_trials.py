@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def left_of(state_dir: Path) -> list[str]:
 
 def test_what_eats_memory_or_answers_nothing_finite_is_named(state_dir: Path, tmp_path: Path) -> None:
     told: list[TrialNews] = []
-    settings = {"precision": "bf16", "trial_memory_mb": 2048, "calibration_dir": noises(tmp_path)}
+    settings: dict[str, Any] = {"precision": "bf16", "trial_memory_mb": 2048, "calibration_dir": noises(tmp_path)}
     order = order_of("greedy_and_lost", state_dir, **settings)
     result = tried(order, told, "onnxruntime-fp32 torch-bf16")
     refused = {each.form: each.refused for each in result.candidates}
