@@ -43,9 +43,6 @@ from engine.shm.records import Outcome
 from engine.shm.segment import Segment
 from engine.shm.taker import Taker
 from engine.spec import ModelDescription
-from engine.tuning.folder import read
-from engine.tuning.key import TuningKey
-from engine.tuning.terms import TuningTerms
 
 INPUT = 8
 CLASSES = 4
@@ -211,6 +208,10 @@ def _form(load: dict[str, Any], weights: str) -> tuple[str, str]:
     """The form that is told or was found, and the name of the result that has it."""
     if load["form"] == "eager" or load["tuning"] is None:
         return "eager", ""
+    from engine.tuning.folder import read  # a quarter of the time of a start, and most do without
+    from engine.tuning.key import TuningKey
+    from engine.tuning.terms import TuningTerms
+
     terms = TuningTerms.from_json(load["tuning"])
     sizes = {"threads": load["threads"], "max_batch_size": load["max_batch_size"]}
     key = TuningKey.here(terms, model_version=weights or "weights", device="cpu", **sizes)
