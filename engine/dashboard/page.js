@@ -9,7 +9,7 @@ import { Poll, fetchJson } from "./poll.js";
 import { Processes } from "./processes.js";
 import { Requests } from "./requests.js";
 import { Stores } from "./stores.js";
-import { takeToken } from "./token.js";
+import { takeToken, withKnownToken } from "./token.js";
 import { verdict } from "./verdict.js";
 
 takeToken();
@@ -27,7 +27,7 @@ let isPaused = false;
 async function ask(signal) {
     let found;
     try {
-        found = await fetchJson("status", { signal });
+        found = await fetchJson("status", { signal, ...withKnownToken() });
         if (found.document?.code === "STARTING") return showVerdict("busy", "Starting", []);
         if (found.status !== 200 || !found.document) throw new Error(`it answers ${found.status}`);
     } catch (error) {

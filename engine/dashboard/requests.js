@@ -4,7 +4,7 @@ import { byId, make, setText } from "./dom.js";
 import { UNKNOWN, clock, count, milliseconds, number } from "./format.js";
 import { fetchJson } from "./poll.js";
 import { Table } from "./table.js";
-import { dropToken, hasToken, tokenHeaders } from "./token.js";
+import { dropToken, hasToken, keepToken, withToken } from "./token.js";
 
 const COLUMNS = [
     { title: "Time", of: (row) => clock(row.at) },
@@ -36,11 +36,10 @@ export class Requests {
     // Asks and shows. Rejects if nobody answers.
     async refresh(signal) {
         if (!hasToken()) return this.say(this.whyNot);
-        // Without credentials: a proxy's password would not go with the token, and the browser would ask for it anew.
-        const asked = { signal, headers: tokenHeaders(), credentials: "omit" };
-        const { status, document } = await fetchJson("requests", asked);
+        const { status, document } = await fetchJson("requests", { signal, ...withToken() });
         if (status === 401 || status === 403) return this.refused();
         if (status !== 200 || !document) return this.say(`This engine shows no single requests (status ${status}).`);
+        keepToken();
         return this.show(document);
     }
 

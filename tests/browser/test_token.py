@@ -38,6 +38,8 @@ def test_a_tab_that_is_open_takes_a_new_token(engine: WatchedEngine, open_page: 
     page.tab.evaluate(f"() => {{ location.hash = 'token={engine.token}' }}")
     page.wait("() => document.querySelector('#requests caption')")
     assert engine.token not in page.tab.evaluate("() => location.href")
+    with page.tab.expect_request(lambda asked: asked.url.endswith("/status") and "authorization" in asked.headers):
+        pass  # what it shows of the state is all of it from here on
 
 
 def test_with_the_token_requests_show_where_their_time_went(engine: WatchedEngine, open_page: Opener) -> None:

@@ -1,17 +1,22 @@
 """`/status` as JSON: what the supervisor knows, how old that is, and what was counted until now.
 
-Whoever has not the token sees no file name, no tracebacks and nothing that came with a deploy.
+Whoever has not the token sees no name of a file, no tracebacks and nothing that came with a deploy.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 from engine.observe.figures import deployment_figures, http_figures
 from engine.supervisor.web.answer import last_line
 from engine.supervisor.web.snapshot import Snapshot
+
+# In a text. It may have spaces, so that only what ends a clause, or a quote, ends it.
+_PATH = re.compile(r"""(?<![\w:/.\-])~?/[^\s/'"][^'"]*?(?=[:;,)]\s|[.:;,)]?$|['"]|\s\()""")
+_HIDDEN = "[a path]"
 
 
 def document_of(snapshot: Snapshot, *, whole: bool) -> dict[str, Any]:
@@ -82,7 +87,17 @@ def _public(state: Mapping[str, Any]) -> dict[str, Any]:
         }
         for each in state["deployments"]
     ]
-    return {**state, "deployments": deployments}
+    public: dict[str, Any] = _without_paths({**state, "deployments": deployments})
+    return public
+
+
+def _without_paths(value: Any) -> Any:
+    """What stands in errors and reasons names files: of models, of recordings, of this machine."""
+    if isinstance(value, str):
+        return _PATH.sub(_HIDDEN, value) if "/" in value else value
+    if isinstance(value, Mapping):
+        return {name: _without_paths(each) for name, each in value.items()}
+    return [_without_paths(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _public_version(version: Mapping[str, Any]) -> dict[str, Any]:
