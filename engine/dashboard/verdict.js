@@ -37,6 +37,7 @@ function stalled(status) {
 function deploymentTroubles(deployment) {
     const name = deployment.deployment;
     if (deployment.state === "failed") return [`${name} failed: ${lastLine(deployment.reason)}`];
+    if (deployment.state === "drained") return [`${name} is drained: it takes nothing new`];
     const serving = (deployment.versions ?? []).find((each) => each.state === "serving");
     return serving ? instanceTroubles(name, serving) : [];
 }

@@ -28,7 +28,7 @@ from engine.supervisor.guard import Guard
 _NO_SIGNAL = b"\0"  # in the socket that signals leave their number in
 
 Handler = Callable[[], object]
-_Watched = tuple[Handler, Handler | None]
+_Watched = tuple[Handler | None, Handler | None]  # one of them at least
 
 
 @dataclass(order=True)
@@ -68,8 +68,8 @@ class Loop:
 
     # --- what to wait for -------------------------------------------------------------------------------------------
 
-    def watch(self, fd: int, on_readable: Handler, on_writable: Handler | None = None) -> None:
-        """Calls `on_readable` whenever `fd` is readable, and `on_writable`, if given, whenever it is writable.
+    def watch(self, fd: int, on_readable: Handler | None, on_writable: Handler | None = None) -> None:
+        """Calls `on_readable`, if given, whenever `fd` is readable, and `on_writable` whenever it is writable.
 
         A second call for the same descriptor replaces the first.
         """
@@ -223,7 +223,8 @@ class Loop:
 
 
 def _events(watched: _Watched) -> int:
-    return selectors.EVENT_READ | (selectors.EVENT_WRITE if watched[1] is not None else 0)
+    on_readable, on_writable = watched
+    return (selectors.EVENT_READ if on_readable else 0) | (selectors.EVENT_WRITE if on_writable else 0)
 
 
 def _ignore(signum: int, frame: object) -> None:

@@ -43,6 +43,11 @@ def one_of_two_failed(status: Status) -> None:
     status["deployments"].append(other)
 
 
+def one_of_two_drained(status: Status) -> None:
+    other = {**copy.deepcopy(status["deployments"][0]), "deployment": "other", "state": "drained"}
+    status["deployments"].append(other)
+
+
 def in_trouble(status: Status) -> None:
     status["health"]["troubles"] = [{"step": "Ledger.write", "error": "no space left", "count": 3, "since_s": 2.0}]
 
@@ -62,7 +67,8 @@ def short(status: Status) -> None:
         (stalled, "Stalled", "stuck for 1 min"),
         (empty, "Nothing deployed", ""),
         (starting, "Starting", ""),
-        (drained, "Drained", ""),
+        (drained, "Drained", "wildlife_detector_optimized is drained: it takes nothing new"),
+        (one_of_two_drained, "Degraded", "other is drained"),
         (failed, "Failed", "wildlife_detector_optimized failed: ValueError: no such weights"),
         (one_of_two_failed, "Degraded", "other failed: why"),
         (in_trouble, "Degraded", "Ledger.write: no space left (3 times, tried again)"),

@@ -219,6 +219,29 @@ def test_few_answers_that_nobody_takes_are_kept(runtime_dir: Path) -> None:
         assert asking.get("/healthz").status == 200
 
 
+def test_who_has_said_that_nothing_more_will_be_asked_is_answered(runtime_dir: Path) -> None:
+    """As `nc -N` and others do: a long answer is told to its end, and what came of an order too."""
+    desk = Desk()
+    with served(runtime_dir, desk) as (asking, server), ExitStack() as stack:
+        server.publish(snapshot(text="x" * 2_000_000), ())
+        looks, orders, gone = (stack.enter_context(asking.connect()) for _ in range(3))
+        looks.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        looks.shutdown(socket.SHUT_WR)
+        assert _rest(looks) > 2_000_000
+        head = f"POST /undeploy HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {asking.token}\r\n"
+        head += 'Content-Type: application/json\r\nContent-Length: 19\r\n\r\n{"deployment": "d"}'
+        for each in (orders, gone):
+            each.sendall(head.encode())
+        wait_for(lambda: len(desk.given) == 2, "both orders to be handed over")
+        orders.shutdown(socket.SHUT_WR)
+        gone.close()
+        assert asking.get("/healthz").status == 200
+        for _, reply in desk.given:
+            reply({"type": "result", "id": None, "ok": True, "deployment": "d"})
+        assert orders.recv(12) == b"HTTP/1.1 200"
+        wait_for(lambda: not server._connections, "all of them to be closed")
+
+
 def _rest(connection: socket.socket) -> int:
     """How many bytes come until none do any more, or it ends."""
     count = 0

@@ -63,6 +63,7 @@ class StatusConnection:
         self._out = b""
         self._ends = False  # after what is in `_out`
         self._unread_bytes = 0
+        self._hears = True  # the other end may still ask something
         self.doing = Doing.IDLE
         self.give_up_at_ns = now_ns() + int(HEAD_S * NS_PER_S)  # LAST_NS of the service's own for what it answers
         connected.setblocking(False)
@@ -85,7 +86,7 @@ class StatusConnection:
         """The answer to what it asked. Nothing happens once it is closed."""
         if not self.is_open:
             return
-        keep_alive = self._request.keep_alive and not self._reader.is_crowded
+        keep_alive = self._request.keep_alive and not self._reader.is_crowded and self._hears
         self._out += answer.encoded(head_only=self._request.method == "HEAD", keep_alive=keep_alive)
         self._ends = not keep_alive or answer.body is None
         streams = answer.body is None and self._request.method != "HEAD"
@@ -122,7 +123,7 @@ class StatusConnection:
         except OSError:
             data = b""
         if not data:
-            self.close()  # whoever has nothing more to ask is not answered either
+            self._heard_end()
         elif self.doing in (Doing.IDLE, Doing.READING):
             self._feed(data)
         elif self.doing is Doing.ENDING:
@@ -131,6 +132,16 @@ class StatusConnection:
                 self.close()
         else:
             self._reader.is_crowded = True  # what comes now is not read; the connection ends with the answer
+
+    def _heard_end(self) -> None:
+        """Nothing more will be asked; what has been is answered to the end, if anybody is there to take it."""
+        if self.doing is not Doing.ANSWERING and not (self.doing is Doing.WRITING and self._out):
+            self.close()
+            return
+        self._hears, self._ends = False, True
+        self._loop.unwatch(self._socket.fileno())  # it would be readable without end
+        if self._out:
+            self._loop.watch(self._socket.fileno(), None, self._flush)
 
     def _feed(self, data: bytes) -> None:
         if self.doing is Doing.IDLE:
@@ -158,7 +169,10 @@ class StatusConnection:
             return
         self._out = self._out[sent:]
         if self._out:
-            self._loop.watch(self._socket.fileno(), self._readable, self._flush)
+            self._loop.watch(self._socket.fileno(), self._readable if self._hears else None, self._flush)
+            return
+        if not self._hears:
+            self.close()
             return
         self._loop.watch(self._socket.fileno(), self._readable)
         if self.doing is Doing.WRITING:
