@@ -16,7 +16,7 @@ from typing import NamedTuple, TextIO
 from engine.clock import NS_PER_S, now_ns
 from engine.config.declaration import ENVIRONMENT_PREFIX
 from engine.core.log_repeats import LogRepeats
-from engine.observe.log_line import JsonLine, ReadableLine
+from engine.observe.log_line import JsonLine, ReadableLine, cut
 
 LEVELS = ("debug", "info", "warning", "error")
 LEVEL_VARIABLE = f"{ENVIRONMENT_PREFIX}LOG_LEVEL"
@@ -47,8 +47,13 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self._repeats, self._timer, self._pid = self._none_seen(), None, os.getpid()
         now = now_ns()
         self._tell(now)
-        key = _key_of(record)
-        if key is None or self._repeats.note(key, _Told(record.name, record.levelno, _text_of(record)), now):
+        try:
+            text = _text_of(record)
+        except Exception as error:  # of other people's format, or object: it must not reach whoever logs
+            record, text = _untold(record, error)
+        key: Hashable = getattr(record, "repeat_key", "")
+        key = (record.name, record.levelno, text) if key == "" else key
+        if key is None or self._repeats.note(key, _Told(record.name, record.levelno, text), now):
             super().emit(record)
         elif self._timer is None:
             self._timer = threading.Timer(self._interval_s, self._time_is_over)
@@ -96,7 +101,7 @@ def set_up_logging(*, is_shared: bool = False) -> None:
     """
     _fill_standard_descriptors()
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # for the life of the process
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # for the life of the process
     level = os.environ.get(LEVEL_VARIABLE, "").lower()
     ours = logging.getLogger(_OURS)
     ours.setLevel((level if level in LEVELS else "info").upper())
@@ -111,15 +116,16 @@ def set_log_level(level: str) -> None:
     os.environ[LEVEL_VARIABLE] = level
 
 
-def _key_of(record: logging.LogRecord) -> Hashable:
-    key: Hashable = getattr(record, "repeat_key", "")
-    return (record.name, record.levelno, _text_of(record)) if key == "" else key
-
-
 def _text_of(record: logging.LogRecord) -> str:
-    text = record.getMessage()
+    text = cut(record.getMessage())
     error = record.exc_info[1] if record.exc_info else None
     return text if error is None else f"{text} ({type(error).__name__})"
+
+
+def _untold(record: logging.LogRecord, error: Exception) -> tuple[logging.LogRecord, str]:
+    """What is written in the place of an event that has no text, and its text."""
+    text = f"an event cannot be written ({type(error).__name__}): {record.filename}, line {record.lineno}"
+    return logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, "%s", (text,), None), text
 
 
 def _fill_standard_descriptors() -> None:

@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 FIELDS = ("request_id", "client", "status", "duration_ms", "repeated")
 
 _MOST_CHARACTERS = 20_000  # of a text, and of a traceback
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROL_BUT_LINES = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNS = "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # end a line as well, or have it read from the right
+_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNS}]")
+_CONTROL_BUT_LINES = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_TURNS}]")
 
 
 class JsonLine(logging.Formatter):
@@ -27,11 +28,11 @@ class JsonLine(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "pid": record.process,
-            "message": _cut(record.getMessage()),
+            "message": cut(record.getMessage()),
             **_fields_of(record),
         }
         if record.exc_info:
-            fields["exception"] = _cut(self.formatException(record.exc_info))
+            fields["exception"] = cut(self.formatException(record.exc_info))
         return json.dumps(fields, default=str)
 
 
@@ -40,16 +41,17 @@ class ReadableLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = f"{_time_of(record)} [{record.process}] [{record.levelname}] {record.name}: "
-        told = [_cut(record.getMessage()), *(f"{name}={value}" for name, value in _fields_of(record).items())]
+        told = [cut(record.getMessage()), *(f"{name}={value}" for name, value in _fields_of(record).items())]
         line = head + _CONTROL.sub(_escaped, " ".join(told))
         if record.exc_info:
-            trace = _CONTROL_BUT_LINES.sub(_escaped, _cut(self.formatException(record.exc_info)))
+            trace = _CONTROL_BUT_LINES.sub(_escaped, cut(self.formatException(record.exc_info)))
             line += "\n    " + trace.replace("\n", "\n    ")
         return line
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name in FIELDS if (value := getattr(record, name, None)) not in (None, "")}
+    found = {name: getattr(record, name, None) for name in FIELDS}
+    return {name: cut(v) if isinstance(v, str) else v for name, v in found.items() if v not in (None, "")}
 
 
 def _time_of(record: logging.LogRecord) -> str:
@@ -57,7 +59,8 @@ def _time_of(record: logging.LogRecord) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """What is kept of a text: its end, where the reason is."""
     return text if len(text) <= _MOST_CHARACTERS else f"[...] {text[-_MOST_CHARACTERS:]}"
 
 

@@ -18,7 +18,7 @@ from engine.observe.log import LineHandler
 from engine.observe.log_line import JsonLine, ReadableLine
 from tests.support.wait import wait_for
 
-EVIL = 'night\n{"level": "ERROR", "message": "forged"}\r\x1b[2K\x85\u2028\x00.wav'
+EVIL = 'night\n{"level": "ERROR", "message": "forged"}\r\x1b[2K\x85\u2028\u202e\x00.wav'
 
 
 class Stream(io.StringIO):
@@ -82,6 +82,16 @@ def test_a_traceback_is_in_the_line_or_set_in() -> None:
 
 def test_a_text_without_end_is_cut() -> None:
     assert len(JsonLine().format(record("x" * 10**6))) < 30_000
+
+
+def test_a_field_without_end_is_cut() -> None:
+    assert len(JsonLine().format(record("x", request_id="y" * 1_000_000))) < 21_000
+
+
+def test_an_event_without_a_text_is_said_and_is_nothing_to_whoever_logs(log: logging.Logger, stream: Stream) -> None:
+    log.warning("%d", "no number")
+    (event,) = stream.events
+    assert "TypeError" in event["message"] and "test_log.py" in event["message"] and event["level"] == "WARNING"
 
 
 def test_the_same_many_times_is_one_line_and_a_count(log: logging.Logger, stream: Stream) -> None:
