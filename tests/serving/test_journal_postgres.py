@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psycopg
 
+from engine.errors import EngineError
 from tests.conformance import sounds
-from tests.serving.servers import ROUTES, address_of, processes_of, server
+from tests.serving.servers import ROUTES, address_of, processes_of, server, version_of
 from tests.serving.test_journal import MODEL, SEED, Clients
 from tests.services.postgres_pools import counted_sessions, seconds_until
 from tests.services.postgres_server import PASSWORD, SUPERUSER, WRITER, PostgresServer
@@ -123,8 +124,18 @@ def test_each_answer_is_in_postgres_once_whoever_is_killed(tmp_path: Path) -> No
         clients.join()
         wait_for(lambda: clients.answered <= set(request_ids(postgres)), "each answer", timeout_s=30)
         found = request_ids(postgres)
+        wait_for(lambda: is_whole(process), "the instance has a supervisor, which ends it")
     assert len(found) == len(set(found)) and set(found) <= clients.sent
     assert len(clients.answered) == REQUESTS and max(seen) <= MOST
+
+
+def is_whole(process: ServerProcess) -> bool:
+    """Whether a supervisor answers, and all instances are with it."""
+    try:
+        version = version_of(process)
+    except EngineError:
+        return False
+    return bool(version["ready"] == len(version["instances"]) == version["pool_size"])
 
 
 def test_a_wrong_password_a_missing_right_and_a_newer_schema_degrade_and_are_told_apart(tmp_path: Path) -> None:
