@@ -221,7 +221,7 @@ class SystemCallCount:
         tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             for pid in self._pids:
-                _wait_for(lambda: _is_traced(pid) or tracer.poll() is not None, "strace did not begin")
+                _wait_for(lambda: _is_followed(pid, tracer) or tracer.poll() is not None, "strace did not begin")
             if tracer.poll() is not None:
                 raise SystemExit(f"strace may not follow the server: it ended with {tracer.returncode}")
             yield
@@ -247,8 +247,10 @@ def _switches(status: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _is_traced(pid: int) -> bool:
-    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+def _is_followed(pid: int, tracer: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has a tracer, and that waits for it: before, calls may be made that it does not see."""
+    traced = "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    return traced and Path(f"/proc/{tracer.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
 
 def _wait_for(condition: Callable[[], bool], otherwise: str) -> None:
