@@ -14,7 +14,7 @@ import psycopg
 
 from engine.errors import EngineError
 from tests.conformance import sounds
-from tests.serving.servers import ROUTES, address_of, processes_of, server, version_of
+from tests.serving.servers import ROUTES, address_of, processes_of, server, status_of
 from tests.serving.test_journal import MODEL, SEED, Clients
 from tests.services.postgres_pools import counted_sessions, seconds_until
 from tests.services.postgres_server import PASSWORD, SUPERUSER, WRITER, PostgresServer
@@ -132,10 +132,11 @@ def test_each_answer_is_in_postgres_once_whoever_is_killed(tmp_path: Path) -> No
 def is_whole(process: ServerProcess) -> bool:
     """Whether a supervisor answers, and all instances are with it."""
     try:
-        version = version_of(process)
+        deployments = status_of(process)["deployments"]
     except EngineError:
         return False
-    return bool(version["ready"] == len(version["instances"]) == version["pool_size"])
+    versions = [version for each in deployments for version in each["versions"]]  # none while it takes over
+    return bool(versions) and all(each["ready"] == each["pool_size"] for each in versions)
 
 
 def test_a_wrong_password_a_missing_right_and_a_newer_schema_degrade_and_are_told_apart(tmp_path: Path) -> None:
