@@ -22,10 +22,11 @@ from engine.config import Settings, declared, effective_settings
 from engine.errors import BrokenError
 from engine.launch import master_pids, supervisor_pid
 from frontend.cli.looking import Sight
+from frontend.cli.settings_here import engine_variables
 
 _LOG_BYTES = 256 * 1024
 _HIDDEN = "***"
-_CREDENTIALS = re.compile(r"(://)[^/\s@\"']*@")
+_CREDENTIALS = re.compile(r"(://)[^/\s@\"']*(@)|(\b(?:password|passwd|token|secret)=)[^&\s\"'\\]+", re.IGNORECASE)
 _LEAST_SECRET = 4  # characters; anything shorter stands everywhere by chance
 
 
@@ -37,13 +38,12 @@ def write_bundle(path: Path, settings: Settings, sight: Sight, found: dict[str, 
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         raise BrokenError(f"{path} is there already: name a new file") from error
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(path.unlink, missing_ok=True)  # half of one helps nobody
         with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             for name, content in entries.items():
                 _add(archive, name, content.encode(errors="replace"))
-    except OSError:
-        path.unlink(missing_ok=True)  # half of one helps nobody
-        raise
+        undo.pop_all()
 
 
 def _entries(settings: Settings, sight: Sight, found: dict[str, Any], text: str) -> Iterator[tuple[str, str]]:
@@ -84,13 +84,22 @@ def _log_of(pid: int) -> str:
 def _secrets(settings: Settings) -> list[str]:
     """Values that must not be in it, and the parts of addresses by which somebody could log in; the longest first."""
     found: set[str] = set()
-    for each in declared():
-        value = getattr(settings, each.name)
-        if each.rule.secret and isinstance(value, str) and value:
-            found |= {value, *_parts(value)}
+    for value in _secret_values(settings):
+        found |= {value, *_parts(value)}
     with contextlib.suppress(OSError):
-        found.add((Path(settings.runtime_dir) / "admin.token").read_text().strip())
+        found.add((Path(settings.runtime_dir) / "admin.token").read_text(errors="replace").strip())
+    found |= {json.dumps(each)[1:-1] for each in found}
     return sorted((each for each in found if len(each) >= _LEAST_SECRET), key=len, reverse=True)
+
+
+def _secret_values(settings: Settings) -> Iterator[str]:
+    """In force or not: the engine, whose log it is, may have others than this shell, and what is ignored is logged."""
+    variables = [os.environ, engine_variables(settings.runtime_dir)]
+    for each in declared():
+        if each.rule.secret:
+            names = (each.environment_variable, each.rule.bare_variable)
+            found = [getattr(settings, each.name), *(known.get(name) for known in variables for name in names)]
+            yield from (value for value in found if isinstance(value, str) and value)
 
 
 def _parts(address: str) -> Iterator[str]:
@@ -104,7 +113,7 @@ def _parts(address: str) -> Iterator[str]:
 def _masked(text: str, secrets: list[str]) -> str:
     for each in secrets:
         text = text.replace(each, _HIDDEN)
-    return _CREDENTIALS.sub(rf"\1{_HIDDEN}@", text)
+    return _CREDENTIALS.sub(rf"\1\3{_HIDDEN}\2", text)
 
 
 def _json(value: Any) -> str:

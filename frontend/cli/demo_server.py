@@ -39,7 +39,7 @@ def demo_settings(settings: Settings, folder: str) -> Settings:
 def demo_server(settings: Settings, audio: bytes) -> Iterator[str]:
     """The address of one that has answered `audio`. Raises NotReady with the last that a failed one said.
 
-    Signals wait once it ends: whoever presses Ctrl-C again would leave a server behind.
+    For the main thread of a command, which ends with it: no signal interrupts its end, which would leave a server.
     """
     with contextlib.ExitStack() as ending:
         folder = tempfile.mkdtemp(prefix="nightscan-demo-")
@@ -48,10 +48,10 @@ def demo_server(settings: Settings, audio: bytes) -> Iterator[str]:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 serve_command(own), env={**os.environ, **own.to_environment()}, stdin=subprocess.DEVNULL,
-                stdout=file, stderr=file,
+                stdout=file, stderr=file, start_new_session=True,  # Ctrl-C is for us, who end it in order
             )  # fmt: skip
         ending.callback(_end, process, own.runtime_dir)
-        ending.callback(signal.pthread_sigmask, signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        ending.callback(_ignore_signals)
         url = f"http://127.0.0.1:{own.port}"
         _await_answer(url, audio, process, log)
         yield url
@@ -68,6 +68,11 @@ def _await_answer(url: str, audio: bytes, process: subprocess.Popen[bytes], log:
             pause.wait(_LOOK_S)
     said = last_line(log.read_text(errors="replace")) or f"nothing within {START_S:.0f} s"
     raise NotReady(f"the demo's server did not start; it said: {said}; why: nightscan doctor")
+
+
+def _ignore_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _end(process: subprocess.Popen[bytes], runtime_dir: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from engine.config import Settings
+from engine.errors import BrokenError
 from engine.launch import supervisor_pid
 from frontend.cli.bundle import write_bundle
 from frontend.cli.check import Check
@@ -42,17 +44,21 @@ def doctor(bundle: str | None, no_model: bool, as_json: bool) -> None:
     Nothing is changed. What this shell does not set is taken as the running engine has it. The model is loaded, and
     stores are tried, in processes of their own. Ends with 0 if all is well, 1 if something is not, 3 if no engine runs.
     """
+    if bundle is not None and os.path.lexists(bundle):
+        raise BrokenError(f"{bundle} is there already: name a new file")
     settings = settings_here()
     sight = look(settings.runtime_dir)
     checks = _checks(settings, sight, with_model=not no_model)
     code = _end(sight, checks)
     found = {**sight.to_json()["verdict"], "exit_code": int(code), "checks": [each.to_json() for each in checks]}
     text = check_view(sight, checks)
+    if not as_json:
+        click.echo(text)  # a disk that is full is among what it says
     if bundle is not None:
         write_bundle(Path(bundle), settings, sight, found, text)
-    show(found, text, as_json=as_json)
-    if bundle is not None:
         click.echo(f"wrote {bundle}, for you alone; look at it before you send it", err=True)
+    if as_json:
+        show(found, text, as_json=True)
     end(code)
 
 

@@ -172,11 +172,16 @@ def test_a_setting_that_nothing_acts_on_is_a_warning(runtime_dir: Path) -> None:
 # --- the bundle -----------------------------------------------------------------------------------------------------
 
 
-def test_the_bundle_has_all_that_helps_and_no_secret(engine: EngineProcess, tmp_path: Path) -> None:
+def test_the_bundle_has_all_that_helps_and_no_secret(
+    engine: EngineProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "bundle.tar.gz"
     (engine.runtime_dir / "admin.token").write_text(f"{SECRET}-token\n")
     with engine.runtime_dir.with_suffix(".log").open("a") as log:
         log.write(f"connecting to redis://:{SECRET}@cache:6379 as {SECRET}-token\n")
+        log.write("as opensesame, and password=opensesame3 with postgres://u:opensesame4@there\n")
+    monkeypatch.setenv("DATABASE_URL", "host=there password=opensesame2")  # which is no address, and ignored
+    monkeypatch.setenv("REDIS_URL", "redis://:opensesame@there")  # which another one has taken the place of
     told = doctor(
         engine.runtime_dir, QUICK, "--bundle", str(path), redis_url=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0",
         database_url=f"postgresql://app:{SECRET}@127.0.0.1:1/app?application_name={SECRET}-name", tuning="off",
@@ -190,6 +195,7 @@ def test_the_bundle_has_all_that_helps_and_no_secret(engine: EngineProcess, tmp_
         "doctor.txt", "doctor.json", "status.json", "config.json", "versions.json", "supervisor.log",
     }  # fmt: skip
     assert all(SECRET not in text for text in found.values()), [name for name in found if SECRET in found[name]]
+    assert "opensesame" not in "".join(found.values())
     assert "connecting to redis://***@cache:6379" in found["supervisor.log"]
     assert json.loads(found["status.json"])["verdict"]["state"] == "healthy"
     assert "torch" in json.loads(found["versions.json"])["packages"]
@@ -207,6 +213,9 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 def test_a_bundle_that_cannot_be_written_is_one_line(runtime_dir: Path) -> None:
     told = nightscan("doctor", QUICK, "--bundle", "/proc/bundle.tar.gz", runtime_dir=runtime_dir)
     assert told.code in (CommandEnd.MISUSED, CommandEnd.REFUSED) and "/proc/bundle" in told.err
+    assert told.out.startswith("stopped: ")  # what was found is said all the same
+    told = nightscan("doctor", QUICK, "--json", "--bundle", str(runtime_dir), runtime_dir=runtime_dir)
+    assert json.loads(told.out)["exit_code"] == told.code == CommandEnd.MISUSED
 
 
 def test_what_this_shell_does_not_set_is_taken_as_the_engine_has_it(runtime_dir: Path) -> None:
