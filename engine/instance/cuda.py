@@ -109,7 +109,10 @@ class CudaDevice:
         torch.cuda.empty_cache()
 
     def memory_bytes(self) -> tuple[int, int] | None:
-        free, total = torch.cuda.mem_get_info(self.device)
+        try:
+            free, total = torch.cuda.mem_get_info(self.device)
+        except RuntimeError:  # of a batch on its way, which meets it again: there its culprit is found, not here
+            return None
         return total - free, total
 
     def close(self) -> None:

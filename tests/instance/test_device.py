@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.instance.cuda import CudaDevice
 from engine.instance.device import HostDevice
 from engine.shm.batch import Payloads
 from tests.instance.conftest import FRAMES, Bench
@@ -81,3 +83,17 @@ def test_slots_are_staged_in_place_with_their_gains(bench: Bench) -> None:
     assert found[0].tobytes() == (whole.astype(np.float32) * np.float32(1.7 / 32768)).tobytes()
     assert found[1, :100].tobytes() == (whole[:100].astype(np.float32) * np.float32(0.3 / 32768)).tobytes()
     assert not found[1, 100:].any()
+
+
+def test_a_device_that_has_failed_is_no_end_by_its_gauge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is that of a batch, whose culprit is sought where the batch is waited for."""
+
+    def fail(device: object) -> tuple[int, int]:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    device = CudaDevice.__new__(CudaDevice)  # made without a GPU
+    device.device = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda of: (3, 10))
+    assert device.memory_bytes() == (7, 10)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", fail)
+    assert device.memory_bytes() is None
