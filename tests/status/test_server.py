@@ -309,6 +309,23 @@ def test_an_address_is_the_same_however_it_is_spelt(host: str, reached: str, may
         Access("token", ()).check(request, reached)
 
 
+def test_nothing_is_put_into_a_folder_of_somebody_else(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes the place of ours, once a cleaner of /tmp has removed that. At its port it answers all the same."""
+    somebody = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody)
+    port = free_port()
+    settings = Settings(runtime_dir=str(runtime_dir), status_port=port)
+    server = StatusServer(settings, runtime_dir, Desk().give)
+    try:
+        wait_for(lambda: server.port.address, "it to listen")
+        wait_for(lambda: server._looks > 1, "a look at the folder")
+        assert not list(runtime_dir.iterdir())
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+    finally:
+        assert server.close()
+
+
 @pytest.mark.parametrize("content", ["", "short\n", "a" * 43, "a" * 42 + "/\n", "\0" * 44])
 def test_a_token_that_nobody_here_made_is_replaced(runtime_dir: Path, content: str) -> None:
     (runtime_dir / "admin.token").write_text(content)

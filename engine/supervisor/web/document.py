@@ -95,7 +95,7 @@ def _without_paths(value: Any) -> Any:
     """What stands in errors and reasons names files: of models, of recordings, of this machine."""
     if isinstance(value, str):
         return _PATH.sub(_HIDDEN, value) if "/" in value else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: _without_paths(each) for name, each in value.items()}
     return [_without_paths(each) for each in value] if isinstance(value, list | tuple) else value
 

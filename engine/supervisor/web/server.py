@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -106,10 +107,17 @@ class StatusServer:
     def _in_folder(self, keep: Callable[[], None]) -> None:
         """A folder that was removed is no trouble: the supervisor's loop is about to make it again."""
         try:
-            keep()
+            self._in_own_folder(keep)
         except FileNotFoundError:
             if self._runtime_dir.is_dir():
-                keep()  # it is there again by now
+                self._in_own_folder(keep)  # it is there again by now
+
+    def _in_own_folder(self, keep: Callable[[], None]) -> None:
+        """Whoever has made another one in its place may read, and replace, what lies in it. Raises OSError."""
+        owner_uid = self._runtime_dir.stat().st_uid
+        if owner_uid != os.geteuid():
+            raise PermissionError(f"{self._runtime_dir} belongs to uid {owner_uid}: nothing is put there")
+        keep()
 
     def _give_up(self) -> None:
         """Whoever takes too long goes; who waits for an order is told that it goes on."""
