@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 
 from frontend.cli.check import Check
 from frontend.cli.looking import Sight
-from frontend.cli.printing import LINES, WIDTH
+from frontend.cli.printing import LINES, WIDTH, wrapped
 from frontend.cli.summary import advice_lines
 
 _LEAD = 18  # columns before the text of a check
@@ -36,10 +35,7 @@ def _lines(check: Check) -> list[str]:
 
 
 def _wrapped(text: str, lead: str, *, most: int) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()), WIDTH, initial_indent=lead.ljust(_LEAD), subsequent_indent=" " * _LEAD,
-        max_lines=most, placeholder=" ...", break_on_hyphens=False,
-    )  # fmt: skip
+    return wrapped(text, lead.ljust(_LEAD), most=most)
 
 
 def _together(names: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,9 +22,9 @@ class EngineElsewhere:
 
     @property
     def command(self) -> str:
-        """How to look at it."""
+        """How to look at it. Anybody can have started a process with such a name in its command line."""
         who = "" if self.is_ours else f"sudo -u {self.user} "
-        return f"{who}nightscan status --runtime-dir {self.runtime_dir}"
+        return f"{who}nightscan status --runtime-dir {shlex.quote(self.runtime_dir)}"
 
 
 def engines_elsewhere(runtime_dir: str) -> list[EngineElsewhere]:

@@ -18,6 +18,7 @@ import click
 
 from engine.errors import EngineError
 from frontend.cli.command_end import CommandEnd, end_of
+from frontend.cli.printing import one_line
 
 TRACEBACK_VARIABLE = "NIGHTSCAN_TRACEBACK"
 
@@ -56,7 +57,7 @@ def ended(run: Callable[[], object], *, as_json: bool = False) -> int:
 
 def _say(text: str) -> str:
     """In one line, whatever stands in it: what a server said, or the name of a file."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    line = one_line(text)
     with contextlib.suppress(OSError):
         click.echo(f"nightscan: {line}", err=True)
     return line

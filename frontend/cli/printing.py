@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,3 +22,16 @@ def json_option(command: Decorated) -> Decorated:
 def show(document: Any, text: str, *, as_json: bool) -> None:
     """Prints one of them, with one newline at its end."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else text.rstrip("\n"))
+
+
+def one_line(text: str) -> str:
+    """What others said, without what would move a terminal's cursor."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def wrapped(text: str, lead: str, *, most: int) -> list[str]:
+    """At most so many lines, the first behind `lead`, the others below its text."""
+    return textwrap.wrap(
+        one_line(text), WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead),
+        max_lines=most, placeholder=" ...", break_on_hyphens=False,
+    )  # fmt: skip

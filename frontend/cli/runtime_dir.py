@@ -33,6 +33,6 @@ def _use(ctx: click.Context, parameter: click.Parameter, value: str | None) -> N
         return
     (setting,) = (each for each in declared() if each.name == "runtime_dir")
     path = os.path.abspath(value)
-    if not setting.allows(path):
-        raise click.BadParameter(f"{path}: must be {setting.bounds}", ctx, parameter)
+    if not value or not setting.allows(path):  # "" would be the folder that we are in, of a variable that is not set
+        raise click.BadParameter(f"{path if value else repr(value)}: must be {setting.bounds}", ctx, parameter)
     os.environ[setting.environment_variable] = path

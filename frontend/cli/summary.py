@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from frontend.cli.looking import Sight
-from frontend.cli.printing import LINES, WIDTH
+from frontend.cli.printing import LINES, WIDTH, wrapped
 from frontend.cli.tables import table
 from frontend.cli.verdict import Advice
 
@@ -39,11 +39,7 @@ def advice_lines(advice: tuple[Advice, ...], room: int) -> list[str]:
 
 
 def _wrapped(what: str, text: str) -> list[str]:
-    lead = f"  {what:<5}"
-    return textwrap.wrap(
-        " ".join(text.split()), WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead),
-        max_lines=_LONGEST_ADVICE, placeholder=" ...", break_on_hyphens=False,
-    )  # fmt: skip
+    return wrapped(text, f"  {what:<5}", most=_LONGEST_ADVICE)
 
 
 def _where(sight: Sight) -> list[str]:

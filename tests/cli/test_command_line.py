@@ -182,6 +182,7 @@ def test_with_json_what_goes_wrong_is_a_document_too(
         (["deploy", "--demo", "--factory", "a:b"], "one of --model-path"),
         (["status", "--every-s", "0"], "0.1<=x<=3600"),
         (["--runtime-dir", "/" + "x" * 100, "status"], "at most 90 characters"),
+        (["--runtime-dir", "", "status"], "'': must be"),
         (["predict", "/no/such.wav"], "does not exist"),
         (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
     ],

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from frontend.cli.command_end import CommandEnd
-from frontend.cli.elsewhere import engines_elsewhere
+from frontend.cli.elsewhere import EngineElsewhere, engines_elsewhere
 from frontend.cli.looking import look
+from frontend.cli.printing import wrapped
 from frontend.cli.summary import summary
 from frontend.cli.verdict import EngineState
 from tests.cli.nightscan import COMMAND, ROOT, Told, clean_environment, nightscan
@@ -73,6 +74,12 @@ def test_whoever_asks_in_the_wrong_place_is_shown_the_right_one(runtime_dir: Pat
     assert found.is_ours and found.command == f"nightscan status --runtime-dir {runtime_dir}"
     told.assert_fits()
     assert told.code == CommandEnd.NOTHING_RUNS and "an engine runs in /" in told.words
+
+
+def test_what_others_name_their_folders_is_no_command_of_ours() -> None:
+    hostile = EngineElsewhere("/tmp/x; rm -rf ~", "night", is_ours=False)
+    assert hostile.command == "sudo -u night nightscan status --runtime-dir '/tmp/x; rm -rf ~'"
+    assert wrapped("a\x1b[2Jb\nc", "  do   ", most=3) == ["  do   a [2Jb c"]
 
 
 def test_stopped_by_a_kill(runtime_dir: Path) -> None:
