@@ -40,9 +40,12 @@ def write_bundle(path: Path, settings: Settings, sight: Sight, found: dict[str, 
         raise BrokenError(f"{path} is there already: name a new file") from error
     with contextlib.ExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)  # half of one helps nobody
-        with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for name, content in entries.items():
-                _add(archive, name, content.encode(errors="replace"))
+        try:
+            with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+                for name, content in entries.items():
+                    _add(archive, name, content.encode(errors="replace"))
+        except OSError as error:
+            raise BrokenError(f"{path} cannot be written: {error.strerror or error}") from error
         undo.pop_all()
 
 

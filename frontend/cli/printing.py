@@ -20,8 +20,8 @@ def json_option(command: Decorated) -> Decorated:
 
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
-    """Prints one of them, with one newline at its end."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else text.rstrip("\n"))
+    """Prints one of them, with one newline at its end. JSON in ASCII, which every terminal has."""
+    click.echo(json.dumps(document, indent=2) if as_json else text.rstrip("\n"))
 
 
 def one_line(text: str) -> str:

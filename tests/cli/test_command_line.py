@@ -242,6 +242,8 @@ def test_letters_that_the_terminal_does_not_have_are_no_reason_to_end(tmp_path: 
     variables = {"PYTHONIOENCODING": "ascii", f"{SETTING}MODEL_PATH": "/models/grünfink.pth"}
     told = nightscan("config", variables=variables)
     assert told.code == 0 and "gr" in told.out
+    told = nightscan("config", "--json", variables=variables)
+    assert "/models/grünfink.pth" in {each["value"] for each in json.loads(told.out)}
 
 
 def test_a_fault_of_ours_is_a_line_and_with_a_variable_all_of_it(tmp_path: Path) -> None:
