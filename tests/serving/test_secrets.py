@@ -15,6 +15,7 @@ from frontend.cli.view import status_view
 from tests.conformance import sounds
 from tests.serving.servers import ROUTES, SETTING, address_of, processes_of, server, status_of
 from tests.support.server import ROOT, ServerProcess, free_port
+from tests.support.wait import wait_for
 
 SECRET = "hunter2"
 READ = ("/health", "/ready", "/metrics", "/api/optimized/health", "/api/optimized/stats")
@@ -27,8 +28,10 @@ def told() -> Iterator[ServerProcess]:
         "redis_url": f"redis://:{SECRET}@127.0.0.1:{free_port()}/0",
         "database_url": f"postgresql://app:{SECRET}@127.0.0.1:{free_port()}/app?application_name={SECRET}",
         "original_api_url": f"http://app:{SECRET}@127.0.0.1:{free_port()}/api?key={SECRET}",
+        "otel_endpoint": f"http://app:{SECRET}@127.0.0.1:{free_port()}/otel?key={SECRET}",
     }
     others = {"REDIS_URL": addresses["redis_url"], "DATABASE_URL": addresses["database_url"]}
+    others |= {"OTEL_EXPORTER_OTLP_HEADERS": f"api-key={SECRET}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     with server({**addresses, "model_pool_size": 1}, **others) as process:
         yield process
 
@@ -61,6 +64,8 @@ def test_nothing_that_is_answered_or_logged_holds_a_secret(told: ServerProcess) 
         assert SECRET not in address.get(path).body.decode(), path
     status = status_of(told)
     assert SECRET not in json.dumps(status) + status_view(status)
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL (environment): ignored" in status_view(status)
+    wait_for(lambda: "the collector of traces (otel_endpoint) does not take them" in told.log, "it is said")
     assert SECRET not in told.log
 
 
