@@ -6,7 +6,8 @@ from typing import Any
 
 from engine.client.admin import ask
 from engine.config import load_settings
-from engine.errors import DeadlineExceeded, NotReady, PeerGone
+from engine.errors import DeadlineExceeded, DeploymentFailed, NotReady, PeerGone
+from frontend.cli.verdict import last_line
 
 STATUS_S = 3.0  # a supervisor answers within milliseconds; one that takes longer is stalled
 ORDER_S = 600.0  # deploying loads and warms a model
@@ -25,7 +26,10 @@ def order(op: str, *, within_s: float = ORDER_S, **fields: Any) -> dict[str, Any
         raise DeadlineExceeded(
             f"the engine in {runtime_dir} does not answer within {STATUS_S:.0f} s; why: nightscan status"
         ) from error
-    return ask(runtime_dir, op, timeout_s=within_s, **fields)
+    try:
+        return ask(runtime_dir, op, timeout_s=within_s, **fields)
+    except DeploymentFailed as error:  # the traceback above its last line is in the engine's log
+        raise DeploymentFailed(last_line(error)) from error
 
 
 def deployments() -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from engine.config import load_settings, spec_from_settings
-from engine.errors import UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
 from frontend.cli.asking import ORDER_S, deployments, order
 from frontend.cli.command_end import CommandEnd
@@ -53,7 +52,7 @@ def deploy(deployment: str, timeout_s: float, as_json: bool, **given: Any) -> No
 @json_option
 def undeploy(deployment: str, as_json: bool) -> None:
     """End a deployment once its work is done."""
-    answer = _order_for(deployment, "undeploy")
+    answer = order("undeploy", deployment=deployment)
     show(answer, f"{deployment} is gone", as_json=as_json)
 
 
@@ -63,7 +62,7 @@ def undeploy(deployment: str, as_json: bool) -> None:
 @json_option
 def scale(deployment: str, pool_size: int, as_json: bool) -> None:
     """Give a deployment another number of instances."""
-    answer = _order_for(deployment, "scale", pool_size=pool_size)
+    answer = order("scale", deployment=deployment, pool_size=pool_size)
     size, reason = _pool_of(deployment)
     text = f"{deployment} has {size} instances"
     if size < pool_size:
@@ -82,19 +81,10 @@ def drain(deployment: str, resume: bool, as_json: bool) -> None:
 
     Requests go to the original API meanwhile, where there is one.
     """
-    answer = _order_for(deployment, "drain", resume=resume)
+    answer = order("drain", deployment=deployment, resume=resume)
     again = f"{deployment} takes requests again"
     done = f"{deployment} is drained: nothing is under way, nothing new is taken; nightscan drain {deployment} --resume"
     show(answer, again if resume else done, as_json=as_json)
-
-
-def _order_for(deployment: str, op: str, **fields: Any) -> dict[str, Any]:
-    """Names those that there are where there is none of this name."""
-    try:
-        return order(op, deployment=deployment, **fields)
-    except UnknownDeployment as error:
-        names = ", ".join(str(each["deployment"]) for each in deployments())
-        raise UnknownDeployment(f"{error}; {f'there are {names}' if names else 'nothing is deployed'}") from error
 
 
 def _pool_of(deployment: str) -> tuple[int, str]:

@@ -51,7 +51,7 @@ def test_a_deployment_that_is_none_is_refused_with_those_that_there_are(engine: 
     for arguments in (["scale", "bats", "1"], ["undeploy", "bats"], ["drain", "bats"]):
         told = ask(engine, *arguments)
         assert told.code == CommandEnd.REFUSED and told.err.count("\n") == 1
-        assert "bats" in told.err and f"there are {DEFAULT_DEPLOYMENT_ID}" in told.err
+        assert "bats" in told.err and f"there are: {DEFAULT_DEPLOYMENT_ID}" in told.err
 
 
 def test_drain_and_resume(engine: EngineProcess) -> None:

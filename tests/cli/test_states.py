@@ -21,7 +21,7 @@ from frontend.cli.looking import look
 from frontend.cli.printing import wrapped
 from frontend.cli.summary import summary
 from frontend.cli.verdict import EngineState
-from tests.cli.nightscan import COMMAND, ROOT, Told, clean_environment, nightscan
+from tests.cli.nightscan import COMMAND, ROOT, SETTING, Told, clean_environment, nightscan
 from tests.supervisor.engine_process import EngineProcess, deploy, ready_pids, wait_serving
 from tests.support.wait import wait_for
 
@@ -112,6 +112,22 @@ def test_failed(runtime_dir: Path) -> None:
         assert told.code == CommandEnd.PARTLY and "no luck in load" in told.words
         assert "nightscan deploy wildlife" in told.words and "nightscan doctor" in told.out
         assert_doctor_agrees(engine, "failed", "no luck in load")
+
+
+def test_a_model_that_does_not_load_is_refused_with_the_reason_and_not_the_way_to_it(
+    runtime_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"root:x:0:0")
+    given = {f"{SETTING}ENABLED": "false", f"{SETTING}STATUS_PORT": "0", f"{SETTING}STATE_DIR": str(tmp_path)}
+    environment = clean_environment(runtime_dir, given)
+    with subprocess.Popen([*COMMAND, "engine"], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as running:
+        try:
+            wait_for(lambda: nightscan("status", runtime_dir=runtime_dir).out.startswith("empty"), "the engine to run")
+            told = nightscan("deploy", "bats", "--model-path", str(tmp_path / "weights.pth"), runtime_dir=runtime_dir)
+        finally:
+            running.terminate()
+    assert told.code == CommandEnd.REFUSED and told.err.count("\n") == 1
+    assert told.err.startswith("nightscan: cannot read ") and "model_factory" in told.err
 
 
 def test_degraded_by_an_instance_that_does_not_come_back(runtime_dir: Path, tmp_path: Path) -> None:
