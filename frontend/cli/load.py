@@ -130,6 +130,7 @@ class LoadRun:
         self._poll.register(connection.socket, _interest(connection))
 
     def _look_at(self, connection: LoadConnection) -> None:
+        wanted = connection.wants_to_send
         try:
             answer = connection.go_on()
             if answer is not None:
@@ -143,7 +144,8 @@ class LoadRun:
             self.result.others[str(error.strerror or error)] += 1
             self._end(connection, again=True)
             return
-        self._poll.modify(connection.socket, _interest(connection))
+        if connection.wants_to_send is not wanted:
+            self._poll.modify(connection.socket, _interest(connection))
 
     def _count(self, answer: LoadAnswer) -> None:
         self.on_answer(answer)
@@ -152,8 +154,9 @@ class LoadRun:
             return
         self.result.latencies_ms.append(answer.latency_ns / NS_PER_MS)
         self.result.cached += answer.is_cached
-        self._timed += bool(answer.parts_ms)
-        for name, part_ms in answer.parts_ms.items():
+        parts_ms = answer.parts_ms
+        self._timed += bool(parts_ms)
+        for name, part_ms in parts_ms.items():
             self._sums_ms[name] += part_ms
 
     def _end(self, connection: LoadConnection, *, again: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -125,11 +125,11 @@ def scripted(place: Path | tuple[str, int], answer: bytes, *, closes: bool) -> I
     def serve(listener: socket.socket) -> None:
         while not leave.is_set():
             connection, _ = listener.accept()
-            with connection:
+            with connection, suppress(ConnectionError):  # who has heard enough hangs up
                 while not leave.is_set() and connection.recv(1 << 20):
                     connection.sendall(answer)
                     if closes:
-                        break
+                        connection.shutdown(socket.SHUT_WR)  # what is closed with something unread is reset
 
     with socket.socket(family) as listener:
         listener.bind(address)

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.workloads import WORKLOADS
 from engine.client.admin import ask
 from engine.config import load_settings, spec_from_settings
-from engine.errors import EngineError
+from engine.errors import EngineError, NotReady
 from engine.observe.metrics import http_counter
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from tests.serving.counting_client import Call, CountingClients, Scraper, Series, series_of
@@ -67,8 +67,17 @@ def server() -> Iterator[ServerProcess]:
         environment = {**TINY.environment(Path(folder)), **as_environment(SETTINGS)}
         broken = {**environment, **as_environment({"model_factory": "benchmarks.models:no_such_model"})}
         with ServerProcess(["serve"], module="frontend.cli.main", environment=broken, ready="") as server:
+            # Frontends listen once that is known; until then, which takes several tries, requests would stand in line.
+            wait_for(lambda: is_failed(server), "the broken model to be given up", timeout_s=60)
             server.environment |= environment  # of what is deployed
             yield server
+
+
+def is_failed(server: ServerProcess) -> bool:
+    try:
+        return bool(status_of(server)["deployments"][0]["state"] == "failed")
+    except NotReady:  # there is no supervisor yet
+        return False
 
 
 def deploy(server: ServerProcess) -> None:
