@@ -5,11 +5,13 @@ Never by fork alone: a forked child would share the lease's open description and
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.core.lifecycle import ExitCode
 from engine.launch.identity import Identity
@@ -92,6 +94,18 @@ def describe_exit(status: int | None) -> str:
 def adopt_orphans() -> None:
     """Makes descendants whose parent dies children of this process, to be reaped here (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def living_children() -> list[int]:
+    """Pids of the children of this process, dead ones that nobody has reaped included; none where no kernel says so.
+
+    Whoever reaps nothing meanwhile may signal them by these (proc(5), `children`).
+    """
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError):
+            found += map(int, Path(f"/proc/self/task/{thread}/children").read_text().split())
+    return found
 
 
 def reap_all() -> dict[int, int]:

@@ -29,7 +29,7 @@ from engine.launch.locks import KEEPER_LOCK, SUPERVISOR_LOCK, LockFile, living_h
 from engine.launch.private import remove_if_over
 from engine.launch.starting import module_command
 from engine.observe.log import set_up_logging
-from engine.supervisor.children import adopt_orphans, describe_exit, reap_all, spawn
+from engine.supervisor.children import adopt_orphans, describe_exit, living_children, reap_all, spawn
 from engine.supervisor.folder import LOOK_EVERY_S, RuntimeFolder
 from engine.supervisor.loop import Loop
 from engine.supervisor.master_watch import MasterWatch
@@ -84,7 +84,7 @@ class Keeper:
             return
         self._leaving = True
         if self._pidfd < 0 or not self._ours_to_stop:
-            self._loop.stop()
+            self._end()
             return
         send_signal(self._pidfd, signal.SIGTERM)
         self._loop.call_after(STOP_WITHIN_S, self._insist)
@@ -112,10 +112,17 @@ class Keeper:
         if status is None and was_released(self._runtime_dir / SUPERVISOR_LOCK):
             status = ExitCode.CLEAN  # somebody else's child; one that ends in order gives its lock back
         if self._leaving or status in _FINAL:
-            self._loop.stop()
+            self._end()
             return
         _log.warning("the supervisor (pid %d) %s", self._pid, describe_exit(status))
         self._loop.call_after(self._pause_s(), self.start)
+
+    def _end(self) -> None:
+        """Nobody looks any more after what a supervisor that died has left here: it is told to leave."""
+        if living_holder(self._runtime_dir / SUPERVISOR_LOCK) is None:
+            for pid in living_children():
+                os.kill(pid, signal.SIGTERM)
+        self._loop.stop()
 
     def _pause_s(self) -> float:
         """The first death costs no pause; dying young again and again does."""

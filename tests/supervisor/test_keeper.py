@@ -68,6 +68,21 @@ def test_it_leaves_with_a_master_that_was_killed(runtime_dir: Path) -> None:
         assert not (runtime_dir / "control.sock").exists()
 
 
+def test_what_a_dead_supervisor_left_goes_with_a_keeper_that_is_told_to_leave(runtime_dir: Path) -> None:
+    """Before the next supervisor has met the instances, which would wait for one for a while."""
+    with EngineProcess(runtime_dir, program="keeper") as engine:
+        with engine.client() as client:
+            wait_serving(client)
+            ready_pids(client, 2)
+        assert engine.process is not None
+        engine.process.send_signal(signal.SIGSTOP)
+        os.kill(supervisor_pid(runtime_dir), signal.SIGKILL)
+        engine.process.terminate()
+        engine.process.send_signal(signal.SIGCONT)
+        assert engine.process.wait(15) == 0
+        wait_for(lambda: not engine.pids(), "the instances to be gone", timeout_s=5.0)  # they wait 10
+
+
 def test_it_stays_while_another_master_lives(runtime_dir: Path) -> None:
     with (
         master() as old,
