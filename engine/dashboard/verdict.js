@@ -3,6 +3,7 @@
 import { duration, lastLine } from "./format.js";
 
 const STALLED_S = 3; // as /healthz has it
+const BOOTED_WITHIN_S = 60; // until then an instance that is not ready yet is no trouble; as nightscan status has it
 
 // {kind, word, troubles: [text]} of the engine's status.
 export function verdict(status) {
@@ -45,5 +46,7 @@ function deploymentTroubles(deployment) {
 function instanceTroubles(name, version) {
     if (version.ready >= version.pool_size) return [];
     const why = lastLine(version.last_death || version.reason);
+    const isLate = (version.instances ?? []).some((each) => each.state !== "ready" && each.uptime_s > BOOTED_WITHIN_S);
+    if (!why && !isLate) return [];
     return [`${name}: ${version.ready} of ${version.pool_size} instances ready${why ? ` (${why})` : ""}`];
 }

@@ -181,7 +181,7 @@ class HttpCalls:
             if call.asked_for_s >= PATIENCE_S:
                 self._on_late(call.begun_ns, silent)
         for call in expired:
-            call.settle(DeadlineExceeded("the original API did not answer in time"))
+            call.settle(_late())
         return left_s
 
     def _start_thread(self) -> None:
@@ -216,9 +216,16 @@ class HttpCalls:
             if not call.is_done:
                 with self._acquire(call.deadline.remaining_s()) as line:
                     outcome = call.ask_over(line)
+        except GivenUp:  # it has ended already, or the thread that asks has met its deadline before the watch has
+            outcome = _late()
+            self._expire()
         except EngineError as error:
             outcome = error.with_traceback(None)  # it leads to this frame, and that to the call that keeps it
         finally:
             call.settle(outcome)
             with self._changed:
                 self._live.discard(call)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the original API did not answer in time")

@@ -29,6 +29,7 @@ class EngineState(str, Enum):
         return _ENDS.get(self, CommandEnd.PARTLY)
 
 
+BOOTED_WITHIN_S = 60.0  # until then an instance that is not ready yet is no trouble; as the page has it
 _ENDS = {
     EngineState.HEALTHY: CommandEnd.DONE,
     EngineState.STOPPED: CommandEnd.NOTHING_RUNS,
@@ -131,10 +132,11 @@ def _of_version(name: str, version: dict[str, Any], reason: str) -> Iterator[Adv
     ready, size = version["ready"], version["pool_size"]
     if ready < size and reason:
         yield Advice(f"{name}: {ready} of {size} instances work: {reason}", "they are started again; nightscan doctor")
-    elif ready < size:
-        states = ", ".join(sorted({each["state"] for each in version["instances"] if each["state"] != "ready"}))
-        why = f"{name}: {ready} of {size} instances work ({states or 'not started'})"
-        yield Advice(why, "nightscan status --watch")
+        return
+    late = [each for each in version["instances"] if each["state"] != "ready" and each["uptime_s"] > BOOTED_WITHIN_S]
+    if ready < size and late:
+        states = ", ".join(sorted({each["state"] for each in late}))
+        yield Advice(f"{name}: {ready} of {size} instances work ({states})", "nightscan status --watch")
 
 
 def _store_advice(reason: str) -> str:

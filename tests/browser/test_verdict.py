@@ -56,6 +56,17 @@ def without_redis(status: Status) -> None:
     status["stores"]["reasons"] = ["Redis does not answer: answers are cached on this machine alone"]
 
 
+def booting(status: Status) -> None:
+    version = status["deployments"][0]["versions"][0]
+    version["ready"] = 1
+    version["instances"][-1].update(state="warming", uptime_s=2.0)
+
+
+def booting_for_long(status: Status) -> None:
+    booting(status)
+    status["deployments"][0]["versions"][0]["instances"][-1]["uptime_s"] = 61.0
+
+
 def short(status: Status) -> None:
     status["deployments"][0]["versions"][0].update(ready=1, last_death="instance 7 was killed by SIGKILL")
 
@@ -73,6 +84,8 @@ def short(status: Status) -> None:
         (one_of_two_failed, "Degraded", "other failed: why"),
         (in_trouble, "Degraded", "Ledger.write: no space left (3 times, tried again)"),
         (without_redis, "Degraded", "cached on this machine alone"),
+        (booting, "Serving", ""),
+        (booting_for_long, "Degraded", "1 of 2 instances ready"),
         (short, "Degraded", "1 of 2 instances ready (instance 7 was killed by SIGKILL)"),
     ],
 )

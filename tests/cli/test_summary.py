@@ -57,6 +57,15 @@ def test_any_number_of_deployments_and_troubles_fits(count: int) -> None:
         assert "and 95 more deployments" in lines
 
 
+@pytest.mark.parametrize(("uptime_s", "state"), [(2.0, EngineState.HEALTHY), (61.0, EngineState.DEGRADED)])
+def test_an_instance_that_boots_is_no_trouble_unless_it_takes_long(uptime_s: float, state: EngineState) -> None:
+    found = deployment("owls")
+    (version,) = found["versions"]
+    states = {"ready": 99.0, "warming": uptime_s}
+    version.update(ready=1, instances=[{"state": each, "uptime_s": age_s} for each, age_s in states.items()])
+    assert verdict_of(document(found)).state is state
+
+
 def test_long_names_are_cut_and_not_the_states() -> None:
     lines = shown(document(deployment("a-name-that-goes-on-and-on-" * 10)))
     assert any("ready" in line and "2 of 2" in line for line in lines)

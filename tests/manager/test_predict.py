@@ -313,8 +313,8 @@ def test_the_published_statistics(manager: SyncModelServingManager, deploy: Depl
     assert batches["total_requests"] == 5 and batches["average_batch_size"] == 5 / batches["total_batches"]
     assert batches["average_processing_time"] > 0
     performance = stats["performance_metrics"]["counted"]
-    assert (performance["total_requests"], performance["successful_requests"]) == (5, 5)
-    assert performance["failed_requests"] == 0 and performance["average_latency"] > 0
+    assert (performance["total_requests"], performance["successful_requests"]) == (6, 5)
+    assert performance["failed_requests"] == 1 and performance["average_latency"] > 0
     assert 0 < performance["p50_latency"] <= performance["p95_latency"] <= performance["p99_latency"]
     assert set(stats["system_resources"]) >= {"memory_usage_mb", "cpu_percent", "available_memory_mb"}
 
