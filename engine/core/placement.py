@@ -43,12 +43,3 @@ def sizes_of(parties: Sequence[Party], *, room: int, occupied: int) -> list[int]
                     still.append(k)
             growing = still
     return sizes
-
-
-def seats_to_fill(vacant: int, *, booting: int, cores: int) -> int:
-    """How many of the vacant seats of a pool are filled now, while so many instances of it boot.
-
-    Booting takes seconds of one core, on whatever device. One core is left to the frontends, which start meanwhile:
-    where all cores boot, the first answer comes when the last of them is ready.
-    """
-    return min(vacant, max(0, max(1, cores - 1) - booting))

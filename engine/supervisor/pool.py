@@ -1,4 +1,4 @@
-"""The instances of one version: a seat for each, filled as fast as the cores boot them and again after a death.
+"""The instances of one version: a seat for each, filled at once and filled again after a death.
 
 What an instance says is passed on to the version; whether its seat is filled again is decided by `engine.core.restart`.
 """
@@ -14,7 +14,6 @@ from typing import Protocol
 
 from engine.config import without_secrets
 from engine.core.lifecycle import InstanceEvent, InstanceState
-from engine.core.placement import seats_to_fill
 from engine.core.restart import Death, SeatRecord
 from engine.errors import ProtocolError
 from engine.launch.identity import Identity
@@ -70,14 +69,12 @@ class Pool:
     # --- size -------------------------------------------------------------------------------------------------------
 
     def resize(self, size: int, devices: tuple[str, ...]) -> None:
-        """So many seats from now on. New ones are filled as others have booted; instances of surplus ones leave."""
+        """So many seats from now on. New ones are filled at once; instances of surplus ones finish and leave."""
         while len(self.seats) > size:
             self._vacate(self.seats.last)
         while len(self.seats) < size:
             self.seats.add_next(devices)
-        vacant = self.seats.vacant()
-        room = seats_to_fill(len(vacant), booting=self.seats.booting, cores=self._options.cores)
-        for seat in vacant[:room]:
+        for seat in self.seats.vacant():
             self._start(seat)
 
     def empty(self) -> None:

@@ -101,11 +101,6 @@ class Seats:
         return sum(seat.works for seat in self._all)
 
     @property
-    def booting(self) -> int:
-        """Instances that may yet become ready."""
-        return sum(each.state.is_booting for each in self.instances())
-
-    @property
     def hopeless(self) -> bool:
         """Whether nobody takes work and no seat deserves waiting for."""
         return not self.working and all(seat.hopeless for seat in self._all)

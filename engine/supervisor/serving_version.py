@@ -175,7 +175,6 @@ class ServingVersion(Version):
         if self.state is VersionState.STARTING:
             self._advance(VersionEvent.FIRST_READY)
         self._owner.version_serves(self)
-        self._context.rebalance()  # its core may boot the next one
         self._owner.version_changed(self)
 
     def pool_changed(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.placement import Party, room_of, seats_to_fill, sizes_of
+from engine.core.placement import Party, room_of, sizes_of
 
 CPU, GPU = ("cpu",), ("cuda:0", "cuda:1")
 PARTY = st.builds(
@@ -81,11 +81,3 @@ def test_shares(parties: list[Party], room: int, occupied: int, expected: list[i
 @pytest.mark.parametrize(("cores", "threads", "room"), [(2, 1, 2), (8, 3, 2), (1, 4, 1), (4, 0, 4)])
 def test_room(cores: int, threads: int, room: int) -> None:
     assert room_of(cores=cores, threads=threads) == room
-
-
-@pytest.mark.parametrize(
-    ("vacant", "booting", "cores", "now"),
-    [(2, 0, 2, 1), (1, 1, 2, 0), (1, 0, 2, 1), (2, 0, 1, 1), (1, 1, 1, 0), (8, 0, 8, 7), (3, 2, 16, 3), (4, 9, 4, 0)],
-)
-def test_a_core_is_left_to_the_frontends_while_instances_boot(vacant: int, booting: int, cores: int, now: int) -> None:
-    assert seats_to_fill(vacant, booting=booting, cores=cores) == now

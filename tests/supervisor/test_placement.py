@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.client import EngineClient
-from engine.client.admin import ask
-from engine.errors import NotReady
 from engine.spec import DEFAULT_DEPLOYMENT_ID
 from tests.supervisor.engine_process import ANSWER_S, EngineProcess, deploy, ready_pids, serving, status, wait_serving
 from tests.supervisor.load import Load
@@ -70,20 +68,3 @@ def test_two_deployments_and_a_swap_share_the_cores(runtime_dir: Path) -> None:
             ready_pids(client, 3)
         wait_for(lambda: status(client, "second") == {}, "the second to be gone")
         assert serving(client)["pool_size_reason"] == ""
-
-
-def instances_of(runtime_dir: Path) -> list[dict[str, Any]]:
-    """Of everything, as soon as there is a supervisor that can be asked."""
-    try:
-        deployments = ask(str(runtime_dir), "status", timeout_s=ANSWER_S)["deployments"]
-    except NotReady:
-        return []
-    return [each for deployment in deployments for version in deployment["versions"] for each in version["instances"]]
-
-
-def test_where_cores_are_few_they_boot_one_instance_after_the_other(runtime_dir: Path) -> None:
-    """The first one is ready sooner, and so are the frontends."""
-    with EngineProcess(runtime_dir, cores=2, model_pool_size=2, behaviour="hang_warmup"):
-        wait_for(lambda: [each["state"] for each in instances_of(runtime_dir)] == ["warming"], "one to warm up")
-    with EngineProcess(runtime_dir, cores=2, model_pool_size=2) as engine, engine.client() as client:
-        ready_pids(client, 2)
