@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.crash_points import reach
-from engine.errors import DeploymentFailed, EngineClosed, NotReady, StateNotWritten
+from engine.errors import DeploymentFailed, EngineClosed, NotReady
 from engine.supervisor.carrying import Carrying
 from engine.supervisor.closing_version import ClosingVersion
 from engine.supervisor.context import Context
@@ -61,7 +61,7 @@ class Deployment:
         versions.starting, versions.newest, versions.failure = started, max(versions.newest, plan.number), ""
         try:
             self._write(waiter)
-        except StateNotWritten:
+        except Exception:  # whatever it is, all is as it was before it is told
             versions.starting, versions.newest, versions.failure = before
             self._leave_if_empty()
             raise
@@ -88,7 +88,7 @@ class Deployment:
         versions.serving, versions.starting, versions.awaited, versions.undeployed = None, None, None, True
         try:
             self._write(waiter)
-        except StateNotWritten:
+        except Exception:  # whatever it is, all is as it was before it is told
             versions.serving, versions.starting, versions.awaited, versions.undeployed = before
             raise
         self._gone_waiters.add(waiter)
@@ -117,7 +117,7 @@ class Deployment:
         version.plan = dataclasses.replace(before, options=options)
         try:
             self._write(waiter)
-        except StateNotWritten:
+        except Exception:  # whatever it is, all is as it was before it is told
             version.plan = before
             raise
         self._size_waiters.add(waiter)
@@ -168,7 +168,11 @@ class Deployment:
         return self._context.options.request_timeout_s
 
     def _write(self, waiter: Waiter | None) -> None:
-        """An order is written down or refused; what happens by itself goes on, and is written when that can be."""
+        """An order is written down or refused; what happens by itself goes on, and is written when that can be.
+
+        Whatever is raised, the order has to be undone: a version that is neither named here any more nor told to close
+        would keep its processes for ever.
+        """
         if waiter is not None:
             self._context.commit()
         else:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 
 from engine.clock import Deadline
-from engine.errors import DeadlineExceeded, NotReady, StateNotWritten
+from engine.errors import DeadlineExceeded, NotReady
 from engine.shm.board import queue_length
 from engine.supervisor.context import Context
 from engine.supervisor.deployment import SWITCH_GRACE_S, Deployment
@@ -47,12 +47,12 @@ class Drainage:
 
     @contextlib.contextmanager
     def ended(self, deployment: Deployment) -> Iterator[None]:
-        """Inside it is not drained, and so it stays; but if the inside raises StateNotWritten, all is as it was."""
+        """Inside it is not drained, and so it stays; but if the inside raises, all is as it was."""
         before = deployment.versions.drained
         deployment.versions.drained = False
         try:
             yield
-        except StateNotWritten:
+        except Exception:  # whatever it is, all is as it was before it is told
             deployment.versions.drained = before
             raise
 
@@ -61,7 +61,7 @@ class Drainage:
         deployment.versions.drained = drained
         try:
             self._context.commit()
-        except StateNotWritten:
+        except Exception:  # whatever it is, all is as it was before it is told
             deployment.versions.drained = before
             raise
         self._context.loop.attempt(deployment.tell_state)

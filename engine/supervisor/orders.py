@@ -55,7 +55,13 @@ class Orders:
         self._loop = loop
         self._recorder = recorder
         self._slow_work = slow_work
-        self._waiting: deque[Order] = deque()  # the first is being carried out
+        self._waiting: deque[Order] = deque()
+        self._at_hand: Order | None = None  # the first of them, once it is begun
+
+    @property
+    def waiting(self) -> int:
+        """How many are not over."""
+        return len(self._waiting)
 
     def give(self, order: Order) -> None:
         """Carried out, or refused, now or later."""
@@ -69,10 +75,17 @@ class Orders:
             self._loop.attempt(self._begin)
 
     def _begin(self) -> None:
-        """With the first of those that wait."""
-        if not self._waiting:
+        """With the first of those that wait, once: it is asked for by those who come and for those who wait."""
+        if not self._waiting or self._waiting[0] is self._at_hand:
             return
-        order = self._waiting[0]
+        self._at_hand = self._waiting[0]
+        try:
+            self._prepare(self._at_hand)
+        except Exception:  # it is begun again
+            self._at_hand = None
+            raise
+
+    def _prepare(self, order: Order) -> None:
         if order.is_refused or order.prepare is None:
             self._try(order)
             return
@@ -100,7 +113,10 @@ class Orders:
             self._recorder.persist()  # what is on disk now is not what is desired
             self._over(order, None)
         else:
-            self._over(order, caught(functools.partial(self._recorder.granting, order.act)))
+            error = caught(functools.partial(self._recorder.granting, order.act))
+            if error is not None:
+                self._recorder.persist()  # likewise: it was undone
+            self._over(order, error)
 
     def _give_up(self, order: Order) -> None:
         """It waits for the disk, or for another order that does."""
@@ -112,6 +128,7 @@ class Orders:
         if error is not None:
             order.refuse(error)  # before it is forgotten: should that fail, it is done again
         self._waiting.remove(order)
+        self._at_hand = None
         if order.deadline is not None:
             order.deadline.cancel()
         self._loop.attempt(functools.partial(order.finish, order.is_refused))

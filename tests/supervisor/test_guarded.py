@@ -11,9 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.client import EngineClient
 from engine.errors import EngineError
-from tests.supervisor.engine_process import ANSWER_S, EngineProcess, ask, deploy, ready_pids, spec, wait_serving
+from engine.supervisor.ledger import STATE_FILE
+from tests.supervisor.engine_process import (
+    ANSWER_S,
+    EngineProcess,
+    ask,
+    deploy,
+    ready_pids,
+    refused,
+    spec,
+    status,
+    wait_serving,
+)
 from tests.supervisor.load import Load
 from tests.supervisor.programs.failing import VARIABLE
 from tests.supervisor.programs.trial import VARIABLE as TRIAL_VARIABLE
@@ -127,6 +140,13 @@ class Switchboard:
         lines = [line.split() for line in self.path.read_text().splitlines()]
         return [fields[0] for fields in lines if int(fields[2]) > 0]
 
+    def wait_failed(self, when: str) -> None:
+        """Each of them has; the test fails with those that have not."""
+        try:
+            wait_for(lambda: not self.left(), "steps to fail")
+        except AssertionError as error:
+            raise AssertionError(f"never failed {when} it is done: {self.left()}") from error
+
 
 def health(client: EngineClient) -> dict[str, Any]:
     """What status says of the supervisor itself; empty if nobody answers just now."""
@@ -167,7 +187,7 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
             for when, steps in (("before", STEPS + ORDERS), ("after", AFTER)):
                 for first in range(0, len(steps), TOGETHER):
                     board.arm(*steps[first : first + TOGETHER], when=when)
-                    wait_for(lambda: not board.left(), f"{steps[first : first + TOGETHER]} to fail {when} it is done")
+                    board.wait_failed(when)
                     assert engine.process.poll() is None, board.left()
         wait_for(lambda: is_well(client), "everything to heal")
         assert ready_pids(client, 2) == pids
@@ -177,6 +197,32 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
         wait_for(lambda: not board.left(), f"{DEATH} to fail")
         wait_for(lambda: is_well(client), "everything to heal")
         assert len({*ready_pids(client, 2), *pids}) == 3
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_order_that_fails_in_the_middle_changes_nothing_and_can_be_given_again(runtime_dir: Path, when: str) -> None:
+    """What it would have replaced stays, on disk too; nothing is left to itself."""
+    orders: list[tuple[str, dict[str, Any]]] = [
+        ("drain", {}),
+        ("drain", {"resume": True}),
+        ("scale", {"pool_size": 2}),
+        ("deploy", {"spec": spec("echo"), "options": {"pool_size": 1}}),
+        ("undeploy", {}),
+    ]
+    with failing_engine(runtime_dir) as (engine, board), engine.client() as client:
+        wait_serving(client)
+        before = len(engine.pids())
+        deploy(client, "echo", OTHER)
+        for op, fields in orders:
+            known, written = status(client, OTHER), (runtime_dir / STATE_FILE).read_bytes()
+            board.arm("Recorder.commit", when=when)
+            error = refused(client, op, deployment=OTHER, **fields)
+            assert f"order {op} failed" in str(error) and "injected" in str(error)
+            assert not board.left()
+            assert status(client, OTHER)["state"] == known["state"]
+            wait_for(lambda: (runtime_dir / STATE_FILE).read_bytes() == written, f"{op} to be undone on disk")
+            client.request(op, timeout_s=ANSWER_S, deployment=OTHER, **fields)
+        wait_for(lambda: len(engine.pids()) == before, "its processes to have ended")
 
 
 def test_what_nobody_offers_is_begun_anew_until_that_succeeds(runtime_dir: Path) -> None:
@@ -209,7 +255,7 @@ def test_an_exception_in_any_step_of_tuning_costs_no_request_and_no_tuning(runti
                         steps = TUNING_STEPS[first : first + TOGETHER]
                         board.arm(*steps, when=when)
                         deploy(client, "echo")
-                        wait_for(lambda: not board.left(), f"{steps} to fail {when} it is done")
+                        board.wait_failed(when)
                         wait_tuning(client, "failed")
                 trials.write_text("waits")
                 for step in SWAP_STEPS:
