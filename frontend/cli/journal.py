@@ -85,6 +85,8 @@ def export(since: str, until: str, form: str, postgres: bool) -> None:
     """Write answers to standard output, for other programs."""
     settings = _settings()
     since_s, until_s = _moment("since", since, _EVER[0]), _moment("until", until, _EVER[1])
+    if since_s >= until_s:
+        raise ConfigError(f"--since {since or 'the beginning'} --until {until or 'the end'}: nothing lies between them")
     with _rows(settings, since_s, until_s, postgres=postgres) as rows:
         sys.stdout.writelines(exported(rows, form, high_hz=settings.sample_rate_hz / 2))
 
@@ -112,6 +114,8 @@ def prune(older_than: str, as_json: bool) -> None:
     if not older_than and not settings.journal_retention_days:
         raise ConfigError("journal_retention_days=0: rows are kept for ever; say how old with --older-than 90d")
     before_s = _moment("older-than", older_than or f"{settings.journal_retention_days}d", 0.0)
+    if before_s > wall_clock_s():  # all there is would go, and what is answered meanwhile
+        raise ConfigError(f"--older-than {older_than} has not come yet; want one that is past, or an age: 90d; all: 0d")
     with archive_of(Path(settings.state_dir)) as archive:
         here = delete_older(archive, before_s)
     there, trouble = _pruned_in_postgres(settings, before_s)

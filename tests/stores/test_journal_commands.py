@@ -176,6 +176,24 @@ def test_a_moment_that_is_none_is_refused_by_name(run: Run, state_dir: Path) -> 
     assert result.exit_code == 2 and "--since yesterday" in result.output
 
 
+@pytest.mark.parametrize(
+    "moments",
+    [("export", "--since", "2024-01-01", "--until", "2023-01-01"), ("export", "--since", "1d", "--until", "2d")],
+)
+def test_moments_between_which_nothing_can_lie_are_refused(run: Run, state_dir: Path, moments: tuple[str, ...]) -> None:
+    record(state_dir, NOON)
+    result = run(*moments)
+    assert result.exit_code == 2 and f"{moments[2]} --until {moments[4]}: nothing lies between" in result.output
+
+
+def test_prune_up_to_a_moment_that_has_not_come_deletes_nothing(run: Run, state_dir: Path) -> None:
+    record(state_dir, NOON)
+    result = run("prune", "--older-than", "2999-01-01")
+    assert result.exit_code == 2 and "--older-than 2999-01-01 has not come yet" in result.output
+    assert json.loads(run("status", "--json").output)["rows"] == 1
+    assert run("prune", "--older-than", "0d").output == "1 rows deleted here\n"
+
+
 def test_prune_deletes_by_age(run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.cli.journal.wall_clock_s", lambda: NOON + 40 * DAY)
     record(state_dir, NOON, NOON + 9 * DAY, NOON + 20 * DAY, NOON + 39 * DAY)
