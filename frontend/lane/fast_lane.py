@@ -106,7 +106,7 @@ class FastLane:
         handler = self.gate.handler(method, path)
         if isinstance(handler, PredictionRoute):
             request = HttpRequest(method, path, "", headers, b"", "")
-            return handler.refuse(error, request, request_id, self._counting_client())
+            return handler.refuse(error, request, request_id)
         response = optimized_error(error, request_id)
         current_stores(self._settings).row.add(http_counter(method, "other", response.status))
         response.headers += [("X-Request-ID", request_id), *self._own_cors.headers(headers)]
@@ -117,10 +117,6 @@ class FastLane:
         self._bridge.close()
         self._pool.close()
         self._probes.close()
-
-    def _counting_client(self) -> EngineClient | None:
-        """What is attached already: a refusal starts no engine."""
-        return None if self._client is None or self._client.closed else self._client
 
     def _current_client(self) -> EngineClient | None:
         client = current_client(self._settings)

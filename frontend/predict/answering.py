@@ -46,9 +46,7 @@ class Answering:
         listed = windows * min(max(prediction.parameters.top_k, TOP), classes)  # the journal lists TOP of each
         return windows * classes <= QUICK_PROBABILITIES and listed <= QUICK_LISTED
 
-    def answer(
-        self, prediction: Prediction, answers: Sequence[Item], request: HttpRequest, client: EngineClient
-    ) -> HttpResponse:
+    def answer(self, prediction: Prediction, answers: Sequence[Item], request: HttpRequest) -> HttpResponse:
         """The 200, with its timing."""
         total_s = (now_ns() - request.arrival_ns) / NS_PER_S
         response = self._dialect.success(prediction, answers, total_s)
@@ -82,9 +80,7 @@ class Answering:
             response, request, prediction.request_id, recording_s=prediction.recording.duration_s
         )
 
-    def refuse(
-        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
+    def refuse(self, error: BaseException, request: HttpRequest, request_id: str) -> HttpResponse:
         """The answer for `error`, with what time it took."""
         response = self._dialect.failure(error, request_id)
         if response.status == 500 or isinstance(error, BrokenError):
@@ -110,13 +106,13 @@ class Answering:
         return self._context.original(request)
 
     def original_answer(
-        self, asked: Inquiry, error: EngineError, request: HttpRequest, request_id: str, client: EngineClient | None
+        self, asked: Inquiry, error: EngineError, request: HttpRequest, request_id: str
     ) -> HttpResponse:
         """What it has answered, or our answer for `error` where it has none either. Waits for it."""
         response = asked.response()
         self._context.count_fallback(asked.outcome)
         if response is None:
-            return self.refuse(error, request, request_id, client)
+            return self.refuse(error, request, request_id)
         self._journal.fell_back(error, response, request, request_id)
         self._notes.other(error, response, request, request_id, timing_of_other(request, now_ns()))
         return self._complete(response, request, request_id)

@@ -80,7 +80,7 @@ class PendingPrediction(Prediction):
                 self._follow_swap()
             if self.lookup is not None:
                 self._keep(self.lookup, answers, is_swapped)
-            return self.answering.answer(self, answers, self.request, self.client)
+            return self.answering.answer(self, answers, self.request)
         except Exception as error:  # whatever went wrong is the request's answer; the log has the traceback
             if self.lookup is not None:
                 self.lookup.fail(error)
@@ -116,26 +116,18 @@ class PendingPrediction(Prediction):
 
     def _failed(self, error: Exception) -> HttpResponse | Pending:
         if isinstance(error, EngineError) and self.answering.falls_back(error):
-            return PendingOriginal(self.answering, self.request, self.request_id, self.client, error)
-        return self.answering.refuse(error, self.request, self.request_id, self.client)
+            return PendingOriginal(self.answering, self.request, self.request_id, error)
+        return self.answering.refuse(error, self.request, self.request_id)
 
 
 class PendingOriginal:
     """Not submitted: the original API is asked, from the moment when somebody waits for it."""
 
-    def __init__(
-        self,
-        answering: Answering,
-        request: HttpRequest,
-        request_id: str,
-        client: EngineClient | None,
-        error: EngineError,
-    ) -> None:
+    def __init__(self, answering: Answering, request: HttpRequest, request_id: str, error: EngineError) -> None:
         """`error`: why the engine did not answer; the client is told of it where the original does not either."""
         self._answering = answering
         self._request = request
         self._request_id = request_id
-        self._client = client
         self._error = error.with_traceback(None)  # it leads to frames that hold the upload
         self._asked: Inquiry | None = None
         self._is_unwanted = False
@@ -154,8 +146,8 @@ class PendingOriginal:
     def finish(self) -> HttpResponse | Pending:
         asked = None if self._is_unwanted else self._ask()
         if asked is None:
-            return self._answering.refuse(ClientGone(), self._request, self._request_id, self._client)
-        return self._answering.original_answer(asked, self._error, self._request, self._request_id, self._client)
+            return self._answering.refuse(ClientGone(), self._request, self._request_id)
+        return self._answering.original_answer(asked, self._error, self._request, self._request_id)
 
     def cancel(self) -> None:
         self._is_unwanted = True  # first: whoever is told of the end must not take it for the original's failure

@@ -91,5 +91,5 @@ class PendingLookup(Prediction):
         if isinstance(error, DeadlineExceeded):
             self.client.count("expired", deployment_id=self.parameters.deployment)
         if isinstance(error, EngineError) and self.answering.falls_back(error):
-            return PendingOriginal(self.answering, self.request, self.request_id, self.client, error)
-        return self.answering.refuse(error, self.request, self.request_id, self.client)
+            return PendingOriginal(self.answering, self.request, self.request_id, error)
+        return self.answering.refuse(error, self.request, self.request_id)

@@ -63,16 +63,14 @@ class PredictionRoute:
             return AwaitingRoom(self, request, request_id, client, error.size_bytes, wait_s)
         except EngineError as error:
             if self._answering.falls_back(error):
-                return PendingOriginal(self._answering, request, request_id, client, error)
-            return self._answering.refuse(error, request, request_id, client)
+                return PendingOriginal(self._answering, request, request_id, error)
+            return self._answering.refuse(error, request, request_id)
         except Exception as error:  # whatever a client sends must become an answer; the log has the traceback
-            return self._answering.refuse(error, request, request_id, client)
+            return self._answering.refuse(error, request, request_id)
 
-    def refuse(
-        self, error: BaseException, request: HttpRequest, request_id: str, client: EngineClient | None
-    ) -> HttpResponse:
+    def refuse(self, error: BaseException, request: HttpRequest, request_id: str) -> HttpResponse:
         """The answer for `error`, in this route's words."""
-        return self._answering.refuse(error, request, request_id, client)
+        return self._answering.refuse(error, request, request_id)
 
     def _begin(
         self, request: HttpRequest, request_id: str, client: EngineClient | None, quick: bool
@@ -187,7 +185,7 @@ class AwaitingRoom:
     def go_on(self, room: Room | None) -> Begun:
         """As `begin`; a refusal without room."""
         if room is None:
-            return self.route.refuse(TooManyUploads(), self.request, self.request_id, self.client)
+            return self.route.refuse(TooManyUploads(), self.request, self.request_id)
         self.request.room = room
         begun = self.route.begin(self.request, self.client)
         assert begun is not None and not isinstance(begun, AwaitingRoom)  # neither quick nor without room
