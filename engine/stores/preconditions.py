@@ -6,6 +6,7 @@ psycopg, which is for the supervisor's memory and for no frontend's.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from engine.stores.redis_address import BARE_SOURCE, redis_address
 _LOOK_S = 20.0  # for an interpreter to start, on a machine that is busy
 _REFUSED = 3  # arbitrary: the exit status of `main` for an address that is none
 _SHARED_SOURCE = "environment DATABASE_URL"
+
+_log = logging.getLogger(__name__)
 
 
 def check_redis_address(settings: Settings) -> None:
@@ -33,9 +36,13 @@ def check_store_addresses(settings: Settings) -> None:
         return
     command = [sys.executable, "-m", "engine.stores.preconditions"]
     environment = {**os.environ, **settings.to_environment()}
-    ended = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LOOK_S
-    )
+    try:
+        ended = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LOOK_S
+        )
+    except subprocess.TimeoutExpired:  # no reason to serve nobody: the supervisor finds out, and status says so
+        _log.warning("the address of Postgres could not be checked within %g s: the start goes on", _LOOK_S)
+        return
     if ended.returncode == _REFUSED:
         raise ConfigError(ended.stdout.strip())
 

@@ -93,7 +93,7 @@ def an_outage_is_over(
     assert address.get("/ready").status == 200 and health(process)[0] == "degraded"
     end()
     ids = {answer.headers["x-request-id"] for answer in answers}
-    seconds_until(lambda: ids <= set(request_ids(postgres)), at_most_s=5.0)
+    seconds_until(lambda: ids <= set(request_ids(postgres)), at_most_s=20.0)
     wait_for(lambda: health(process)[0] == "healthy", "health is well again")
 
 

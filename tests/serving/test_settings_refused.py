@@ -14,6 +14,7 @@ import pytest
 from engine.config import Settings, load_settings
 from engine.errors import ConfigError
 from engine.launch import prepare_state_dir
+from engine.stores import preconditions
 from frontend.app import create_app
 from tests.serving.servers import GUNICORN, SETTING, run_to_its_end, server
 from tests.support.server import ROOT, TOKEN, processes_with
@@ -81,6 +82,14 @@ def test_an_address_that_nobody_can_use_is_refused_at_the_start_and_not_quoted(
     command = STARTERS.get(starter) or [sys.executable, "-m", "frontend.cli.main", "engine"]
     told = refusal(command, {f"{SETTING}{name}": address}, tmp_path, runtime_dir).splitlines()[-1]
     assert told.startswith(f"nightscan: {name.lower()}") and why in told and "hunter2" not in told
+
+
+def test_a_machine_too_busy_to_check_an_address_starts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(preconditions, "_LOOK_S", 0.001)
+    preconditions.check_store_addresses(load_settings({f"{SETTING}DATABASE_URL": "postgresql://app@db/app"}))
+    assert "could not be checked within 0.001 s" in caplog.text
 
 
 def test_an_application_is_not_made_with_an_address_of_redis_that_is_none() -> None:
