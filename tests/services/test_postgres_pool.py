@@ -25,7 +25,7 @@ from tests.services.proxy import Proxy
 from tests.support.leaks import open_descriptors
 from tests.support.wait import wait_for
 
-HEALED_S = 5.0
+HEALED_S = 20.0
 
 
 def answers(pool: PostgresPool) -> bool:
