@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import shlex
 import subprocess
@@ -13,14 +12,14 @@ from pathlib import Path
 
 from benchmarks.rivals.environments import Environments
 from benchmarks.rivals.plans import BASE, OURS, PLANS, ROOT
+from engine.config import cores_of
 
 
 def about(arguments: Sequence[str], plans: Iterable[str], environments: Environments) -> dict[str, str]:
     """Date, processor, command and releases, for a reader."""
-    cores = len(os.sched_getaffinity(0))
     return {
         "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
-        "processor": f"{processor()}, {cores} cores, no GPU used",
+        "processor": f"{processor()}, {cores_of()}, no GPU used",
         "system": f"Linux {platform.release()}, Python {platform.python_version()}",
         "releases": ", ".join(_release(name) for name in dict.fromkeys((BASE, *plans)) if name != OURS),
         "commit": _commit(),

@@ -5,6 +5,7 @@ reading, error texts, `nightscan config` and the manual's table follow from it. 
 frontend and the supervisor import this and pay for it in memory and start-up time.
 """
 
+from engine.config.cores import cores_of
 from engine.config.declaration import SettingDeclaration
 from engine.config.effective import (
     cors_headers,
@@ -14,6 +15,7 @@ from engine.config.effective import (
     effective_max_batch_size,
     effective_pool_size,
     spec_from_settings,
+    wanted_pool_size,
 )
 from engine.config.load import load_settings, settings_with, without_secrets
 from engine.config.presets import ConnectionPoolConfig
@@ -26,6 +28,7 @@ __all__ = [
     "EffectiveSetting",
     "SettingDeclaration",
     "Settings",
+    "cores_of",
     "cors_headers",
     "cors_origins",
     "declared",
@@ -40,5 +43,6 @@ __all__ = [
     "settings_with",
     "shown_address",
     "spec_from_settings",
+    "wanted_pool_size",
     "without_secrets",
 ]

@@ -17,13 +17,17 @@ def effective_max_batch_size(settings: Settings) -> int:
     return settings.max_batch_size if settings.enable_batch_processing else 1
 
 
-def effective_pool_size(settings: Settings, cores: int, *, on_cpu: bool = True) -> int:
-    """Instances of a deployment, at least 1.
+def wanted_pool_size(settings: Settings) -> int:
+    """Instances of a deployment that are asked for, at least 1."""
+    return settings.model_pool_size if settings.enable_model_pooling else 1
 
-    On cpu instances times their threads never exceed the cores: more would only take turns, each slower.
+
+def effective_pool_size(settings: Settings, cores: int) -> int:
+    """Instances of a deployment on cpu, at least 1.
+
+    Instances times their threads never exceed the cores: more would only take turns, each slower.
     """
-    wanted = settings.model_pool_size if settings.enable_model_pooling else 1
-    return max(1, min(wanted, cores // settings.instance_threads)) if on_cpu else wanted
+    return max(1, min(wanted_pool_size(settings), cores // settings.instance_threads))
 
 
 def effective_fast_lane(settings: Settings) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from engine.config.cores import cores_of
 from engine.config.declaration import Rule, computed, setting
 
 _FEWEST_DEFAULT_WORKERS = 2
@@ -18,7 +18,7 @@ def default_workers() -> int:
 
     With a single one the engine stands still whenever that one waits: measured in `benchmarks/README.md`.
     """
-    return max(_FEWEST_DEFAULT_WORKERS, min(_MOST_DEFAULT_WORKERS, len(os.sched_getaffinity(0)) // 2))
+    return max(_FEWEST_DEFAULT_WORKERS, min(_MOST_DEFAULT_WORKERS, cores_of().count // 2))
 
 
 def _seconds(text: str) -> Rule:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.client import EngineClient, ModelDescription, Ticket
 from engine.clock import NS_PER_S, now_ns
-from engine.config import ConnectionPoolConfig, Settings, effective_max_batch_size, effective_pool_size, load_settings
+from engine.config import ConnectionPoolConfig, Settings, effective_max_batch_size, load_settings, wanted_pool_size
 from engine.errors import EngineError, InheritedByFork, NotReady
 from engine.manager.asked import Asked
 from engine.manager.factory import ModelFactory, spec_of
@@ -57,9 +57,8 @@ class ModelOptions:
 
     def of_pool(self, settings: Settings) -> dict[str, Any]:
         """What this process's settings say, unless the deployment says otherwise."""
-        cores = len(os.sched_getaffinity(0))
         wished = {
-            "pool_size": effective_pool_size(settings, cores, on_cpu=False),
+            "pool_size": wanted_pool_size(settings),
             "max_batch_size": effective_max_batch_size(settings),
             "warmup_requests": settings.model_warmup_requests,
             "devices": None if settings.devices == "auto" else settings.devices,

@@ -6,31 +6,28 @@ or the kernel's choice of a process to kill.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.core.control_groups import GroupFolder, group_folders
+
 PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
 
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as a number near 2**63
+_IN_V2 = ("memory.max", "memory.current")
+_IN_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
-def available_bytes(proc: Path | None = None, cgroups: Path | None = None, *, process: str = "self") -> int:
+def available_bytes(proc: Path | None = None, *, process: str = "self") -> int:
     """Bytes that can be allocated now without swapping and within every control group of this process, or of the one
     whose pid `process` is.
 
-    `proc`, `cgroups`: where the kernel says so, on this machine PROC and CGROUPS.
+    `proc`: where the kernel says so, on this machine PROC.
     """
-    proc, cgroups = proc or PROC, cgroups or CGROUPS
-    found = [_machine_bytes(proc)]
-    for line in _read(proc / process / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            found += _left_in(cgroups, path, limit="memory.max", usage="memory.current")
-        elif "memory" in controllers.split(","):
-            found += _left_in(
-                cgroups / "memory", path, limit="memory.limit_in_bytes", usage="memory.usage_in_bytes"
-            )
-    return max(0, min(found))
+    proc = proc or PROC
+    groups = group_folders(_read(proc / process / "cgroup"), _read(proc / "self/mountinfo"), "memory")
+    return max(0, min([_machine_bytes(proc), *_left_in(groups)]))
 
 
 def _machine_bytes(proc: Path) -> int:
@@ -40,17 +37,14 @@ def _machine_bytes(proc: Path) -> int:
     return _UNLIMITED_BYTES
 
 
-def _left_in(root: Path, path: str, *, limit: str, usage: str) -> list[int]:
-    """What each group from `path` up to the root has left. In a container the path may not exist: then the root's."""
-    group = root / path.lstrip("/")
-    left = []
-    for folder in [group, *group.parents]:
+def _left_in(groups: Iterable[GroupFolder]) -> Iterator[int]:
+    """What each of them has left, if it has a limit."""
+    for group in groups:
+        limit, usage = _IN_V2 if group.is_v2 else _IN_V1
+        folder = Path(group.path)
         limit_text, usage_text = _read(folder / limit).strip(), _read(folder / usage).strip()
         if limit_text.isdigit() and usage_text.isdigit() and int(limit_text) < _UNLIMITED_BYTES:
-            left.append(int(limit_text) - int(usage_text) + _reclaimable_bytes(folder))
-        if folder == root:
-            break
-    return left
+            yield int(limit_text) - int(usage_text) + _reclaimable_bytes(folder)
 
 
 def _reclaimable_bytes(folder: Path) -> int:
@@ -64,6 +58,6 @@ def _reclaimable_bytes(folder: Path) -> int:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return os.fsdecode(path.read_bytes())
     except OSError:
         return ""

@@ -12,12 +12,14 @@ from typing import Any
 
 from engine.config import (
     Settings,
+    cores_of,
     declared,
     effective_devices,
     effective_max_batch_size,
-    effective_pool_size,
     spec_from_settings,
+    wanted_pool_size,
 )
+from engine.core.control_groups import Cores
 from engine.core.leaving import LeavePolicy
 from engine.core.restart import RestartPolicy
 from engine.errors import InvalidField
@@ -63,7 +65,7 @@ class SupervisorOptions:
     aging_ms: int
     request_timeout_s: float
     drain_s: float
-    cores: int
+    cores: Cores
     pool: PoolOptions  # what a deployment gets that says nothing
     machine: MachineGeometry  # of a machine segment that has to be made
     lent: Mapping[str, int]  # connections of each pool of LENT_POOLS, over all processes together
@@ -82,9 +84,7 @@ class SupervisorOptions:
     @classmethod
     def from_settings(cls, settings: Settings, runtime_dir: Path) -> SupervisorOptions:
         """The settings, applied to this machine."""
-        cores = len(os.sched_getaffinity(0))
         devices = effective_devices(settings, cuda_device_count())
-        pool_size = effective_pool_size(settings, cores, on_cpu=False)
         return cls(
             runtime_dir=runtime_dir,
             lanes=LANES_PER_WORKER * settings.workers + SPARE_LANES,
@@ -93,9 +93,9 @@ class SupervisorOptions:
             aging_ms=settings.aging_ms,
             request_timeout_s=settings.request_timeout_ms / 1000,
             drain_s=settings.drain_s,
-            cores=cores,
+            cores=cores_of(),
             pool=PoolOptions(
-                pool_size=pool_size,
+                pool_size=wanted_pool_size(settings),
                 max_batch_size=effective_max_batch_size(settings),
                 warmup_requests=settings.model_warmup_requests,
                 devices=devices,

@@ -43,7 +43,7 @@ class Placement:
         options = self._options
         sizes = sizes_of(
             [party for _, party in placed],
-            room=room_of(cores=options.cores, threads=options.threads),
+            room=room_of(cores=options.cores.count, threads=options.threads),
             occupied=sum(_leaving(deployment.versions) for deployment in deployments),
         )
         names = ", ".join(sorted(each.id for each in deployments if next(_parties(each.versions), None) is not None))
@@ -56,7 +56,7 @@ class Placement:
 
     def _short(self, party: Party, size: int, names: str) -> str:
         cores, threads = self._options.cores, self._options.threads
-        return f"{party.wished} wished, {size} of them run: {cores} cores, {threads} for each, are shared by {names}"
+        return f"{party.wished} wished, {size} of them run: {cores}, {threads} for each, are shared by {names}"
 
 
 def _parties(versions: Succession) -> Iterator[tuple[Version | None, Party]]:

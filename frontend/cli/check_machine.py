@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from engine.client.memory_left import memory_left_bytes
-from engine.config import Settings, effective_pool_size, ineffective_settings
+from engine.config import Settings, cores_of, effective_pool_size, ineffective_settings
 from engine.errors import UnsupportedPlatform
 from engine.launch import check_platform
 from frontend.cli.check import Check, broken, warning, well
@@ -38,14 +38,16 @@ def check_settings(settings: Settings) -> Check:
     return well("settings", f"{len(given)} set, the others at their defaults; all: nightscan config")
 
 
-def check_machine() -> Check:
-    """Whether the engine runs on this kernel and processor at all."""
+def check_machine(pid: int) -> Check:
+    """Whether the engine runs on this kernel and processor at all, and the cores that its supervisor `pid` may use.
+
+    0: no supervisor; those of this command.
+    """
     try:
         check_platform()
     except UnsupportedPlatform as error:
         return broken("machine", str(error), "run it on x86-64 Linux 5.4 or newer")
-    cores = len(os.sched_getaffinity(0))
-    return well("machine", f"{cores} cores, Linux {os.uname().release}")
+    return well("machine", f"{cores_of(pid)}, Linux {os.uname().release}")
 
 
 def check_memory(settings: Settings, status: Mapping[str, Any] | None) -> Check:
@@ -75,7 +77,7 @@ def _bound(left_mb: int) -> str:
 
 
 def _needed_mb(settings: Settings) -> int:
-    pool = effective_pool_size(settings, len(os.sched_getaffinity(0)))
+    pool = effective_pool_size(settings, cores_of().count)
     slots = 2 * settings.workers * settings.lane_slots
     window_bytes = settings.segment_s * settings.sample_rate_hz * _SAMPLE_BYTES
     segment_mb = slots * window_bytes / _MB

@@ -65,11 +65,12 @@ def doctor(bundle: str | None, no_model: bool, as_json: bool) -> None:
 def _checks(settings: Settings, sight: Sight, *, with_model: bool) -> list[Check]:
     document: dict[str, Any] | None = sight.document
     place = settings.runtime_dir
+    pid = supervisor_pid(place)
     return [
         check_settings(settings),
-        check_machine(),
+        check_machine(pid),
         check_memory(settings, document),
-        check_descriptors(settings, supervisor_pid(place)),
+        check_descriptors(settings, pid),
         check_runtime_dir(place),
         check_port("http", settings.bind_host, settings.port, place),
         check_port("status", settings.status_host, settings.status_port, place),

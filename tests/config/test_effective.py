@@ -16,6 +16,7 @@ from engine.config import (
     effective_pool_size,
     load_settings,
     spec_from_settings,
+    wanted_pool_size,
 )
 from engine.errors import ConfigError
 from engine.spec import ModelSource, ModelSpec
@@ -37,8 +38,8 @@ def test_pool_on_cpu(pool: int, threads: int, cores: int, pooling: bool, expecte
 
 
 def test_pool_elsewhere_is_not_bound_to_cores() -> None:
-    assert effective_pool_size(Settings(model_pool_size=6), 2, on_cpu=False) == 6
-    assert effective_pool_size(Settings(model_pool_size=6, enable_model_pooling=False), 2, on_cpu=False) == 1
+    assert wanted_pool_size(Settings(model_pool_size=6)) == 6
+    assert wanted_pool_size(Settings(model_pool_size=6, enable_model_pooling=False)) == 1
 
 
 def test_switches_turn_the_fast_lane_off() -> None:

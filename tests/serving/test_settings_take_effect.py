@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import cores_of
 from engine.core.batching import buckets
 from tests.conformance import sounds
 from tests.conformance.wire import Address
@@ -22,7 +22,7 @@ from tests.support.server import ServerProcess
 from tests.support.wait import wait_for
 
 OPTIMIZED, LEGACY = ROUTES
-CORES = len(os.sched_getaffinity(0))
+CORES = cores_of().count
 IN_THE_FILE = {
     "sample_rate_hz": 8000, "segment_s": 0.5, "overlap_s": 0.25, "segmentation": "fixed", "peak_normalise": False,
     "min_window_s": 0.1,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from engine.config import cores_of
 from tests.conformance import sounds
 from tests.serving.models import Run, runs_in, watched
 from tests.serving.servers import ROUTES, address_of, server, version_of
@@ -21,7 +21,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a pool on one core has one instance")
+@pytest.mark.skipif(cores_of().count < 2, reason="a pool on one core has one instance")
 def test_the_windows_of_a_recording_are_shared_by_idle_instances(tmp_path: Path) -> None:
     with server(SETTINGS, **watched(tmp_path, takes_s=0.05)) as process:
         wait_for(lambda: version_of(process)["ready"] == 2, "both instances serve")

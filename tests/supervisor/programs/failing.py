@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.core.control_groups import Cores
 from engine.shm.steward import Steward
 from engine.supervisor.adoption import Adoption
 from engine.supervisor.announcements import Announcements
@@ -104,5 +105,6 @@ def wrap_all() -> None:
 if __name__ == "__main__":
     wrap_all()
     command = (sys.executable, "-m", "tests.supervisor.programs.instance")
-    changed = {"instance_command": command, "cores": int(os.environ["NS_TEST_CORES"])}
+    cores = int(os.environ["NS_TEST_CORES"])
+    changed = {"instance_command": command, "cores": Cores(cores, cores)}
     sys.exit(main(sys.argv[1:], trial_command=(*command[:2], "tests.supervisor.programs.trial"), **changed))
