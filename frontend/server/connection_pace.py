@@ -16,13 +16,13 @@ from frontend.server.transport_limits import TransportLimits
 class ConnectionPace:
     """All moments are the loop's time. `received_bytes` is counted up by the connection."""
 
-    __slots__ = ("_limits", "_reading", "_sending", "_since_s", "_unread_bytes", "headers_since_s", "received_bytes")
+    __slots__ = ("_headers_since_s", "_limits", "_reading", "_sending", "_since_s", "_unread_bytes", "received_bytes")
 
     def __init__(self, limits: TransportLimits, now_s: float) -> None:
         self._limits = limits
         self.received_bytes = 0
         self._since_s = now_s  # when this connection last moved on
-        self.headers_since_s = now_s  # the first byte of the last head had come; set by who reads
+        self._headers_since_s = now_s  # the first byte of the last head had come
         self._sending = _Stretch(limits, now_s)
         self._reading = _Stretch(limits, now_s)
         self._unread_bytes = 0  # of ours, when last looked at
@@ -32,8 +32,13 @@ class ConnectionPace:
         self._since_s = now_s
         self._sending.restart(now_s, self.received_bytes)
 
+    def head_begins(self, now_s: float) -> None:
+        """The first byte of a head has come: a silence before it is none of the body that follows."""
+        self._headers_since_s = now_s
+        self._sending.restart(now_s, self.received_bytes)
+
     def headers_take_too_long(self, now_s: float) -> bool:
-        return now_s - self.headers_since_s > self._limits.header_timeout_s
+        return now_s - self._headers_since_s > self._limits.header_timeout_s
 
     def is_silent_too_long(self, now_s: float) -> bool:
         """For a connection that has said nothing yet."""

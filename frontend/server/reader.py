@@ -168,7 +168,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         self._head = RequestHead(self._peer)
         self.in_headers = True
-        self._pace.headers_since_s = self._state.loop.time()
+        self._pace.head_begins(self._state.loop.time())
 
     def on_url(self, url: bytes) -> None:
         self._head.url += url

@@ -295,6 +295,17 @@ def test_a_body_that_is_slow_but_fast_enough_arrives() -> None:
         assert connection.read_response().json()["bytes"] == 2000
 
 
+def test_what_a_connection_was_silent_before_a_request_is_not_held_against_its_body() -> None:
+    with keeping(body_idle_timeout_s=0.4, min_body_bytes_per_s=1000) as (_, host), Connection(host.address) as slow:
+        assert slow.request("POST", "/now", b"x").status == 200
+        time.sleep(1.5)
+        slow.send(post("/now", 1000))
+        for _ in range(4):
+            slow.send(b"x" * 250)
+            time.sleep(0.1)
+        assert slow.read_response().status == 200
+
+
 def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
     async def endless(scope: Any, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
