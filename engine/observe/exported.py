@@ -28,7 +28,7 @@ EXPORTED: tuple[Metric, ...] = (
     Metric("nightscan_http_requests_total", "counter", "", ("method", "endpoint", "status"), "HTTP answers"),
     Metric(
         "nightscan_http_request_duration_seconds", "histogram", "s", ("method", "endpoint"),
-        "from the headers of a request until its answer is complete",
+        "from the headers of a request until its answer is complete; 0 where it is refused before they are there",
     ),
     Metric("nightscan_predictions_total", "counter", "", ("deployment", "status"), "predictions by success or error"),
     Metric("nightscan_prediction_duration_seconds", "histogram", "s", ("deployment",), "latency of predictions"),

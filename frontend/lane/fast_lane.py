@@ -18,9 +18,9 @@ from typing import Any
 import flask
 
 from engine.client import EngineClient
+from engine.clock import now_ns
 from engine.config import Settings, cors_origins, effective_fast_lane
 from engine.errors import ConfigError
-from engine.observe.metrics import http_counter
 from frontend.attach import LONG_WAIT_S, current_client, current_stores
 from frontend.errors import optimized_error
 from frontend.lane.answer import LaneAnswer, LaneLoop
@@ -31,7 +31,7 @@ from frontend.predict.parameters import request_id_of
 from frontend.predict.prediction import PredictionRoute
 from frontend.server.exchange import Exchange
 from frontend.server.message import HttpRequest, HttpResponse, body_limit_bytes
-from frontend.server.refusals import Fields, TransportRefusal
+from frontend.server.refusals import RefusedRequest, TransportRefusal
 from frontend.server.request_head import headers_of_fields
 from frontend.server.thread_pool import ThreadPool
 from frontend.server.transport_state import Receive, Send
@@ -99,16 +99,20 @@ class FastLane:
         exchange.collect(self._limit_bytes, LaneAnswer(home, exchange, handler).begin)
         return True
 
-    def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
+    def words_for(self, error: TransportRefusal, refused: RefusedRequest) -> HttpResponse:
         """See `refusals.RefusalWording`: as the route itself would say it, where the lane answers it."""
+        method, path, fields, client_address, arrival_ns, complete_ns = refused
         headers = headers_of_fields(fields)
         request_id = request_id_of(headers)
         handler = self.gate.handler(method, path)
         if isinstance(handler, PredictionRoute):
-            request = HttpRequest(method, path, "", headers, b"", "")
+            request = HttpRequest(
+                method, path, "", headers, b"", client_address, arrival_ns, complete_ns=complete_ns
+            )  # fmt: skip
             return handler.refuse(error, request, request_id)
         response = optimized_error(error, request_id)
-        current_stores(self._settings).row.add(http_counter(method, "other", response.status))
+        row = current_stores(self._settings).row
+        row.add_answer(method, "other", response.status, now_ns() - arrival_ns)
         response.headers += [("X-Request-ID", request_id), *self._own_cors.headers(headers)]
         return response
 

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from engine.clock import now_ns
 from engine.errors import InternalError
 from frontend.server.body import Body
 from frontend.server.body_intake import BodyIntake, ExchangeConnection
@@ -19,7 +20,7 @@ from frontend.server.connection_flow import Pause
 from frontend.server.decoding_room import LoopRoom
 from frontend.server.head import RequestHead
 from frontend.server.message import HttpResponse
-from frontend.server.refusals import TooManyUploads, TransportRefusal, last_answer
+from frontend.server.refusals import RefusedRequest, TooManyUploads, TransportRefusal, last_answer
 from frontend.server.server_log import SERVER_LOG, logs_access
 from frontend.server.wire import CLOSE, refusal, text_head
 
@@ -197,7 +198,9 @@ class Exchange(BodyIntake):
 
     def _words_for(self, error: TransportRefusal) -> HttpResponse:
         head = self.head
-        words = self.connection.state.wording.words_for(error, head.method, head.path, head.fields)
+        moments = (self.arrived_ns, self.completed_ns or now_ns())
+        refused = RefusedRequest(head.method, head.path, head.fields, head.address, *moments)
+        words = self.connection.state.wording.words_for(error, refused)
         self._note_id(words.headers)
         return words
 

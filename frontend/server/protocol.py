@@ -28,15 +28,13 @@ from frontend.server.refusals import (
     BodyTooSlow,
     HeadersTooSlow,
     Leaving,
-    PlainWording,
+    RefusedRequest,
     TooManyConnections,
     TransportRefusal,
     last_answer,
 )
 from frontend.server.server_log import log_access, logs_access
 from frontend.server.transport_state import TransportState
-
-_TOO_MANY_CONNECTIONS = last_answer(PlainWording().words_for(TooManyConnections(), "", "", ()))
 
 
 class NightScanProtocol(asyncio.Protocol):
@@ -70,9 +68,7 @@ class NightScanProtocol(asyncio.Protocol):
         self._reader = RequestReader(self, peer, self._pace, self.state)
         self.state.connections.add(self)
         if len(self.state.connections) > self.state.limits.max_connections:
-            transport.write(_TOO_MANY_CONNECTIONS)
-            log_access("", "", TooManyConnections.status, "", peer.address, None, whole=False)
-            self.linger()
+            self.refuse(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
@@ -130,7 +126,9 @@ class NightScanProtocol(asyncio.Protocol):
         if exchange is None or exchange.response_complete:
             head, method = self._reader.head_so_far()
             path = path_of(head)
-            words = self.state.wording.words_for(error, method if path else "", path, head.fields)
+            moment_ns = now_ns()
+            refused = RefusedRequest(method if path else "", path, head.fields, head.address, moment_ns, moment_ns)
+            words = self.state.wording.words_for(error, refused)
             self.transport.write(last_answer(words))
             request_id = dict(words.headers).get(REQUEST_ID, "")
             log_access(method, path, words.status, request_id, head.address, None, whole=False)

@@ -7,7 +7,7 @@ their errors, the request's id, and what a browser wants to see before it shows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from engine.errors import CallerError
 from frontend.server.message import HttpResponse, json_response
@@ -75,18 +75,29 @@ class Leaving(TransportRefusal):
     retryable = True
 
 
+class RefusedRequest(NamedTuple):
+    """What is known of one: `method` and `path` are empty where they are not; `fields` are those that have come."""
+
+    method: str
+    path: str
+    fields: Fields
+    client_address: str
+    arrival_ns: int  # of the headers; of the refusal where they have not all come
+    complete_ns: int  # when the body was there; of the refusal where it was not
+
+
 @runtime_checkable
 class RefusalWording(Protocol):
-    """An application that says what a refusal looks like."""
+    """An application that says what a refusal looks like, and counts it."""
 
-    def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
-        """The answer. `method` and `path` are empty where they are not known; `fields`: those that have come."""
+    def words_for(self, error: TransportRefusal, refused: RefusedRequest) -> HttpResponse:
+        """The answer, which is sent."""
 
 
 class PlainWording:
     """For an application that has no words of its own."""
 
-    def words_for(self, error: TransportRefusal, method: str, path: str, fields: Fields) -> HttpResponse:
+    def words_for(self, error: TransportRefusal, refused: RefusedRequest) -> HttpResponse:
         response = json_response(error.status, {"error": str(error), "code": error.code})
         if error.retry_after_s is not None:
             response.headers.append(("Retry-After", str(round(error.retry_after_s))))

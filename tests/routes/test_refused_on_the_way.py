@@ -9,8 +9,12 @@ from typing import Any
 import flask
 import pytest
 
+from engine.clock import NS_PER_S
 from engine.config import Settings
+from engine.observe.histograms import http_duration
+from engine.observe.metrics import HTTP_STATUSES
 from frontend.app import create_app
+from frontend.attach import current_stores
 from frontend.lane.fast_lane import FastLane, fast_lane
 from frontend.server.transport_limits import TransportLimits
 from tests.support.http import Connection, Response, request_bytes
@@ -114,3 +118,31 @@ def test_the_paths_of_somebody_elses_application_get_no_cross_origin_fields_of_o
         response = answer_of(application, half_a_body("/theirs"))
     assert (response.status, response.json()["code"]) == (408, "REQUEST_TIMEOUT")
     assert "access-control-allow-origin" not in response.headers
+
+
+def counted(method: str, endpoint: str) -> tuple[int, int, float]:
+    """Answers by their status, the same by their duration, and how long they took together."""
+    figures = current_stores(SETTINGS).row.figures()
+    shape = http_duration(method, endpoint)
+    by_status = sum(figures[f"http.{method}.{endpoint}.{status}"] for status in (*HTTP_STATUSES, "other"))
+    return by_status, sum(figures[bucket] for bucket in shape.buckets), figures[shape.total] / NS_PER_S
+
+
+@pytest.mark.parametrize(
+    ("path", "route"), [(POST, ("POST", "optimized")), (LEGACY_POST, ("POST", "legacy")), ("/x", ("other", "other"))]
+)
+def test_what_is_refused_on_its_way_counts_with_the_time_that_it_took(
+    own: FastLane, path: str, route: tuple[str, str]
+) -> None:
+    before = counted(*route)
+    assert answer_of(own, half_a_body(path)).status == 408
+    answers, durations, took_s = (now - then for now, then in zip(counted(*route), before))
+    assert (answers, durations) == (1, 1) and took_s > LIMITS.body_idle_timeout_s / 2
+
+
+def test_a_connection_too_many_counts_as_an_answer(own: FastLane) -> None:
+    before = counted("other", "other")
+    response = answer_of(own, b"", LIMITS.changed(max_connections=0))
+    assert (response.status, response.json()["code"]) == (503, "TOO_MANY_CONNECTIONS")
+    assert response.headers["retry-after"] == "1" and response.headers["x-request-id"]
+    assert [now - then for now, then in zip(counted("other", "other"), before)][:2] == [1, 1]
