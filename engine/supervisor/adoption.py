@@ -133,19 +133,20 @@ def version_of_hold(
     except ProtocolError:
         doorbell.close()
         raise
-    if recalls and not segment.closing and not _recalled(deployment, hold):
+    if recalls and not segment.closing and not _recalled(context, deployment, hold):
         segment.close()
         doorbell.close()
         raise ProtocolError(f"{deployment.id} version {hold.version} is for an instance of it to offer first")
     return _adopted(context, deployment, hold.version, segment, doorbell)
 
 
-def _recalled(deployment: Deployment, hold: Hold) -> bool:
+def _recalled(context: Context, deployment: Deployment, hold: Hold) -> bool:
     """Takes what an instance was once given for what is desired of its deployment; False if nobody said that yet."""
     if deployment.versions.awaited is None and deployment.versions.serving is None:
         if hold.record is None:
             return False
         deployment.versions.awaited = record_from(hold.record)
+        deployment.versions.drained = context.totals.had_drained(deployment.id)
         _log.warning("%s version %d goes on: an instance knows what the state file did", hold.deployment, hold.version)
     return True
 

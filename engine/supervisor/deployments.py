@@ -48,6 +48,11 @@ class Deployments:
         """Every version of every deployment."""
         return [version for each in self for version in each.versions]
 
+    @property
+    def drained(self) -> list[str]:
+        """Ids of those that shall take nothing new."""
+        return [each.id for each in self if each.versions.drained]
+
     def tell_versions(self, act: Callable[[Version], None]) -> None:
         """Calls `act` for every version; what fails for one is repeated for that one, and hinders no other."""
         for version in self.versions():

@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.05
 
 
 class Drainage:
-    """All that changes `drained` of a deployment, but for a successor that reads what was written."""
+    """All that changes `drained` of a deployment, but for a successor that reads what was written, or is told."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -55,6 +55,7 @@ class Drainage:
         except Exception:  # whatever it is, all is as it was before it is told
             deployment.versions.drained = before
             raise
+        self._context.totals.changed()
 
     def _change(self, deployment: Deployment, *, drained: bool) -> None:
         before = deployment.versions.drained
@@ -64,6 +65,7 @@ class Drainage:
         except Exception:  # whatever it is, all is as it was before it is told
             deployment.versions.drained = before
             raise
+        self._context.totals.changed()
         self._context.loop.attempt(deployment.tell_state)
 
     def _look(self, deployment: Deployment, waiter: Waiter, until: Deadline) -> None:

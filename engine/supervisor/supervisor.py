@@ -61,7 +61,7 @@ class Supervisor:
         self._follows = follows
         self._ledger = Ledger(options.runtime_dir)
         self._process_holds = ProcessHolds()
-        self._totals = Totals(loop, self._process_holds)
+        self._totals = Totals(loop, self._process_holds, lambda: self._deployments.drained)
         self._machine = MachineKeeper(self._process_holds, options.machine)
         self._shares = Shares(loop, self._machine, options.lent)
         self.slow_work = SlowWork(loop)

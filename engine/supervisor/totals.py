@@ -1,12 +1,15 @@
-"""What versions and deployments that are gone have counted, in memory that outlives the supervisor.
+"""What versions and deployments that are gone have counted, and which are drained, in memory that outlives the
+supervisor and its state file.
 
 Every process that is welcomed holds the file; whoever says hello to a successor brings it back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from engine.clock import now_ns
@@ -25,9 +28,11 @@ class Totals:
 
     MOST = 256  # ids that come and go, as in somebody's tests, must not add up
 
-    def __init__(self, loop: Loop, holds: ProcessHolds) -> None:
+    def __init__(self, loop: Loop, holds: ProcessHolds, drained: Callable[[], list[str]] = list) -> None:
+        """`drained` says which deployments take nothing new."""
         self._loop = loop
         self._holds = holds
+        self._drained = drained
         self._carriers: dict[str, Carrier] = {}
         self._begun = False  # whether everybody is back who may bring the document
         self._read: ProcessHold | None = None  # the one whose text has been recalled
@@ -50,8 +55,18 @@ class Totals:
         self._begun = True
         self.write()
 
+    def had_drained(self, deployment_id: str) -> bool:
+        """Whether the document says so, as far as anybody has brought one that can be read."""
+        hold = self._holds.get(TOTALS)
+        if hold is None:
+            return False
+        with contextlib.suppress(ProtocolError):  # told by whoever goes on with it
+            drained = _document(MemoryDocument(hold.fds[0]).read()).get("drained")
+            return isinstance(drained, list) and deployment_id in drained
+        return False
+
     def changed(self) -> None:
-        """Carriers know more than the document says. Written at once, or later where it cannot be just now."""
+        """More is known than the document says. Written at once, or later where it cannot be just now."""
         self._loop.attempt(self.write)
 
     def write(self) -> None:
@@ -60,7 +75,8 @@ class Totals:
             return
         document = MemoryDocument(self._hold().fds[0])
         carried = {name: carrier.to_json() for name, carrier in self._carriers.items() if carrier.knows}
-        text = json.dumps({"layout": LAYOUT_VERSION, "deployments": carried}, separators=(",", ":")).encode()
+        found = {"layout": LAYOUT_VERSION, "deployments": carried, "drained": self._drained()}
+        text = json.dumps(found, separators=(",", ":")).encode()
         if text != self._written:
             document.write(text)
             self._written = text
@@ -87,7 +103,8 @@ class Totals:
     def _recall(self, hold: ProcessHold) -> bool:
         """Whether it could be read."""
         try:
-            for name, value in _deployments(MemoryDocument(hold.fds[0]).read()).items():
+            carried = _document(MemoryDocument(hold.fds[0]).read()).get("deployments")
+            for name, value in carried.items() if isinstance(carried, dict) else ():
                 self._carrier(name).recall(value)
         except ProtocolError as error:
             _log.warning("what was counted before is lost: %s", error)
@@ -95,8 +112,8 @@ class Totals:
         return True
 
 
-def _deployments(text: bytes) -> dict[str, Any]:
-    """What stands in a document, by deployment id; nothing in an empty one. Raises ProtocolError."""
+def _document(text: bytes) -> dict[str, Any]:
+    """What stands in a document; nothing in an empty one. Raises ProtocolError."""
     if not text:
         return {}
     try:
@@ -105,5 +122,4 @@ def _deployments(text: bytes) -> dict[str, Any]:
         raise ProtocolError(f"not what deployments have counted: {error}") from error
     if not isinstance(found, dict) or found.get("layout") != LAYOUT_VERSION:
         raise ProtocolError("what deployments have counted was written by another version")
-    deployments = found.get("deployments")
-    return deployments if isinstance(deployments, dict) else {}
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ class EngineProcess:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(15)
+
+    def lose(self, path: Path) -> None:
+        """The supervisor is killed before it can put back what somebody removes, and another one started."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        self.kill_supervisor()
+        self.start()
 
     def kill_supervisor(self) -> None:
         """SIGKILL, without a word to anybody."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -246,25 +245,13 @@ def _try_deploy(client: EngineClient) -> None:
         assert error.code in ("PEER_GONE", "NOT_READY"), error
 
 
-def lose(engine: EngineProcess, path: Path) -> None:
-    """The supervisor is killed before it can put back what somebody removes."""
-    assert engine.process is not None
-    engine.process.send_signal(signal.SIGSTOP)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    engine.kill_supervisor()
-    engine.start()
-
-
 def test_a_state_file_that_was_lost_with_its_supervisor_is_known_to_the_instances(runtime_dir: Path) -> None:
     with EngineProcess(runtime_dir, model_pool_size=1) as engine, engine.client() as client:
         wait_serving(client)
         deploy(client, "echo", "ordered")
         before = [ready_pids(client, 1, name) for name in (DEFAULT_DEPLOYMENT_ID, "ordered")]
         with Load(client, 1) as load, Load(client, 1, "ordered") as other:
-            lose(engine, runtime_dir / "state.json")
+            engine.lose(runtime_dir / "state.json")
             wait_successor(engine, client)
             wait_for((runtime_dir / "state.json").exists, "the state")
             load.wait_answered(20)
@@ -297,7 +284,7 @@ def test_what_begins_anew_gives_way_to_a_version_of_the_same_number(
         wait_serving(client)
         monkeypatch.setattr(Roster, "handle", handle_and_ask)
         with Load(client, 2) as load:
-            lose(engine, runtime_dir)
+            engine.lose(runtime_dir)
             wait_successor(engine, client)
             load.wait_version(2)
         wait_for(lambda: len(status(client)["versions"]) == 1, "the first one to be gone")

@@ -10,6 +10,7 @@ from engine.client import EngineClient
 from engine.core.lifecycle import DeploymentState, as_seen
 from engine.errors import NotReady, UnknownDeployment
 from engine.spec import DEFAULT_DEPLOYMENT_ID
+from engine.supervisor.ledger import STATE_FILE
 from tests.supervisor.engine_process import (
     ANSWER_S,
     EngineProcess,
@@ -65,6 +66,33 @@ def test_a_successor_keeps_it_drained_and_a_deploy_ends_that(engine: EngineProce
         wait_serving(client)
         assert ask(client)[0] == version
         assert status(client)["drained"] is False
+
+
+def test_it_stays_drained_though_the_state_file_is_lost_with_the_supervisor(engine: EngineProcess) -> None:
+    state_file = engine.runtime_dir / STATE_FILE
+
+    def taken_over() -> bool:
+        assert_refuses(client)
+        return state_file.exists()
+
+    with engine.client() as client:
+        wait_serving(client)
+        deploy(client, "echo", "other")
+        drain(client)
+        before = pids(client)
+        engine.lose(state_file)
+        wait_for(taken_over, "a successor to know again what is desired")
+        assert (status(client)["drained"], status(client, "other")["drained"]) == (True, False)
+        assert_refuses(client)
+        ask(client, deployment="other")
+        assert pids(client) == before
+        drain(client, resume=True)
+        wait_serving(client)
+        ask(client)
+
+
+def pids(client: EngineClient) -> set[int]:
+    return {each["pid"] for each in serving(client)["instances"]}
 
 
 def test_only_what_is_there_can_be_drained(engine: EngineProcess) -> None:

@@ -135,6 +135,25 @@ def test_a_document_that_nobody_can_read_is_replaced_by_a_newer_one(text: bytes,
     loop.close()
 
 
+def test_which_deployments_are_drained_is_read_by_a_successor(document_fd: int) -> None:
+    drained = ["a"]
+    holds, loop = ProcessHolds(), Loop()
+    holds.keep(ProcessHold(TOTALS, 1, (os.dup(document_fd),)))
+    predecessor, successor = Totals(loop, holds, lambda: drained), Totals(loop, holds)
+    assert not successor.had_drained("a")
+    predecessor.begin()
+    assert successor.had_drained("a") and not successor.had_drained("b")
+    drained[:] = ["b"]
+    predecessor.changed()
+    assert successor.had_drained("b") and not successor.had_drained("a")
+    for text in (b"{", b'{"drained": ["b"]}', json.dumps({"layout": LAYOUT_VERSION, "drained": "b"}).encode()):
+        MemoryDocument(document_fd).write(text)
+        assert not successor.had_drained("b")
+    holds.close()
+    assert not successor.had_drained("b")
+    loop.close()
+
+
 def test_what_is_recalled_and_what_segments_have_told_are_the_same_counts() -> None:
     carrier = Carrier()
     carrier.recall({"gone": [5] * COUNTED, "included": [[77, *[3] * COUNTED]], "youngest": 4})
