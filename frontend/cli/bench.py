@@ -23,7 +23,7 @@ from frontend.cli.sounds import chirps
 from frontend.cli.target import LoadTarget, target_of
 
 MOST_CONNECTIONS, MOST_STEPS, MOST_SECONDS = 1024, 16, 600.0
-_FIRST_S = 60.0  # the first answer, which may have to wait for a model
+_FIRST_S = 10.0  # the first answer; LAST_ANSWERS_S more, as for every other
 _SPARE_DESCRIPTORS = 64
 
 

@@ -52,11 +52,13 @@ def _url(runtime_dir: str) -> str:
     folder = Path(runtime_dir)
     try:
         token = (folder / _TOKEN_FILE).read_text(errors="replace").strip()
-        server = get_json_at(str(folder / _SOCKET), "/status", timeout_s=_TIMEOUT_S)["status_server"]
+        owner_uid = (folder / _TOKEN_FILE).stat().st_uid
+        document = get_json_at(str(folder / _SOCKET), "/status", owner_uid=owner_uid, timeout_s=_TIMEOUT_S)
     except (FileNotFoundError, NotADirectoryError, NotReady) as error:
         verdict = look(runtime_dir).verdict
         why = "it has no status server" if verdict.state is EngineState.HEALTHY else verdict.text
         raise NotReady(f"there is no page: {why}; see nightscan status") from error
+    server = document["status_server"]
     if not server["address"]:
         why = server["trouble"] or "status_port=0"
         raise NotReady(f"{why}; the page is served at {_SOCKET} in {runtime_dir} alone; see nightscan config")

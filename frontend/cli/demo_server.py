@@ -62,7 +62,7 @@ def _await_answer(url: str, audio: bytes, process: subprocess.Popen[bytes], log:
     pause = threading.Event()
     while process.poll() is None and not deadline.expired:
         try:
-            post_audio(url, audio)
+            post_audio(url, audio, timeout_s=START_S)
             return
         except EngineError:
             pause.wait(_LOOK_S)

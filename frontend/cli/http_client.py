@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import socket
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+import struct
+import threading
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
-from engine.clock import Deadline
+from engine.clock import MS_PER_S, Deadline
 from engine.config import Settings
-from engine.errors import BrokenError, NotReady
+from engine.errors import BrokenError, NotReady, ProtocolError
+from frontend.cli.load_connection import CONNECT_S
 from frontend.cli.target import place_of
 from frontend.server.addresses import url_of
 
-TIMEOUT_S = 300.0
 MOST_BYTES = 64 << 20  # of an answer: four times what the server makes
 
+_MARGIN_S = 10.0  # arbitrary: for the way there and back
 _PIECE_BYTES = 1 << 16
-_OPENER = build_opener(ProxyHandler({}))  # what proxies there are for the world is nothing to an engine of ours
+_FIRST_OTHER = 300
 
 
 def own_url(settings: Settings) -> str:
@@ -27,57 +31,114 @@ def own_url(settings: Settings) -> str:
     return url_of(settings.bind_host, settings.port)
 
 
-def post_audio(base_url: str, audio: bytes, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """The optimized route's answer. Raises ConfigError for what is no address, NotReady when nobody listens,
-    BrokenError with the server's own words."""
+def answer_within_s(settings: Settings) -> float:
+    """How long a server of these settings may take for a request that has come in whole, and a margin."""
+    return settings.request_timeout_ms / MS_PER_S + _MARGIN_S
+
+
+def post_audio(base_url: str, audio: bytes, *, timeout_s: float) -> dict[str, Any]:
+    """The optimized route's answer, which may take `timeout_s` once all is sent. Raises ConfigError for what is no
+    address, NotReady when nobody listens or answers in time, BrokenError with the server's own words."""
     place_of(base_url, schemes=("http", "https"))
-    request = Request(f"{base_url.rstrip('/')}/api/optimized/predict", data=audio, method="POST")
-    request.add_header("Content-Type", "application/octet-stream")
-    return _asked(request, timeout_s, "; start a server: nightscan serve")
+    url = f"{base_url.rstrip('/')}/api/optimized/predict"
+    return _asked(url, audio, timeout_s, "; start a server: nightscan serve")
 
 
 def get_json(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """An object that a server tells. Raises NotReady, BrokenError."""
-    return _asked(Request(url), timeout_s, "")
+    return _asked(url, None, timeout_s, "")
 
 
-def get_json_at(path: str, route: str, *, timeout_s: float) -> dict[str, Any]:
-    """The same of a server that listens at a Unix socket."""
+def get_json_at(path: str, route: str, *, owner_uid: int, timeout_s: float) -> dict[str, Any]:
+    """The same of a server that listens at a Unix socket, as that user or root. ProtocolError for any other."""
     connection = HTTPConnection("localhost")
-    connection.sock = socket.socket(socket.AF_UNIX)
-    try:
-        connection.sock.settimeout(timeout_s)
-        connection.sock.connect(path)
-        connection.request("GET", route)
-        return _object(_body(connection.getresponse(), Deadline.after_s(timeout_s)), path)
-    except (OSError, HTTPException) as error:
-        raise NotReady(f"no answer from {path}: {_why(error)}") from error
-    finally:
-        connection.close()
+    with closing(connection):
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.settimeout(timeout_s)
+            connection.sock.connect(path)
+            _check_peer(connection.sock, path, owner_uid)
+            _, body = _exchanged(connection, route, None, timeout_s)
+        except (OSError, HTTPException) as error:
+            raise NotReady(f"no answer from {path}: {_why(error)}") from error
+    return _object(body, path)
 
 
-def _asked(request: Request, timeout_s: float, advice: str) -> dict[str, Any]:
+def _asked(url: str, audio: bytes | None, timeout_s: float, advice: str) -> dict[str, Any]:
+    """Straight from here: what proxies there are for the world is nothing to an engine of ours."""
+    parts = place_of(url, schemes=("http", "https"))
+    place = f"{parts.scheme}://{parts.netloc}"
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=CONNECT_S)
+    with closing(connection):
+        try:
+            connection.connect()
+            connection.sock.settimeout(timeout_s)  # of each piece that is sent
+            status, body = _exchanged(connection, parts.path, audio, timeout_s)
+        except _Late as error:
+            raise NotReady(f"no answer from {place} within {timeout_s:g} s; is it a server of ours?") from error
+        except (OSError, HTTPException) as error:
+            raise NotReady(f"no answer from {place}: {_why(error)}{advice}") from error
+    if status >= _FIRST_OTHER:
+        raise BrokenError(f"{place} answered {status}: {_told(body)}")
+    return _object(body, place)
+
+
+class _Late(TimeoutError):
+    """The answer is not whole in time."""
+
+
+def _exchanged(connection: HTTPConnection, target: str, audio: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+    """Status and body. Raises OSError, HTTPException, and _Late `timeout_s` after the question has been sent.
+
+    Time-outs of sockets are for one read each: who drips an answer is cut off by another thread.
+    """
+    with suppress(BrokenPipeError):  # who refuses a request without reading it has answered nevertheless
+        if audio is None:
+            connection.request("GET", target)
+        else:
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(audio))}
+            connection.request("POST", target, io.BytesIO(audio), headers)  # piece by piece, each with its own time
     deadline = Deadline.after_s(timeout_s)
-    place = f"{request.type}://{request.host}"
+    cutting = threading.Timer(timeout_s, _cut, (connection.sock,))
+    cutting.start()
     try:
-        with _OPENER.open(request, timeout=timeout_s) as response:
-            return _object(_body(response, deadline), place)
-    except HTTPError as error:
-        with error:
-            raise BrokenError(f"{place} answered {error.code}: {_told(error.read(MOST_BYTES))}") from error
-    except (URLError, OSError, HTTPException) as error:
-        raise NotReady(f"no answer from {place}: {_why(error)}{advice}") from error
+        response = connection.getresponse()
+        found = response.status, _body(response)
+    except (OSError, HTTPException) as error:
+        if deadline.expired:
+            raise _Late("not in time") from error
+        raise
+    finally:
+        cutting.cancel()
+        cutting.join()
+    if deadline.expired:  # a head that we have cut off reads like one that has come to its end
+        raise _Late("not in time")
+    return found
 
 
-def _body(response: HTTPResponse, deadline: Deadline) -> bytes:
-    """Raises BrokenError for one without an end, TimeoutError for one that does not come to it."""
+def _cut(connected: socket.socket) -> None:
+    with suppress(OSError):  # it has ended just now
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not SSLSocket's own, which has words to say first
+
+
+def _check_peer(connected: socket.socket, path: str, owner_uid: int) -> None:
+    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", raw)
+    if uid not in (owner_uid, 0):
+        raise ProtocolError(
+            f"{path} is served by uid {uid}, and neither by uid {owner_uid} nor by root: it is not believed;"
+            f" see ls -l {os.path.dirname(path)}"
+        )
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """Raises BrokenError for one without an end, ConnectionResetError for one that breaks off."""
     received = bytearray()
     while piece := response.read1(_PIECE_BYTES):
         received += piece
         if len(received) > MOST_BYTES:
             raise BrokenError(f"an answer of over {MOST_BYTES >> 20} MB; is it a server of ours?")
-        if deadline.expired:
-            raise TimeoutError("it does not come to an end")
     if response.length:
         raise ConnectionResetError("it breaks off")
     return bytes(received)
@@ -94,8 +155,7 @@ def _object(body: bytes, place: str) -> dict[str, Any]:
 
 
 def _why(error: Exception) -> str:
-    cause = error.reason if isinstance(error, URLError) else error
-    return str(getattr(cause, "strerror", None) or cause)
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _told(body: bytes) -> str:

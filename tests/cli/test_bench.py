@@ -195,6 +195,39 @@ def test_a_server_that_is_none_of_ours_is_said_in_one_line(
     assert json.loads(told.out)["exit_code"] == end
 
 
+@pytest.mark.parametrize("piece", [b"", b"H"], ids=["silent", "dripping"])
+def test_a_server_that_never_comes_to_its_answer_is_given_up(
+    tmp_path: Path, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.cli.http_client._MARGIN_S", 0.4)
+    monkeypatch.setenv("NIGHTSCAN_OPTIMIZED_SERVING__REQUEST_TIMEOUT_MS", "100")
+    (tmp_path / "night.wav").write_bytes(chirps(0.1))
+    with dripping(piece) as port:
+        told = in_this_process("predict", str(tmp_path / "night.wav"), "--url", f"http://127.0.0.1:{port}")
+    assert told.code == CommandEnd.NOTHING_RUNS
+    assert told.err == f"nightscan: no answer from http://127.0.0.1:{port} within 0.5 s; is it a server of ours?\n"
+
+
+@contextmanager
+def dripping(piece: bytes) -> Iterator[int]:
+    """A port at which an answer comes piece by piece, and never all of it."""
+    leave = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(ConnectionError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-" if piece else b"")
+            while not leave.wait(0.05):
+                connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        leave.set()
+        thread.join()
+
+
 def test_a_recording_is_a_file_with_an_end() -> None:
     told = in_this_process("predict", "/dev/zero")
     assert told.code == CommandEnd.MISUSED and told.err == "nightscan: /dev/zero: no file\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 import tempfile
@@ -105,6 +106,24 @@ def test_whoever_listens_in_place_of_the_engine_is_sent_no_token(runtime_dir: Pa
         with pytest.raises(BlockingIOError):
             somebody.accept()
     assert told.code == CommandEnd.NOTHING_RUNS and "nightscan status" in told.err and told.out == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_socket_of_somebody_else_is_not_believed(runtime_dir: Path) -> None:
+    (runtime_dir / "admin.token").write_text("x" * 43 + "\n")
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(runtime_dir / "status.sock"))
+        os.seteuid(65_534)
+        try:
+            theirs.listen()
+        finally:
+            os.seteuid(0)
+        theirs.setblocking(False)
+        told = nightscan("dashboard", "--print", runtime_dir=runtime_dir)
+        connection, _ = theirs.accept()
+        with connection:
+            assert connection.recv(100) == b""
+    assert told.code == CommandEnd.REFUSED and "status.sock is served by uid 65534" in told.err and told.out == ""
 
 
 def test_without_an_engine_there_is_no_page(runtime_dir: Path) -> None:
