@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.lifecycle import ExitCode
-from engine.launch.identity import Identity
+from engine.launch.identity import Identity, send_signal
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -25,6 +25,12 @@ class Child:
 
     identity: Identity
     pidfd: int
+
+    def end(self) -> None:
+        """Kills it, and leaves nothing of it: for one whose death cannot be waited for."""
+        send_signal(self.pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
 
 
 def spawn(

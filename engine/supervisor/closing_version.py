@@ -113,12 +113,15 @@ class ClosingVersion(Version):
             return
         self._owner.version_empties(self)
         plane, self.plane = self.plane, None
+        absent = {each for each in plane.lanes.owners.values() if not each.connected}
         try:
             counts = plane.steward.counts()
             if counts.free != counts.total:
                 _log.error("%s version %d ends with %s", self.plan.deployment, self.plan.number, counts)
         finally:
             plane.close()
+            for frontend in absent:  # let go of it unseen, perhaps, and does not come back for it
+                self._context.loop.attempt(functools.partial(self._context.drop_if_unused, frontend))
 
     # --- frontends --------------------------------------------------------------------------------------------------
 

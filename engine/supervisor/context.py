@@ -33,6 +33,7 @@ class Context:
     keep_factory: Callable[[Plan], None]  # the pickled factory of a plan that is desired will be asked for
     open_factory: Callable[[Path], int]  # a descriptor of a pickled factory; raises OSError
     forget_factory: Callable[[Path], None]
+    drop_if_unused: Callable[[Frontend], None]  # one that is not connected, once it may have no lane any more
     everybody_back: Callable[[], bool]  # whether nobody of a predecessor's time is waited for
     news: Callable[[], None]  # something changed that somebody may wait for
     rebalance: Callable[[], None]  # gives every pool its size; after every change of who runs or wants to

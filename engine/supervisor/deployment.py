@@ -65,13 +65,17 @@ class Deployment:
             versions.starting, versions.newest, versions.failure = before
             self._leave_if_empty()
             raise
-        self._start_waiters.tell(NotReady(f"another deployment of {self.id} came in between"))
+        # From here on nothing may be raised: it is begun, and whoever hears otherwise gives it again.
+        in_between = NotReady(f"another deployment of {self.id} came in between")
+        self._start_waiters.tell(in_between)
+        if waiter is not None:
+            self._size_waiters.tell(in_between)
         self._start_waiters.add(waiter)
         reach("deploy.written")
         if before[0] is not None:
             self._replace(before[0], drain_s=0.0)
         self._context.loop.attempt(started.start)
-        self.tell_state()
+        self._context.loop.attempt(self.tell_state)
 
     def refuse(self, reason: str) -> None:
         """It is wanted, and cannot be: it has failed before it was begun, if nothing of it serves."""
@@ -92,7 +96,8 @@ class Deployment:
             versions.serving, versions.starting, versions.awaited, versions.undeployed = before
             raise
         self._gone_waiters.add(waiter)
-        self._start_waiters.tell(EngineClosed(f"deployment {self.id} is being taken out of service"))
+        for waiters in (self._start_waiters, self._size_waiters):
+            waiters.tell(EngineClosed(f"deployment {self.id} is being taken out of service"))
         drain_s = self._drain_s if drain_s is None else drain_s
         for closing in list(versions.closing):
             self._context.loop.attempt(functools.partial(closing.close, drain_s=drain_s))
@@ -101,28 +106,28 @@ class Deployment:
         for version in before[:2]:
             if version is not None:
                 self._replace(version, drain_s=drain_s)
-        self.tell_state()
-        self._leave_if_empty()
+        self._context.loop.attempt(self.tell_state)
+        self._context.loop.attempt(self._leave_if_empty)
 
     def scale(self, pool_size: int, waiter: Waiter) -> None:
-        """Another pool size for the version that serves (or starts).
+        """Another pool size for the version that serves, and for the one that is about to take its place.
 
         Raises NotReady if there is none, StateNotWritten if it cannot be written down; then nothing has changed.
         """
-        version = self.versions.serving or self.versions.starting
-        if version is None:
+        before = {each: each.plan for each in (self.versions.serving, self.versions.starting) if each is not None}
+        if not before:
             raise NotReady(f"deployment {self.id} has no version that could be scaled")
-        before = version.plan
-        options = dataclasses.replace(before.options, pool_size=pool_size)
-        version.plan = dataclasses.replace(before, options=options)
+        for version, plan in before.items():
+            version.plan = dataclasses.replace(plan, options=dataclasses.replace(plan.options, pool_size=pool_size))
         try:
             self._write(waiter)
         except Exception:  # whatever it is, all is as it was before it is told
-            version.plan = before
+            for version, plan in before.items():
+                version.plan = plan
             raise
         self._size_waiters.add(waiter)
         self._context.rebalance()
-        self.version_changed(version)
+        self._context.loop.attempt(functools.partial(self.version_changed, next(iter(before))))
 
     def adopt(self, version: ServingVersion, *, serves: bool) -> Version:
         """A version found alive. One that is not desired is closed, but not before the one that starts in its place.
@@ -190,10 +195,10 @@ class Deployment:
         """Tells everybody, if there is news."""
         message = self._state_message()
         if message != self._told:
-            self._told = message
             told = str(message["reason"]).strip().rpartition("\n")[2]  # the traceback above it is logged already
             _log.info("%s is %s (version %d) %s", self.id, message["state"], message["version"], told)
             self._context.frontends.tell(message)
+            self._told = message  # not before: who was not told by now is told again
         self._context.news()
 
     def _state_message(self) -> dict[str, Any]:
@@ -236,12 +241,9 @@ class Deployment:
         self.versions.starting = None
         if self.versions.serving is None:
             self.versions.failure = reason
-        self._replace(version, drain_s=0.0)
-        for found in list(self.versions.replaced) if self.versions.serving is None else ():
-            self._context.loop.attempt(functools.partial(self._close, found, drain_s=self._drain_s))
-        self._context.persist()
-        self._context.rebalance()
-        self._context.loop.attempt(self.tell_state)
+            for found in list(self.versions.replaced):
+                self._context.loop.attempt(functools.partial(self._close, found, drain_s=self._drain_s))
+        self._go_on_without(version, drain_s=0.0)
         self._start_waiters.tell(DeploymentFailed(reason))
 
     def give_up(self, version: Version, reason: str) -> None:
@@ -249,10 +251,15 @@ class Deployment:
         if version is not self.versions.serving:
             return
         self.versions.serving, self.versions.failure = None, reason
-        self._replace(version, drain_s=self._drain_s)
+        self._go_on_without(version, drain_s=self._drain_s)
+
+    def _go_on_without(self, version: ServingVersion, *, drain_s: float) -> None:
+        self._replace(version, drain_s=drain_s)
         self._context.persist()
         self._context.rebalance()
         self._context.loop.attempt(self.tell_state)
+        if self.versions.serving is None:  # it will never have as many instances as were wished
+            self._size_waiters.tell(DeploymentFailed(self.versions.failure))
 
     def version_changed(self, version: Version) -> None:
         """Of its instances or its frontends, or of its state."""

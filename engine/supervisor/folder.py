@@ -50,7 +50,10 @@ class RuntimeFolder:
 
     def look(self) -> None:
         """Now, and again every second. For the loop."""
-        self._loop.call_after(LOOK_EVERY_S, self.look)
+        self._look()
+        self._loop.call_after(LOOK_EVERY_S, self.look)  # last: repeated, it would come twice as often from then on
+
+    def _look(self) -> None:
         if self._slow_work is None:
             if self._do("folder", self._make):
                 self._do_steps()

@@ -60,8 +60,13 @@ class Keeper:
 
     def start(self) -> None:
         """Watches the supervisor that runs, or starts one. For the loop, which repeats it until it succeeds."""
-        if self._leaving or self._pidfd >= 0:
+        if self._leaving:
             return
+        if self._pidfd < 0:
+            self._find_or_start()
+        self._loop.watch(self._pidfd, self._supervisor_died)
+
+    def _find_or_start(self) -> None:
         self._status = None
         self._began_at_ns = now_ns()
         holder = living_holder(self._runtime_dir / SUPERVISOR_LOCK)
@@ -71,7 +76,6 @@ class Keeper:
         else:
             child = spawn(self._command)
             self._pid, self._pidfd, self._ours_to_stop = child.identity.pid, child.pidfd, True
-        self._loop.watch(self._pidfd, self._supervisor_died)
 
     def give_way(self) -> None:
         """Another keeper has the lock: ends, and leaves the supervisor to it."""
@@ -84,7 +88,7 @@ class Keeper:
             return
         self._leaving = True
         if self._pidfd < 0 or not self._ours_to_stop:
-            self._end()
+            self._loop.attempt(self._end)
             return
         send_signal(self._pidfd, signal.SIGTERM)
         self._loop.call_after(STOP_WITHIN_S, self._insist)
@@ -112,7 +116,7 @@ class Keeper:
         if status is None and was_released(self._runtime_dir / SUPERVISOR_LOCK):
             status = ExitCode.CLEAN  # somebody else's child; one that ends in order gives its lock back
         if self._leaving or status in _FINAL:
-            self._end()
+            self._loop.attempt(self._end)  # by itself: nobody is watched any more whose end would be dealt with again
             return
         _log.warning("the supervisor (pid %d) %s", self._pid, describe_exit(status))
         self._loop.call_after(self._pause_s(), self.start)

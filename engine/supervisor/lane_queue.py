@@ -78,8 +78,8 @@ class LaneQueue:
         reason = plane.lanes.refusal()
         if not reason:
             return
-        for frontend in self._waiting:
+        for frontend in list(self._waiting):  # who is lost while it is told waits no more
             if frontend not in self._told:
-                self._told.add(frontend)
                 _log.warning("pid %d waits for a lane of %s: %s", frontend.identity.pid, self._plan.deployment, reason)
                 frontend.send({"type": "waiting", **self._plan.label, "reason": reason})
+                self._told.add(frontend)

@@ -134,10 +134,10 @@ class LaneTable:
     def reclaim(self, lane: int) -> None:
         """Sweeps a dead owner's lane now, and again at every hint until it is all FREE."""
         self._swept.add(lane)
+        self.look_again()  # first: should it not be possible to watch the bell, the belt comes
         bell = self.bells[lane]
-        if bell is not None:
+        if bell is not None and lane in self._swept:
             self._loop.watch(bell.fileno(), functools.partial(self._rang, bell))
-        self.look_again()
 
     def look_again(self) -> None:
         """An instance died, or a reply bell rang: perhaps a lane is FREE now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -34,12 +35,16 @@ class Listener:
         """Listens anew under the same name if that was removed, or is another file's. Raises OSError."""
         if self._file.is_in_place:
             return
-        fresh = self._file.listen()
+        with contextlib.ExitStack() as undo:
+            fresh = self._file.listen()
+            undo.callback(fresh.close)
+            undo.callback(self._file.remove)  # nobody would ever accept there
+            self._loop.watch(fresh.fileno(), self._accept)
+            undo.pop_all()
         self._loop.attempt(self._accept)  # whoever stands in the old backlog
         self._loop.unwatch(self._socket.fileno())
         self._socket.close()
         self._socket = fresh
-        self._loop.watch(fresh.fileno(), self._accept)
 
     def close(self) -> None:
         """Nobody can connect any more; the name is gone, unless it is another's by now. Idempotent."""

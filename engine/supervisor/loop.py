@@ -118,7 +118,7 @@ class Loop:
         if timer is None:
             self._fire(Timer(now_ns(), next(self._orders), handler))
         elif self.guard.run(timer.order, handler) is None:
-            del self._again[handler]
+            self._again.pop(handler, None)  # it may have had itself called
             timer.cancel()
 
     def on_signal(self, signum: signal.Signals, handler: Handler) -> None:
@@ -190,8 +190,9 @@ class Loop:
 
     def _resume(self, fd: int, handler: Handler) -> None:
         """Calls the handler whatever the descriptor says: what it failed at may have been read already."""
-        if self._call(fd, handler) and self._paused.pop(fd, None) is not None:
+        if self._call(fd, handler) and fd in self._paused:
             self._selector.register(fd, _events(self._handlers[fd]))
+            del self._paused[fd]  # not before: should that fail, for want of memory, nobody else would do it
 
     def _handle_timers(self) -> None:
         now = now_ns()

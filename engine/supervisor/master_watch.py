@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,18 @@ class MasterWatch:
         for master in masters.living(self._runtime_dir):
             pidfd = None if master in self._pidfds else master.open_pidfd()
             if pidfd is not None:
-                self._pidfds[master] = pidfd
-                self._loop.watch(pidfd, self.look)
+                self._watch(master, pidfd)
         if not self._pidfds:
             self._on_none()
+
+    def _watch(self, master: Identity, pidfd: int) -> None:
+        try:
+            # An attempt, which is repeated: the handler of a descriptor is not, once that is not watched any more.
+            self._loop.watch(pidfd, functools.partial(self._loop.attempt, self.look))
+        except OSError:
+            os.close(pidfd)
+            raise
+        self._pidfds[master] = pidfd
 
     def keep(self) -> None:
         """Puts back the names of masters that live and whose files somebody removed. Raises OSError."""

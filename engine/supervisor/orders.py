@@ -78,11 +78,12 @@ class Orders:
         """With the first of those that wait, once: it is asked for by those who come and for those who wait."""
         if not self._waiting or self._waiting[0] is self._at_hand:
             return
-        self._at_hand = self._waiting[0]
+        order = self._at_hand = self._waiting[0]
         try:
-            self._prepare(self._at_hand)
+            self._prepare(order)
         except Exception:  # it is begun again
-            self._at_hand = None
+            if self._at_hand is order:
+                self._at_hand = None
             raise
 
     def _prepare(self, order: Order) -> None:
@@ -98,6 +99,10 @@ class Orders:
 
     def _try(self, order: Order) -> None:
         """Finds out what there is to write; nothing, if nothing is recorded just now."""
+        if order is not self._at_hand:
+            return  # repeated, and over
+        if order.is_refused:
+            self._recorder.persist()  # it is known by then whether the disk answers again
         error = None if order.is_refused else caught(order.act)
         if isinstance(error, NotYetWritten):
             written = functools.partial(self._written, order)
@@ -107,6 +112,8 @@ class Orders:
         self._over(order, error)
 
     def _written(self, order: Order, error: Exception | None) -> None:
+        if order is not self._at_hand:
+            return  # repeated, and over: what is carried out must not be carried out once more
         if error is not None:
             self._over(order, not_written(error))
         elif order.is_refused:

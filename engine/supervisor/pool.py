@@ -157,17 +157,24 @@ class Pool:
         key = secrets.token_hex(8)
         command = [*self._options.instance_command, "--runtime-dir", str(self._options.runtime_dir), "--key", key]
         try:
-            child = spawn(command, without_secrets(os.environ))  # a model is somebody else's code
+            instance = self._spawn(seat, key, command)
         except OSError as error:
             self._refill(seat, Obituary(seat, Death.NEVER_BOOTED, f"cannot start a process: {error}", 0.0))
             self.owner.pool_changed()
             return
-        instance = Instance(
-            key=key, seat=seat.index, device=seat.device, identity=child.identity, pidfd=child.pidfd
-        )
         seat.instance = instance
         self._keys[key] = functools.partial(self._hello, instance)
-        self._loop.watch(child.pidfd, functools.partial(self._died, instance))
+
+    def _spawn(self, seat: Seat, key: str, command: list[str]) -> Instance:
+        """A process whose death will be noticed. Raises OSError, and then there is none."""
+        child = spawn(command, without_secrets(os.environ))  # a model is somebody else's code
+        instance = Instance(key=key, seat=seat.index, device=seat.device, identity=child.identity, pidfd=child.pidfd)
+        try:
+            self._loop.watch(child.pidfd, functools.partial(self._died, instance))
+        except OSError:  # nothing more can be waited for
+            child.end()
+            raise
+        return instance
 
     def _hello(self, instance: Instance, peer: Peer) -> None:
         if peer.pid != instance.identity.pid:
@@ -246,9 +253,9 @@ class Pool:
     def _bury(self, instance: Instance) -> Obituary:
         """It is nobody's instance any more."""
         obituary = Obituary.of(instance, self.seats.of(instance))
-        instance.advance(InstanceEvent.DIED)
         self._keys.pop(instance.key, None)
         self._departures.died(instance)
+        instance.advance(InstanceEvent.DIED)  # last: one that is dead is not buried again, should a step fail
         if obituary.seat is not None:
             obituary.seat.instance, obituary.seat.is_settled = None, False
         return obituary

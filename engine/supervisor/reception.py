@@ -139,7 +139,7 @@ class Reception:
         """Its process has made a new connection and has its lane through that one."""
         if before.peer is not None:
             before.peer.close()
-        self._drop_if_unused(before)
+        self.drop_if_unused(before)
 
     def _frontend_parcel(self, frontend: Frontend, peer: Peer, parcel: Parcel) -> None:
         if parcel.type == "request":
@@ -149,23 +149,28 @@ class Reception:
             if version is not None:
                 version.frontend_idle(frontend)
         elif parcel.type == "goodbye":
-            self._deployments.tell_versions(lambda version: version.frontend_left(frontend))
-            self._drop_if_unused(frontend)
+            self._deployments.tell_versions(functools.partial(self._left, frontend))
+            self.drop_if_unused(frontend)
         else:
             raise ProtocolError(f"a frontend does not say {parcel.type!r}")
+
+    def _left(self, frontend: Frontend, version: Version) -> None:
+        version.frontend_left(frontend)
+        self.drop_if_unused(frontend)  # should it be by a repetition that it has no lane any more
 
     def _frontend_lost(self, frontend: Frontend, peer: Peer) -> None:
         """A lost connection is no death: lanes stay, a place in the line does not."""
         self._peers.discard(peer)
         self._deployments.tell_versions(lambda version: version.frontend_lost(frontend))
-        self._drop_if_unused(frontend)
+        self.drop_if_unused(frontend)
 
     def frontend_died(self, frontend: Frontend) -> None:
         """Its pidfd said so."""
         self._deployments.tell_versions(lambda version: version.frontend_died(frontend))
         self._context.persist()
 
-    def _drop_if_unused(self, frontend: Frontend) -> None:
+    def drop_if_unused(self, frontend: Frontend) -> None:
+        """Nobody waits for the death of one that has no lane and no connection. May be repeated."""
         if not any(version.has_lane(frontend) for version in self._deployments.versions()):
             self._context.frontends.drop(frontend)
 
@@ -179,8 +184,8 @@ class Reception:
             waits = any(each.versions.keeps_waiting(frontend) for each in self._deployments)
             if frontend.peer is not None and not frontend.welcomed and not waits:
                 self._offer_more(frontend)
-                frontend.welcomed = True
                 frontend.send(*self._welcome())
+                frontend.welcomed = True
 
     def welcome_again(self) -> None:
         """There is something new to hold: for those too who have been welcomed already, and will be by nothing else."""

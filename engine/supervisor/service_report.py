@@ -44,13 +44,13 @@ class ServiceReport:
         if self._is_leaving():  # the manager has a time limit of its own for that, and wants no sign of life any more
             self.end()
             return
-        self._loop.call_after(self._every_s, self.beat)
         deployments = list(self._deployments())
         ready = self._was_ready or any(each.versions.state in _SERVING for each in deployments)
         status = in_one_line(deployments)
         news = status if status != self._told else ""
         if self._manager.tell(ready=ready and not self._was_ready, alive=self._manager.watchdog_s > 0, status=news):
             self._was_ready, self._told = ready, status
+        self._loop.call_after(self._every_s, self.beat)  # last: repeated, it would come twice as often from then on
 
     def end(self) -> None:
         """It is being ended. May be said again."""

@@ -100,11 +100,10 @@ class Supervisor:
             keep_factory=self._keep_factory,
             open_factory=self._ledger.open_factory,
             forget_factory=self._forget_factory,
+            drop_if_unused=lambda frontend: self._reception.drop_if_unused(frontend),
             everybody_back=lambda: self._adoption.over,
             news=self._news,
-            rebalance=functools.partial(
-                self._loop.attempt, Placement(self._options, lambda: self._deployments).apply
-            ),
+            rebalance=functools.partial(self._loop.attempt, Placement(self._options, lambda: self._deployments).apply),
             process_holds=self._process_holds,
             totals=self._totals,
         )

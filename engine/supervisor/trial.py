@@ -61,11 +61,13 @@ class Trial:
             with contextlib.ExitStack() as undo:
                 undo.callback(self._stop_listening)
                 environment = without_secrets(os.environ)  # a model is somebody else's code
-                self._child = spawn([*command, *arguments], environment, stdout=writer, kept=kept)
+                os.set_blocking(self._news_fd, False)
+                self._loop.watch(self._news_fd, self._hear)
+                child = spawn([*command, *arguments], environment, stdout=writer, kept=kept)
+                undo.callback(child.end)
+                self._loop.watch(child.pidfd, self._died)
+                self._child = child
                 undo.pop_all()
-        os.set_blocking(self._news_fd, False)
-        self._loop.watch(self._news_fd, self._hear)
-        self._loop.watch(self._child.pidfd, self._died)
         self._timer = self._loop.call_after(self._limit_s, self._take_too_long)
 
     @property

@@ -225,6 +225,17 @@ def test_an_order_that_fails_in_the_middle_changes_nothing_and_can_be_given_agai
         wait_for(lambda: len(engine.pids()) == before, "its processes to have ended")
 
 
+def test_who_leaves_while_its_lane_cannot_be_taken_is_forgotten_once_it_can(runtime_dir: Path) -> None:
+    with failing_engine(runtime_dir) as (engine, board), engine.client() as client:
+        wait_serving(client)
+        with engine.client():
+            board.arm("Version.frontend_left")
+        wait_for(lambda: not board.left() and is_well(client), "it to be done again")
+        assert engine.process is not None
+        pidfds = [os.readlink(each) for each in Path(f"/proc/{engine.process.pid}/fd").iterdir()]
+        assert pidfds.count("anon_inode:[pidfd]") == len(ready_pids(client, 2)) + 1
+
+
 def test_what_nobody_offers_is_begun_anew_until_that_succeeds(runtime_dir: Path) -> None:
     """All are dead, and the first try of each deployment fails."""
     with failing_engine(runtime_dir) as (engine, board):

@@ -76,6 +76,7 @@ class Stage:
             keep_factory=lambda plan: None,
             open_factory=lambda path: os.open(path, os.O_RDONLY),
             forget_factory=lambda path: None,
+            drop_if_unused=self.frontends.drop,
             everybody_back=lambda: self.back,
             news=lambda: None,
             rebalance=lambda: None,
@@ -211,6 +212,17 @@ def test_what_a_peer_of_a_predecessor_may_still_hold_is_not_let_go(stage: Stage)
     stage.back = True
     closing.pool_changed()
     stage.run_until(lambda: stage.gone == [closing])
+
+
+def test_who_let_go_of_its_lane_unseen_is_not_kept_for_ever(stage: Stage) -> None:
+    """It said so to a predecessor, and has no connection in which it would have to."""
+    serving, frontend = stage.serving(instances=0), stage.frontend()
+    serving.offer(frontend)
+    closing = ClosingVersion(stage.context, serving.retire(), stage)
+    closing.close(drain_s=0.0)
+    stage.run_until(lambda: stage.gone == [closing])
+    assert stage.frontends.all() == []
+    assert frontend.pidfd < 0
 
 
 def test_a_version_that_has_retired_gives_no_lane_and_holds_nothing(stage: Stage) -> None:

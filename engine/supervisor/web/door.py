@@ -44,9 +44,14 @@ class StatusDoor:
             self._socket = None
 
     def _open(self, listening: socket.socket) -> None:
+        """Raises OSError, and then nobody listens."""
         StatusDoor.close(self)  # the socket alone: a name is that of `listening` by now
+        try:
+            self._loop.watch(listening.fileno(), self._accept)
+        except OSError:
+            listening.close()
+            raise
         self._socket = listening
-        self._loop.watch(listening.fileno(), self._accept)
 
     def _accept(self) -> None:
         """Raises OSError for want of descriptors, once nobody gives his up: then the loop pauses, since the backlog

@@ -94,7 +94,6 @@ class StatusServer:
 
     def _look(self) -> None:
         """Now, and every second: what was removed from the folder comes back, who takes too long goes."""
-        self._loop.call_after(_LOOK_EVERY_S, self._look)
         for key, keep in (("token", self._token.keep), ("socket", self._socket.keep)):
             # Not repeated by the loop: the next look comes soon enough.
             self._loop.guard.run(key, functools.partial(self._in_folder, keep))
@@ -103,6 +102,7 @@ class StatusServer:
         self._looks += 1
         self._routes.streams.tell_figures()
         self._give_up()
+        self._loop.call_after(_LOOK_EVERY_S, self._look)  # last: repeated, it would come twice as often from then on
 
     def _in_folder(self, keep: Callable[[], None]) -> None:
         """A folder that was removed is no trouble: the supervisor's loop is about to make it again."""
