@@ -53,6 +53,11 @@ def _below(pid: int) -> frozenset[int]:
     return frozenset(found.union(*map(_below, found)))
 
 
+def _shared_names() -> list[str]:
+    """But for those of an `initdb`, which another process of the tests may be running beside this one."""
+    return [name for name in os.listdir("/dev/shm") if not name.startswith("PostgreSQL.")]
+
+
 @dataclass(frozen=True)
 class LeakGuard:
     """What existed before a test."""
@@ -65,7 +70,7 @@ class LeakGuard:
     @classmethod
     def now(cls) -> LeakGuard:
         threads = frozenset(thread.ident or 0 for thread in threading.enumerate())
-        return cls(open_descriptors(), descendants(), threads, frozenset(os.listdir("/dev/shm")))
+        return cls(open_descriptors(), descendants(), threads, frozenset(_shared_names()))
 
     def leaked(self) -> list[str]:
         """What exists now and did not before, in words."""
