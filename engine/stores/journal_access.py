@@ -14,7 +14,7 @@ from engine.core.retention import RetentionPolicy
 from engine.errors import StoreUnavailable
 from engine.launch.locks import LockFile, living_holder
 from engine.stores.archive import DELETED_AT_ONCE, Archive
-from engine.stores.archive_schema import database_path
+from engine.stores.archive_schema import damaged, database_path
 from engine.stores.mover import Mover
 from engine.stores.spool import spool_dir
 from engine.stores.spool_reader import SpoolReader
@@ -67,7 +67,9 @@ def archive_of(state_dir: Path) -> Iterator[Archive]:
     """
     try:
         if not database_path(state_dir).exists() and not SpoolReader(spool_dir(state_dir)).files():
-            raise StoreUnavailable(f"there is no journal in {state_dir}")
+            kept = damaged(state_dir)
+            aside = f"; a damaged one was set aside as {kept[-1]}" if kept else ""
+            raise StoreUnavailable(f"there is no journal in {state_dir}{aside}")
         _catch_up(state_dir)
         archive = Archive.open(state_dir)
         try:

@@ -17,6 +17,7 @@ from engine.client.memory_left import memory_left_bytes
 from engine.config import Settings, cores_of, effective_pool_size, ineffective_settings
 from engine.errors import UnsupportedPlatform
 from engine.launch import check_platform
+from engine.stores.archive_schema import damaged
 from frontend.cli.check import Check, broken, warning, well
 
 _MB = 1024 * 1024
@@ -110,6 +111,9 @@ def check_disk(settings: Settings) -> Check:
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         do = "chown it to the user of the engine, or another state_dir, or journal=off"
         return broken("disk", f"{there} cannot be written", do)
+    if kept := damaged(path):
+        text = f"a damaged journal was set aside as {kept[-1]}" + (f", and {len(kept) - 1} more" if kept[1:] else "")
+        return warning("disk", text, "remove it once it has been looked at; what can be saved: sqlite3 FILE .recover")
     free_mb = shutil.disk_usage(there).free // _MB
     text = f"{free_mb} MB free for {path}"
     if free_mb < _LEAST_DISK_MB:

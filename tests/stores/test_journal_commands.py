@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.config import load_settings
 from engine.stores.journal_access import try_lock
 from engine.stores.spool import JournalWriter, spool_dir
+from frontend.cli.check_machine import check_disk
 from frontend.cli.main import main
 from tests.stores.journal_parts import Counts, row_of, stored_files, write
 
@@ -50,6 +52,16 @@ def record(state_dir: Path, *moments: float) -> None:
 def test_without_a_journal_it_says_so(run: Run, state_dir: Path) -> None:
     result = run("status")
     assert result.exit_code == 3 and result.output == f"nightscan: there is no journal in {state_dir}\n"
+
+
+def test_where_a_damaged_journal_went_is_said_at_every_look(run: Run, state_dir: Path) -> None:
+    (state_dir / "journal.db").write_bytes(bytes(range(256)) * 32)
+    assert run("tail").exit_code == 3  # it is set aside
+    (kept,) = state_dir.glob("journal.db.*.damaged")
+    for verb in ("tail", "status"):
+        result = run(verb)
+        assert result.exit_code == 3 and result.output.endswith(f"a damaged one was set aside as {kept}\n")
+    assert check_disk(load_settings()).text.endswith(str(kept))
 
 
 def test_what_lies_in_spools_is_moved_where_no_engine_does(run: Run, state_dir: Path) -> None:
