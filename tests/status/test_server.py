@@ -164,6 +164,33 @@ def test_a_host_of_several_addresses_is_listened_at_where_that_can_be(monkeypatc
         loop.close()
 
 
+def test_a_host_whose_name_servers_are_silent_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, loop, given_up = free_port(), Loop(), threading.Event()
+    resolve, asked = socket.getaddrinfo, list[str]()
+
+    def silent(host: str, *arguments: Any, **options: Any) -> Any:
+        if options["flags"] & socket.AI_NUMERICHOST:
+            return resolve(host, *arguments, **options)
+        asked.append(host)
+        given_up.wait(5)
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    door = PortDoor(loop, socket.socket.close, bool, "page.invalid", port)
+    try:
+        for _ in range(3):
+            door.keep()
+        wait_for(lambda: asked == ["page.invalid"], "the name to be asked for, once")
+        given_up.set()
+        while not door.trouble:
+            loop.run_once(10.0)
+        assert "no name server answers" in door.trouble and not door.address
+    finally:
+        given_up.set()
+        door.close()
+        loop.close()
+
+
 def test_without_a_descriptor_left_whoever_is_silent_gives_his_up() -> None:
     """Ten connections that say nothing and a limit of two more: the last one that comes is taken all the same."""
     loop, taken, port = Loop(), list[socket.socket](), free_port()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.supervisor.loop import Loop
 from engine.supervisor.socket_file import SocketFile
@@ -18,6 +21,7 @@ _MOST_AT_ONCE = 32  # connections taken before anything else is looked at
 
 Accept = Callable[[socket.socket], None]
 MakesRoom = Callable[[], bool]
+_Address = tuple[Any, Any, int, str, Any]  # as getaddrinfo has them
 
 _log = logging.getLogger(__name__)
 
@@ -73,22 +77,51 @@ class StatusDoor:
 
 
 class PortDoor(StatusDoor):
-    """A TCP port. Taken by another process it is a warning, once, and tried again."""
+    """A TCP port. Taken by another process it is a warning, once, and tried again.
+
+    A name is looked up in a thread of its own: where its servers are silent that takes longer than the page may be.
+    """
 
     def __init__(self, loop: Loop, on_connection: Accept, makes_room: MakesRoom, host: str, port: int) -> None:
         super().__init__(loop, on_connection, makes_room)
         self._host = host
         self._port = port
+        self._is_looked_up = False  # just now
         self.trouble = ""  # why nobody listens there
         self.address = ""  # where it listens; empty while it does not
 
     def keep(self) -> None:
         """Listens as soon as that can be."""
-        if self._socket is not None or not self._port:
+        if self._socket is not None or not self._port or self._is_looked_up:
             return
         try:
-            listening = _bound(self._host, self._port)
-        except (OSError, UnicodeError) as error:
+            found = _addresses(self._host, self._port, socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            self._is_looked_up = True
+            threading.Thread(target=self._look_up, name="status-host", daemon=True).start()  # nothing can end it
+            return
+        except UnicodeError as error:
+            self._warn(error)
+            return
+        self._listen(found)
+
+    def _look_up(self) -> None:
+        """In its thread; what comes of it is for the loop's."""
+        then: Callable[[], None]
+        try:
+            then = functools.partial(self._listen, _addresses(self._host, self._port, 0))
+        except OSError as error:
+            then = functools.partial(self._warn, error)
+        self._loop.call_soon_threadsafe(functools.partial(self._looked_up, then))
+
+    def _looked_up(self, then: Callable[[], None]) -> None:
+        self._is_looked_up = False
+        then()
+
+    def _listen(self, addresses: Sequence[_Address]) -> None:
+        try:
+            listening = _bound(self._host, addresses)
+        except OSError as error:
             self._warn(error)
             return
         self._open(listening)
@@ -130,12 +163,15 @@ class SocketDoor(StatusDoor):
             self._file.remove()
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """At the first address of the host that can be had. Raises OSError."""
+def _addresses(host: str, port: int, flags: int) -> Sequence[_Address]:
+    """Raises socket.gaierror, UnicodeError."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | flags)
+
+
+def _bound(host: str, addresses: Sequence[_Address]) -> socket.socket:
+    """At the first of them that can be had. Raises OSError."""
     refused = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
+    for family, kind, protocol, _, address in addresses:
         listening = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a predecessor linger
