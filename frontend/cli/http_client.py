@@ -7,14 +7,14 @@ import json
 import os
 import socket
 import struct
-import threading
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 
-from engine.clock import MS_PER_S, Deadline
+from engine.clock import MS_PER_S
 from engine.config import Settings
 from engine.errors import BrokenError, NotReady, ProtocolError
+from engine.stores.cutting import cut_after
 from frontend.cli.load_connection import CONNECT_S
 from frontend.cli.target import place_of
 from frontend.server.addresses import url_of
@@ -75,7 +75,7 @@ def _asked(url: str, audio: bytes | None, timeout_s: float, advice: str) -> dict
             connection.connect()
             connection.sock.settimeout(timeout_s)  # of each piece that is sent
             status, body = _exchanged(connection, parts.path, audio, timeout_s)
-        except _Late as error:
+        except TimeoutError as error:
             raise NotReady(f"no answer from {place} within {timeout_s:g} s; is it a server of ours?") from error
         except (OSError, HTTPException) as error:
             raise NotReady(f"no answer from {place}: {_why(error)}{advice}") from error
@@ -84,42 +84,17 @@ def _asked(url: str, audio: bytes | None, timeout_s: float, advice: str) -> dict
     return _object(body, place)
 
 
-class _Late(TimeoutError):
-    """The answer is not whole in time."""
-
-
 def _exchanged(connection: HTTPConnection, target: str, audio: bytes | None, timeout_s: float) -> tuple[int, bytes]:
-    """Status and body. Raises OSError, HTTPException, and _Late `timeout_s` after the question has been sent.
-
-    Time-outs of sockets are for one read each: who drips an answer is cut off by another thread.
-    """
+    """Status and body. Raises OSError, HTTPException, and TimeoutError `timeout_s` after the question has been sent."""
     with suppress(BrokenPipeError):  # who refuses a request without reading it has answered nevertheless
         if audio is None:
             connection.request("GET", target)
         else:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(audio))}
             connection.request("POST", target, io.BytesIO(audio), headers)  # piece by piece, each with its own time
-    deadline = Deadline.after_s(timeout_s)
-    cutting = threading.Timer(timeout_s, _cut, (connection.sock,))
-    cutting.start()
-    try:
+    with cut_after(connection.sock, timeout_s):
         response = connection.getresponse()
-        found = response.status, _body(response)
-    except (OSError, HTTPException) as error:
-        if deadline.expired:
-            raise _Late("not in time") from error
-        raise
-    finally:
-        cutting.cancel()
-        cutting.join()
-    if deadline.expired:  # a head that we have cut off reads like one that has come to its end
-        raise _Late("not in time")
-    return found
-
-
-def _cut(connected: socket.socket) -> None:
-    with suppress(OSError):  # it has ended just now
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not SSLSocket's own, which has words to say first
+        return response.status, _body(response)
 
 
 def _check_peer(connected: socket.socket, path: str, owner_uid: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+import requests
 
 from engine.clock import NS_PER_S, now_ns
 from engine.config import Settings
@@ -21,6 +22,7 @@ from engine.shm.machine_layout import LAST_PLACES, SUPERVISOR_ROW, MachineGeomet
 from engine.shm.process_row import ProcessRow
 from engine.shm.ring_reader import RingReader
 from engine.shm.request_record import unpack_request
+from engine.supervisor.collector_session import CollectorSession
 from engine.supervisor.trace_export import TraceExport
 from tests.support.collector import Collector, EndlessCollector, attributes
 from tests.support.wait import wait_for
@@ -167,6 +169,15 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(rig: Rig, pause_s: floa
         counted(rig, "sent", 1)
         wait_for(lambda: collector.ended, "the connection to be closed")
     assert collector.sent_bytes < 32 * 1024 * 1024
+
+
+def test_a_head_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.supervisor.collector_session._HEAD_WITHIN_S", 0.3)
+    with EndlessCollector(0.05, has_head=False) as collector, CollectorSession() as session:
+        with pytest.raises(requests.ReadTimeout):
+            session.post(collector.endpoint, data=b"spans", timeout=5)
+        wait_for(lambda: collector.ended, "the connection to be closed")
+    assert session.said == "ReadTimeout"
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,13 @@ class Collector:
 
 
 class EndlessCollector:
-    """Takes what it is sent, and answers with a body that never ends, a piece each `pause_s`. A context manager."""
+    """Takes what it is sent, and answers with a body that never ends, a piece each `pause_s`. A context manager.
 
-    def __init__(self, pause_s: float) -> None:
+    `has_head`: False for one whose head has no end already.
+    """
+
+    def __init__(self, pause_s: float, *, has_head: bool = True) -> None:
+        self._head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n" if has_head else b"HTTP/1.1 200 OK\r\nX-"
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._piece = b"x" * (1 if pause_s else 65536)
         self._over = threading.Event()
@@ -93,7 +97,7 @@ class EndlessCollector:
         connection, _ = self._listener.accept()
         with connection, contextlib.suppress(OSError):
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+            connection.sendall(self._head)
             while not self._over.wait(self._pause_s):
                 connection.sendall(self._piece)
                 self.sent_bytes += len(self._piece)
