@@ -10,12 +10,13 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from engine.clock import NS_PER_S, now_ns
 from engine.control.link import ControlLink
 from engine.errors import PeerGone
+from engine.instance.demand import Demand
 from engine.instance.intake import Intake
 from engine.instance.leisure import Leisure
 from engine.instance.notebook import Notebook
@@ -47,7 +48,7 @@ class InstanceLoop:
         aging_ms: float,
         longest_wait_ms: float,
         warnings: Sequence[str],
-        wanted: Callable[[], bool],
+        demand: Demand,
     ) -> None:
         """`warnings`: what warming up found that an operator should know."""
         self._processor = processor
@@ -63,7 +64,8 @@ class InstanceLoop:
         self._intake = Intake(taker, self._size, board, aging_ms=aging_ms, longest_wait_ms=longest_wait_ms)
         self._batches = 0
         self._worked_ns = now_ns()
-        self._wanted = wanted
+        self._demand = demand
+        self._missed_since_ns = now_ns()  # if there is no supervisor: since when
         self._leaving = False
         self._warnings = list(warnings)
         self._told: int | None = None  # the largest batch as this supervisor knows it; None: it knows nothing
@@ -178,7 +180,7 @@ class InstanceLoop:
         if self._control.try_open():
             self._told = None
             self._watch_control()
-        elif not self._wanted():
+        elif not self._demand.lasts(self._missed_since_ns):
             self._leaving = True
 
     def _read_control(self) -> None:
@@ -189,6 +191,7 @@ class InstanceLoop:
             self._poller.unregister(self._control_fd)
             self._control_fd = -1
             self._control.drop()
+            self._missed_since_ns = now_ns()
 
     def _handle_message(self, message: dict[str, Any], fds: list[int]) -> None:
         for fd in fds:

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.clock import NS_PER_S, now_ns
 from engine.control.link import ControlLink, Hold
 from engine.instance.control import Message
+from engine.instance.demand import Demand
 from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
 from engine.instance.notebook import Notebook
@@ -16,15 +16,11 @@ from engine.instance.processor import BatchProcessor
 from engine.instance.runner import ModelRunner
 from engine.instance.seat_count import SeatCount
 from engine.instance.warmup import WarmUp
-from engine.messages import process_start_ticks
 from engine.shm.bell import Bell
 from engine.shm.board import InstanceBoard
-from engine.shm.layout import LaneWord
 from engine.shm.lease import Lease
 from engine.shm.segment import Segment
 from engine.shm.taker import Taker
-
-UNWANTED_AFTER_S = 10.0  # long enough for a keeper to start a successor supervisor
 
 
 @dataclass(frozen=True)
@@ -92,29 +88,5 @@ class MappedSegment:
             aging_ms=aging_ms,
             longest_wait_ms=longest_wait_ms,
             warnings=warmed.warnings,
-            wanted=_Wanted(self.segment).check,
+            demand=Demand(self.segment),
         ).run()
-
-
-class _Wanted:
-    """Whether anybody is left who could send work, asked while there is no supervisor.
-
-    A reader of the lane rows only: their writer is the supervisor.
-    """
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-        self._unwanted_since_ns: int | None = None
-
-    def check(self) -> bool:
-        rows = map(self._segment.lane_row, range(self._segment.geometry.lanes))
-        if any(_is_alive(row[LaneWord.PID], row[LaneWord.START_TICKS]) for row in rows):
-            self._unwanted_since_ns = None
-            return True
-        if self._unwanted_since_ns is None:
-            self._unwanted_since_ns = now_ns()
-        return now_ns() - self._unwanted_since_ns < UNWANTED_AFTER_S * NS_PER_S
-
-
-def _is_alive(pid: int, start_ticks: int) -> bool:
-    return pid != 0 and process_start_ticks(pid) == start_ticks

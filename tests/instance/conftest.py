@@ -62,6 +62,7 @@ class Bench:
 def bench() -> Iterator[Bench]:
     segment = Segment.create(Geometry(lanes=1, slots=8, payload_bytes=4 * FRAMES, reply_bytes=4 * CLASSES))
     lease, steward, doorbell, reply_bell = Lease(segment.fd), Steward(segment), Bell.create(), Bell.create()
+    steward.assign(0, os.getpid(), process_start_ticks(os.getpid()))
     name = steward.new_name(os.getpid(), process_start_ticks(os.getpid()))
     kept = Bench(
         segment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.clock import NS_PER_S, Deadline, now_ns
 from engine.control.link import ControlLink
 from engine.core.batch_size import BatchSize
 from engine.instance import loop as loop_module
+from engine.instance.demand import UNWANTED_AFTER_S, Demand
 from engine.instance.leisure import Leisure
 from engine.instance.loop import InstanceLoop
 from engine.instance.notebook import Notebook
@@ -19,7 +23,9 @@ from engine.instance.processor import BatchProcessor
 from engine.instance.warmup import warm_up
 from engine.instance.seat_count import SeatCount
 from engine.shm.board import InstanceBoard, instance_totals
+from engine.shm.layout import LaneWord
 from engine.shm.lease import Lease
+from engine.messages import socket_path
 from engine.shm.records import Outcome
 from engine.testing.devices import LateDevice
 from engine.tuning.batch_notes import BatchNotes
@@ -55,7 +61,7 @@ class Stage:
             aging_ms=1000.0,
             longest_wait_ms=100.0,
             warnings=[],
-            wanted=lambda: True,
+            demand=Demand(bench.segment),
         )
 
     def counted(self, name: str) -> int:
@@ -220,3 +226,50 @@ def test_what_an_instance_has_learnt_is_there_for_the_next_one(bench: Bench, tmp
     assert second.warmed == [1, 2, 3], "the buckets below what did not fit"
     second.run(lambda: None)
     second.close()
+
+
+# --- without a supervisor -------------------------------------------------------------------------------------------
+
+
+def test_one_without_a_supervisor_goes_on_for_a_while_after_the_last_frontend(bench: Bench) -> None:
+    demand, long_ago_ns = Demand(bench.segment), now_ns() - int((UNWANTED_AFTER_S + 1) * NS_PER_S)
+    owner = bench.segment.lane_row(0)
+    owner[LaneWord.PID] = 0
+    assert demand.lasts(now_ns()) and not demand.lasts(long_ago_ns)
+    owner[LaneWord.PID] = os.getpid()
+    assert demand.lasts(long_ago_ns)
+    owner[LaneWord.PID] = 0
+    assert demand.lasts(long_ago_ns)
+
+
+def test_each_time_without_a_supervisor_counts_by_itself(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has a lane. One supervisor is lost longer after the one before it than an instance waits for the next."""
+    monkeypatch.setattr("engine.instance.demand.UNWANTED_AFTER_S", 4.0)
+    stage.bench.segment.lane_row(0)[LaneWord.PID] = 0
+    came: list[bool] = []
+
+    def meanwhile() -> None:
+        missed_at = Deadline.after_s(4.0)
+        for _ in range(2):
+            seen = stage.counted("progress")
+            wait_until(lambda: stage.counted("progress") > seen, "it has looked for a supervisor")
+            with supervisor_in(tmp_path) as listener, listener.accept()[0]:
+                came.append(True)
+                wait_until(lambda: missed_at.expired, "it has not been missed for long")
+
+    stage.run(meanwhile)
+    assert came == [True, True]
+
+
+@contextmanager
+def supervisor_in(runtime_dir: Path) -> Iterator[socket.socket]:
+    """Somebody listens there, and does not for long."""
+    path = Path(socket_path(runtime_dir))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(10.0)
+        yield listener
+    path.unlink()
