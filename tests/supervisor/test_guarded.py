@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.supervisor.engine_process import (
     wait_serving,
 )
 from tests.supervisor.load import Load
-from tests.supervisor.programs.failing import VARIABLE
+from tests.supervisor.programs.failing import SYSTEM, VARIABLE, system_call
 from tests.supervisor.programs.trial import VARIABLE as TRIAL_VARIABLE
 from tests.supervisor.test_tuner import wait_tuning
 from tests.support.wait import wait_for
@@ -197,6 +198,34 @@ def test_an_exception_in_any_step_costs_no_instance_and_no_request(runtime_dir: 
         wait_for(lambda: not board.left(), f"{DEATH} to fail")
         wait_for(lambda: is_well(client), "everything to heal")
         assert len({*ready_pids(client, 2), *pids}) == 3
+
+
+def held(engine: EngineProcess) -> Counter[str]:
+    """What the supervisor has open, by kind; without files."""
+    assert engine.process is not None
+    found: Counter[str] = Counter()
+    for each in Path(f"/proc/{engine.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[os.readlink(each).partition("[" if "socket" in os.readlink(each) else " ")[0]] += 1
+    return Counter({kind: count for kind, count in found.items() if not kind.startswith("/") or "memfd" in kind})
+
+
+def test_no_system_call_that_is_refused_costs_an_instance_a_request_or_a_descriptor(runtime_dir: Path) -> None:
+    calls = [system_call(owner, name) for owner, name, _ in SYSTEM]
+    with failing_engine(runtime_dir) as (engine, board), engine.client() as client:
+        wait_serving(client)
+        pids = ready_pids(client, 2)
+        wait_for(lambda: is_well(client), "everything to be there")
+        before = held(engine)
+        with Load(client, 1), Churn(engine, client):
+            for first in range(0, len(calls), TOGETHER):
+                board.arm(*calls[first : first + TOGETHER])
+                board.wait_failed("before")
+        wait_for(lambda: is_well(client), "everything to heal")
+        assert ready_pids(client, 2) == pids
+        deploy(client, "echo", OTHER)  # whichever step the last one was refused in
+        client.request("undeploy", timeout_s=ANSWER_S, deployment=OTHER)
+        wait_for(lambda: held(engine) == before, f"{before} to be all that is open")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

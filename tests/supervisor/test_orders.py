@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,3 +81,17 @@ def test_each_is_carried_out_or_refused_once_and_in_turn(loop: Loop, office: Off
     assert office.done == [number for number, failing in enumerate(fails) if not failing]
     assert office.refused == [number for number, failing in enumerate(fails) if failing]
     assert office.finished == list(range(len(fails)))
+
+
+def test_an_order_that_was_given_up_leaves_no_trouble_once_the_disk_answers(loop: Loop, office: Office) -> None:
+    reader, writer = os.pipe()
+    refused: list[Exception] = []
+    order = Order(int, refused.append, prepare=functools.partial(os.read, reader, 1))
+    office.orders.give(order)
+    office.orders._give_up(order)  # as after some seconds
+    assert len(refused) == 1
+    assert loop.guard.health.degraded
+    os.write(writer, b"-")
+    run_until(loop, lambda: not office.orders.waiting and not loop.guard.health.degraded)
+    os.close(reader)
+    os.close(writer)

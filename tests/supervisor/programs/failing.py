@@ -1,15 +1,20 @@
 """The real supervisor, with test instances, and with steps that fail on command.
 
 The file named by `NS_TEST_FAILING` holds lines `Class.method before|after COUNT`: so many of the next calls raise,
-either in place of the step or when it is done. What is left of the count is written back.
+either in place of the step or when it is done. What is left of the count is written back. A line `module.call before
+COUNT` is about a system call, where the loop makes it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import os
+import selectors
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +66,14 @@ KINDS: tuple[type, ...] = (
     *(Waiters, Version, ServingVersion, ClosingVersion, Announcements, LaneQueue, Departures, Seat, Seats),
 )
 
+SYSTEM: tuple[tuple[Any, str, int], ...] = (
+    *((os, name, errno.EMFILE) for name in ("open", "dup", "eventfd", "pidfd_open", "memfd_create")),
+    *((os, name, errno.ENOMEM) for name in ("fstat", "stat")),
+    *((os, "posix_spawn", errno.EAGAIN), (os, "posix_fallocate", errno.ENOSPC), (fcntl, "flock", errno.ENOLCK)),
+    *((socket.socket, "accept", errno.EMFILE), (socket.socket, "sendmsg", errno.ENOBUFS)),
+    *((selectors.EpollSelector, "register", errno.ENOSPC), (selectors.EpollSelector, "modify", errno.ENOMEM)),
+)
+
 
 def due(step: str, when: str) -> bool:
     """Whether this call is to fail; counts it."""
@@ -102,8 +115,31 @@ def wrap_all() -> None:
                 setattr(kind, name, failing(f"{kind.__name__}.{name}", member))
 
 
+def system_call(owner: Any, name: str) -> str:
+    """What it is called in the file."""
+    return f"{owner.__name__}.{name}"
+
+
+def limited(step: str, call: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """`call`, which the loop is refused with errno `number` when it is to fail."""
+
+    @functools.wraps(call)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if threading.current_thread() is threading.main_thread() and due(step, "before"):
+            raise OSError(number, f"injected into {step}")
+        return call(*arguments, **named)
+
+    return wrapped
+
+
+def wrap_system() -> None:
+    for owner, name, number in SYSTEM:
+        setattr(owner, name, limited(system_call(owner, name), getattr(owner, name), number))
+
+
 if __name__ == "__main__":
     wrap_all()
+    wrap_system()
     command = (sys.executable, "-m", "tests.supervisor.programs.instance")
     cores = int(os.environ["NS_TEST_CORES"])
     changed = {"instance_command": command, "cores": Cores(cores, cores)}
