@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from engine.config import load_settings, spec_from_settings
+from engine.config import spec_from_settings
 from engine.spec import DEFAULT_DEPLOYMENT_ID, Activation, ModelSource, ModelSpec
 from frontend.cli.asking import ORDER_S, deployments, order
 from frontend.cli.command_end import CommandEnd
 from frontend.cli.ending import end
 from frontend.cli.printing import json_option, show
 from frontend.cli.ranges import MOST_OF_A_POOL, range_of
+from frontend.cli.settings_here import settings_here
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, resolve_path=True)
 
@@ -39,7 +40,8 @@ _FILE = click.Path(exists=True, dir_okay=False, readable=True, resolve_path=True
 def deploy(deployment: str, timeout_s: float, as_json: bool, **given: Any) -> None:
     """Deploy a model, or swap the one of that name without losing a request. Ends once it serves.
 
-    Without --model-path, --factory or --demo it is the model that the settings name.
+    Without --model-path, --factory or --demo it is the model that the settings name: those of this shell, and what it
+    does not set as the running engine has it.
     """
     options = {name: given[name] for name in ("pool_size", "max_batch_size") if given[name] is not None}
     spec = _spec(given)
@@ -103,7 +105,7 @@ def _spec(given: dict[str, Any]) -> ModelSpec:
     named = [name for name in ("model_path", "factory", "demo") if given[name]]
     if len(named) > 1:
         raise click.UsageError("give one of --model-path, --factory and --demo")
-    settings = load_settings()
+    settings = settings_here()
     if not named and not (settings.model_path or settings.model_factory):
         raise click.UsageError("which model? --model-path FILE, --factory package.module:function, or --demo")
     told = {name: given[name] for name in ("sample_rate_hz", "segment_s", "onnx_output") if given[name] is not None}

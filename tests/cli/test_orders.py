@@ -48,6 +48,15 @@ def test_scale_says_how_many_there_are_and_a_model_that_is_none_is_refused(runti
         assert ask(engine, "status").code == 0  # what serves goes on
 
 
+def test_without_a_model_that_of_the_running_engine_is_deployed_again(runtime_dir: Path) -> None:
+    with EngineProcess(runtime_dir, cores=2, model_pool_size=1) as engine:
+        with engine.client() as client:
+            wait_serving(client)
+        told = ask(engine, "deploy", "--json")
+        assert told.code == 0, told.err
+        assert json.loads(told.out)["version"] == 2
+
+
 def test_a_deployment_that_is_none_is_refused_with_those_that_there_are(engine: EngineProcess) -> None:
     for arguments in (["scale", "bats", "1"], ["undeploy", "bats"], ["drain", "bats"]):
         told = ask(engine, *arguments)
