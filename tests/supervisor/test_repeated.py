@@ -146,6 +146,7 @@ def test_a_keeper_that_could_not_watch_its_supervisor_does_once_it_can(
     keeper = Keeper(loop, runtime_dir, [sys.executable, "-S", "-c", "raise SystemExit(0)"])
     next_watch_fails()
     loop.attempt(keeper.start)
+    loop.call_after(20.0, functools.partial(pytest.fail, "nobody noticed"))
     loop.run()  # until it has seen that its supervisor has ended, and well
     keeper.close()
 
