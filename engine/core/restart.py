@@ -4,7 +4,8 @@ An instance that never booted will most likely fail again: a few attempts with g
 up with the last reason. One that ran and then died is started again at once; only if it keeps dying young do the pauses
 grow. A seat in which an instance has run is never given up, because it has shown that it can work: after the same few
 attempts it counts as hopeless, which the users are told, and is tried on. So is one whose instance loaded another model
-than its version has, at growing pauses: the old weights may be put back.
+than its version has, at growing pauses: the old weights may be put back. So is one for which the machine has no process
+to give just now: that says nothing of the model.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Death(str, Enum):
     NEVER_BOOTED = "never_booted"  # it died before it was ready, in silence
     RAN = "ran"  # it was ready before
     CHANGED = "changed"  # it loaded another model than the version has, and was turned away
+    UNBORN = "unborn"  # no process could be had: the machine is short of something
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class SeatRecord:
     boot_failures: int = 0  # in a row
     young_deaths: int = 0  # in a row, after being ready for less than `steady_s`
     changes: int = 0  # in a row: it loaded another model
+    unborn: int = 0  # in a row: no process could be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,12 @@ def decide(record: SeatRecord, death: Death, *, ran_s: float, policy: RestartPol
     if death is Death.CHANGED:
         changes = record.changes + 1
         return Verdict(dataclasses.replace(record, changes=changes), policy.change_pause_s(changes), hopeless=True)
+    if death is Death.UNBORN:
+        unborn = record.unborn + 1
+        now = dataclasses.replace(record, unborn=unborn)
+        return Verdict(now, policy.pause_s(unborn), hopeless=unborn >= policy.silent_attempts)
     failures = record.boot_failures + 1
-    now = dataclasses.replace(record, boot_failures=failures)
+    now = dataclasses.replace(record, boot_failures=failures, unborn=0)
     attempts = policy.reported_attempts if death is Death.REPORTED else policy.silent_attempts
     hopeless = failures >= attempts
     return Verdict(now, None if hopeless and not record.has_run else policy.pause_s(failures), hopeless)

@@ -159,7 +159,7 @@ class Pool:
         try:
             instance = self._spawn(seat, key, command)
         except OSError as error:
-            self._refill(seat, Obituary(seat, Death.NEVER_BOOTED, f"cannot start a process: {error}", 0.0))
+            self._refill(seat, Obituary(seat, Death.UNBORN, f"cannot start a process: {error}", 0.0))
             self.owner.pool_changed()
             return
         seat.instance = instance

@@ -41,6 +41,19 @@ def test_a_seat_that_never_ran_is_tried_a_bounded_number_of_times(lives: list[tu
     assert starts <= POLICY.silent_attempts
 
 
+@given(st.integers(0, 60))
+def test_a_machine_that_has_no_process_to_give_is_asked_again_for_ever(times: int) -> None:
+    """Nobody is made to wait for it; and what is known of the model by then counts as if nothing had been."""
+    record = SeatRecord(boot_failures=1)
+    for _ in range(times):
+        verdict = decide(record, Death.UNBORN, ran_s=0.0, policy=POLICY)
+        record = verdict.record
+        assert verdict.restart_in_s is not None and verdict.restart_in_s <= POLICY.longest_pause_s
+        assert verdict.hopeless is (record.unborn >= POLICY.silent_attempts)
+    verdict = decide(record, Death.NEVER_BOOTED, ran_s=0.0, policy=POLICY)
+    assert (verdict.record.boot_failures, verdict.record.unborn, verdict.hopeless) == (2, 0, False)
+
+
 @settings(max_examples=300)
 @given(LIVES)
 def test_a_seat_that_has_run_is_never_given_up(lives: list[tuple[Death, float]]) -> None:

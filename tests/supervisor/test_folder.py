@@ -34,8 +34,8 @@ from tests.supervisor.engine_process import (
     status,
     wait_serving,
 )
+from tests.supervisor.failing_engine import health, is_well
 from tests.supervisor.load import Load
-from tests.supervisor.test_guarded import health, is_well
 from tests.support.wait import wait_for
 
 

@@ -24,7 +24,7 @@ from engine.supervisor.loop import Loop
 from engine.supervisor.machine import MachineKeeper
 from engine.supervisor.shares import Shares
 from tests.supervisor.engine_process import EngineProcess, ready_pids, tell, told, wait_serving
-from tests.supervisor.test_guarded import failing_engine, health, is_well
+from tests.supervisor.failing_engine import failing_engine, health, is_well
 from tests.support.wait import wait_for
 
 GEOMETRY = MachineGeometry(rows=6, l1_bytes=0)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.messages import connect
 from engine.spec import DEFAULT_DEPLOYMENT_ID
-from tests.supervisor.engine_process import ANSWER_S, EngineProcess, deploy, ready_pids, serving, spec, status
+from tests.supervisor.engine_process import (
+    ANSWER_S,
+    EngineProcess,
+    deploy,
+    ready_pids,
+    refused,
+    serving,
+    spec,
+    status,
+)
+from tests.supervisor.failing_engine import failing_engine
 from tests.supervisor.test_slow_work import answer
 from tests.support.wait import wait_for
 
@@ -45,3 +56,14 @@ def test_a_scale_while_the_next_version_starts_holds_for_that_one_too(engine: En
         deploying.result()
         ready_pids(client, 1)
         assert serving(client)["pool_size_wanted"] == 1
+
+
+def test_a_shortage_of_the_machine_costs_no_seat_of_what_serves(runtime_dir: Path) -> None:
+    """Who gave the order is told; once there are processes to be had again, the pool is what was asked for."""
+    with failing_engine(runtime_dir) as (engine, board), engine.client() as client:
+        ready_pids(client, 2)
+        board.arm("Pool._spawn", count=4)
+        error = refused(client, "scale", deployment=DEFAULT_DEPLOYMENT_ID, pool_size=3)
+        assert "cannot start a process" in str(error)
+        ready_pids(client, 3)
+        assert not board.left()

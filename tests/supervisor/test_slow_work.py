@@ -23,7 +23,7 @@ from engine.supervisor.slow_work import MOST_JOBS, THREAD_NAME, SlowWork
 from tests.support.stopped_thread import stopped
 from tests.support.wait import wait_for
 from tests.supervisor.engine_process import EngineProcess, ask, deploy, ready_pids, refused, spec, status
-from tests.supervisor.test_guarded import health, is_well
+from tests.supervisor.failing_engine import health, is_well
 
 
 def slow_thread(engine: EngineProcess) -> int:
