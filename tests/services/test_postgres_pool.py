@@ -31,7 +31,7 @@ HEALED_S = 20.0
 def answers(pool: PostgresPool) -> bool:
     """Whether somebody who wants something gets it."""
     try:
-        with pool.acquire(0.2) as connection:
+        with pool.acquire(1.0) as connection:
             return connection.execute("SELECT 7").fetchone() == (7,)
     except StoreUnavailable:
         return False
