@@ -71,7 +71,7 @@ class Pool:
     def resize(self, size: int, devices: tuple[str, ...]) -> None:
         """So many seats from now on. New ones are filled at once; instances of surplus ones finish and leave."""
         while len(self.seats) > size:
-            self._vacate(self.seats.last)
+            self._vacate(self.seats.first_to_go)
         while len(self.seats) < size:
             self.seats.add_next(devices)
         for seat in self.seats.vacant():
@@ -81,7 +81,7 @@ class Pool:
         """Everybody leaves: those that take work finish it, those that are still booting are killed."""
         self._closed = True
         while self.seats:
-            self._vacate(self.seats.last)
+            self._vacate(self.seats.first_to_go)
 
     def stop_filling(self) -> None:
         """No seat is filled any more: who is still booting is killed, who works is not told to leave."""

@@ -47,7 +47,7 @@ class Seat:
 
 
 class Seats:
-    """By index, so that the last ones are the first to go."""
+    """By index."""
 
     def __init__(self) -> None:
         self._all: list[Seat] = []
@@ -59,8 +59,9 @@ class Seats:
         return len(self._all)
 
     @property
-    def last(self) -> Seat:
-        return self._all[-1]
+    def first_to_go(self) -> Seat:
+        """The last one in which nobody works; the last one, where all do. What serves is not to end before the rest."""
+        return max(self._all, key=lambda seat: (not seat.works, seat.index))
 
     def add(self, seat: Seat) -> None:
         self._all.append(seat)

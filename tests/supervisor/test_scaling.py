@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from tests.supervisor.engine_process import (
     status,
 )
 from tests.supervisor.failing_engine import failing_engine
+from tests.supervisor.load import Load
 from tests.supervisor.test_slow_work import answer
 from tests.support.wait import wait_for
 
@@ -56,6 +60,21 @@ def test_a_scale_while_the_next_version_starts_holds_for_that_one_too(engine: En
         deploying.result()
         ready_pids(client, 1)
         assert serving(client)["pool_size_wanted"] == 1
+
+
+def test_a_smaller_pool_is_of_those_that_work(engine: EngineProcess) -> None:
+    """The first seat's instance is dead and does not come back: the other one stays when one of two is to go."""
+    gate = engine.runtime_dir / "gate"
+    with engine.client() as client:
+        deploy(client, f"while:{gate}:hang_load", OTHER)
+        ready_pids(client, 2, OTHER)
+        first, second = (each["pid"] for each in sorted(serving(client, OTHER)["instances"], key=itemgetter("seat")))
+        gate.touch()
+        with Load(client, 1, OTHER):
+            os.kill(first, signal.SIGKILL)
+            wait_for(lambda: ready_pids(client, 1, OTHER) == [second], "the other one to be alone")
+            client.request("scale", timeout_s=ANSWER_S, deployment=OTHER, pool_size=1)
+            assert ready_pids(client, 1, OTHER) == [second]
 
 
 def test_a_shortage_of_the_machine_costs_no_seat_of_what_serves(runtime_dir: Path) -> None:
