@@ -111,9 +111,6 @@ def check_disk(settings: Settings) -> Check:
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         do = "chown it to the user of the engine, or another state_dir, or journal=off"
         return broken("disk", f"{there} cannot be written", do)
-    if kept := damaged(path):
-        text = f"a damaged journal was set aside as {kept[-1]}" + (f", and {len(kept) - 1} more" if kept[1:] else "")
-        return warning("disk", text, "remove it once it has been looked at; what can be saved: sqlite3 FILE .recover")
     free_mb = shutil.disk_usage(there).free // _MB
     text = f"{free_mb} MB free for {path}"
     if free_mb < _LEAST_DISK_MB:
@@ -121,6 +118,9 @@ def check_disk(settings: Settings) -> Check:
     if settings.journal == "on" and free_mb < settings.journal_max_mb:
         text = f"{text}, less than journal_max_mb={settings.journal_max_mb}"
         return warning("disk", text, "a smaller journal_max_mb, or another state_dir")
+    if kept := damaged(path):
+        text = f"a damaged journal was set aside as {kept[-1]}" + (f", and {len(kept) - 1} more" if kept[1:] else "")
+        return warning("disk", text, "remove it once it has been looked at; what can be saved: sqlite3 FILE .recover")
     return well("disk", text)
 
 

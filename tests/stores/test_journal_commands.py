@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from engine.config import load_settings
+from engine.config import Settings, load_settings
 from engine.stores.journal_access import try_lock
 from engine.stores.spool import JournalWriter, spool_dir
 from frontend.cli.check_machine import check_disk
@@ -62,6 +62,7 @@ def test_where_a_damaged_journal_went_is_said_at_every_look(run: Run, state_dir:
         result = run(verb)
         assert result.exit_code == 3 and result.output.endswith(f"a damaged one was set aside as {kept}\n")
     assert check_disk(load_settings()).text.endswith(str(kept))
+    assert "journal_max_mb" in check_disk(Settings(state_dir=str(state_dir), journal_max_mb=1 << 24)).text  # the worse
 
 
 def test_what_lies_in_spools_is_moved_where_no_engine_does(run: Run, state_dir: Path) -> None:

@@ -97,8 +97,8 @@ class PortDoor(StatusDoor):
         try:
             found = _addresses(self._host, self._port, socket.AI_NUMERICHOST)
         except socket.gaierror:
-            self._is_looked_up = True
             threading.Thread(target=self._look_up, name="status-host", daemon=True).start()  # nothing can end it
+            self._is_looked_up = True  # not before: without a thread nobody would say that it is over
             return
         except UnicodeError as error:
             self._warn(error)
